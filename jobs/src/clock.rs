@@ -1,0 +1,32 @@
+//! The only file that reads a clock.
+//!
+//! *Real time* judges leases and the age of signatures: it is never moved. *Business time* judges periods and dunning; it will
+//! be moved by the sandbox alone. Leases in the database are judged by the database's own `clock_timestamp()`.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+/// Real time, as a calendar instant: the age of a signature, a line in a log.
+#[expect(clippy::disallowed_methods, reason = "this file is where the clocks are read")]
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Real time that never goes backwards, for measuring how long something took inside one process.
+/// It may stand still while the machine is suspended; see [`awake_and_asleep`] for leases.
+#[expect(clippy::disallowed_methods, reason = "this file is where the clocks are read")]
+pub fn monotonic() -> Instant {
+    Instant::now()
+}
+
+/// Time since boot, counting the time the machine was suspended: what a lease must be measured by.
+/// A process that was stopped, or a laptop that was closed, sees a gap here.
+#[expect(clippy::cast_sign_loss, reason = "time since boot is never negative")]
+pub fn awake_and_asleep() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
+    #[cfg(not(target_os = "linux"))]
+    let clock = nix::time::ClockId::CLOCK_MONOTONIC;
+    nix::time::clock_gettime(clock).map_or(Duration::ZERO, |t| Duration::new(t.tv_sec() as u64, t.tv_nsec() as u32))
+}

@@ -1,0 +1,139 @@
+//! An amount of credits, exact to the millionth.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Millionths of a credit in one credit.
+const MICROS: i64 = 1_000_000;
+
+/// An amount of credits. Kept in millionths, written and read as a decimal: `150`, `2.5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Credits(i64);
+
+/// Why a text is not an amount of credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CreditsError {
+    /// Something other than digits with at most one point; `NaN` and `1e9` are such.
+    #[error("an amount of credits is digits with at most six decimals, like 150 or 2.5")]
+    Malformed,
+    /// More than can be counted in 64 bits of millionths.
+    #[error("an amount of credits can be at most 9223372036854")]
+    TooLarge,
+}
+
+impl Credits {
+    /// No credits.
+    pub const ZERO: Self = Self(0);
+
+    /// An amount given in millionths, as the ledger keeps it.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// An amount in whole credits; `None` when it cannot be counted.
+    pub const fn whole(credits: i64) -> Option<Self> {
+        match credits.checked_mul(MICROS) {
+            Some(micros) => Some(Self(micros)),
+            None => None,
+        }
+    }
+
+    /// The amount in millionths.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// This amount times a count; `None` when it cannot be counted.
+    pub const fn times(self, count: i64) -> Option<Self> {
+        match self.0.checked_mul(count) {
+            Some(micros) => Some(Self(micros)),
+            None => None,
+        }
+    }
+
+    /// Whether it is more than none.
+    pub const fn is_positive(self) -> bool {
+        self.0 > 0
+    }
+}
+
+impl fmt::Display for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, all) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        let (whole, rest) = (all / MICROS.unsigned_abs(), all % MICROS.unsigned_abs());
+        let decimals = if rest == 0 { String::new() } else { format!(".{rest:06}") };
+        f.pad(&format!("{sign}{whole}{}", decimals.trim_end_matches('0')))
+    }
+}
+
+impl FromStr for Credits {
+    type Err = CreditsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (whole, decimals) = digits.split_once('.').map_or((digits, None), |(w, d)| (w, Some(d)));
+        let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        if !number(whole) || decimals.is_some_and(|d| !number(d) || d.len() > 6) {
+            return Err(CreditsError::Malformed);
+        }
+        let scaled = format!("{whole}{:0<6}", decimals.unwrap_or_default());
+        let micros: i64 = scaled.parse().map_err(|_| CreditsError::TooLarge)?;
+        Ok(Self(if negative { -micros } else { micros }))
+    }
+}
+
+impl Serialize for Credits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Reads a decimal string or a JSON number.
+impl<'de> Deserialize<'de> for Credits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Wire {
+            Text(String),
+            Number(serde_json::Number),
+        }
+        let text = match Wire::deserialize(deserializer)? {
+            Wire::Text(text) => text,
+            Wire::Number(number) => number.to_string(),
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(micros in -i64::MAX..=i64::MAX) {
+            let amount = Credits::from_micros(micros);
+            prop_assert_eq!(amount.to_string().parse::<Credits>(), Ok(amount));
+        }
+
+        #[test]
+        fn any_text_is_an_amount_or_an_error(text in ".*") {
+            if let Ok(amount) = text.parse::<Credits>() {
+                prop_assert_eq!(amount.to_string().parse::<Credits>(), Ok(amount));
+            }
+        }
+    }
+
+    #[test]
+    fn reads_decimals_and_nothing_else() {
+        assert_eq!("150".parse(), Ok(Credits::from_micros(150_000_000)));
+        assert_eq!("2.5".parse(), Ok(Credits::from_micros(2_500_000)));
+        for bad in ["", "-", ".", "1.", ".5", "NaN", "1e9", "+1", " 1", "1,5", "1.0000001", "١"] {
+            assert_eq!(bad.parse::<Credits>(), Err(CreditsError::Malformed), "{bad:?}");
+        }
+        assert_eq!("9223372036855".parse::<Credits>(), Err(CreditsError::TooLarge));
+    }
+}

@@ -1,0 +1,37 @@
+//! The inbox: where events are kept as they were received, and the one door through which they come in.
+
+use sqlx::PgExecutor;
+
+use crate::{envelope::Envelope, kinds};
+
+/// What became of an event that was handed in. Both are a promise kept: it is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// Stored, and its job enqueued, in one transaction.
+    New,
+    /// Known before; nothing was done.
+    Duplicate,
+}
+
+/// Stores an event with its raw bytes and enqueues its job, in one statement and one commit.
+/// Returns only once that commit is durable: an error means that nothing may be acknowledged.
+pub async fn receive(db: impl PgExecutor<'_>, envelope: &Envelope, body: &[u8]) -> Result<Received, sqlx::Error> {
+    let kind = kinds::of_event(envelope);
+    let new = sqlx::query_scalar!(
+        r#"SELECT bursar.receive($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS "new!""#,
+        envelope.source.as_str(),
+        envelope.id,
+        envelope.kind,
+        envelope.created,
+        envelope.livemode,
+        envelope.api_version,
+        envelope.account,
+        envelope.object_id,
+        body,
+        kind.name,
+        kind.max_attempts,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(if new { Received::New } else { Received::Duplicate })
+}

@@ -1,0 +1,54 @@
+//! Every kind of job there is, and which kind an event becomes.
+
+use std::time::Duration;
+
+use crate::envelope::{Envelope, Source};
+
+/// A kind of job: its name and its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// The explicit name it has in the queue. Never derived from a type's name, so that a rename orphans nothing.
+    pub name: &'static str,
+    /// Attempts before the job is dead.
+    pub max_attempts: i32,
+    /// The longest one attempt may run. The lease is not renewed past it.
+    pub timeout: Duration,
+    /// How many jobs of the kind may be claimed, run and settled together.
+    pub batch: i32,
+}
+
+const fn pure(name: &'static str) -> Kind {
+    // Ten attempts under full jitter to 10 minutes is about an hour: long enough for a deploy that mends a bug.
+    Kind { name, max_attempts: 10, timeout: Duration::from_secs(60), batch: 50 }
+}
+
+/// Grants what a paid one-time checkout bought.
+pub const GRANT_PURCHASE: Kind = pure("grant_purchase");
+/// Ties a Stripe customer to a user.
+pub const LINK_SUBSCRIBER: Kind = pure("link_subscriber");
+/// Grants a tier's monthly credits for a paid invoice.
+pub const REFILL_TIER: Kind = pure("refill_tier");
+/// Records what a receiver is owed for a verified job.
+pub const RECORD_PAYOUT: Kind = pure("record_payout");
+/// Opens a user's account with its initial credits.
+pub const OPEN_ACCOUNT: Kind = pure("open_account");
+/// Notes an event on which this version does not act.
+pub const NOTE_EVENT: Kind = pure("note_event");
+
+/// All kinds of this version, in the order a worker claims them.
+pub const ALL: &[Kind] = &[GRANT_PURCHASE, REFILL_TIER, LINK_SUBSCRIBER, RECORD_PAYOUT, OPEN_ACCOUNT, NOTE_EVENT];
+
+/// Which kind of job an event becomes. Nothing is dropped: what no job acts on becomes a [`NOTE_EVENT`], which an operator sees
+/// and which a later version can replay.
+pub fn of_event(event: &Envelope) -> Kind {
+    match (event.source, event.kind.as_str()) {
+        (Source::Stripe, "checkout.session.completed" | "checkout.session.async_payment_succeeded") => {
+            if event.mode.as_deref() == Some("subscription") { LINK_SUBSCRIBER } else { GRANT_PURCHASE }
+        }
+        (Source::Stripe, "customer.created" | "customer.updated" | "customer.subscription.created") => LINK_SUBSCRIBER,
+        (Source::Stripe, "invoice.paid" | "invoice.payment_succeeded") => REFILL_TIER,
+        (Source::Verification, "job.verified") => RECORD_PAYOUT,
+        (Source::Verification, "user.created") => OPEN_ACCOUNT,
+        (Source::Stripe | Source::Verification, _) => NOTE_EVENT,
+    }
+}

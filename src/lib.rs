@@ -1,0 +1,11 @@
+//! bursar: a background job runner with a persistent queue for reliable Stripe side effects.
+//!
+//! This crate holds the processes; what happens to the money is in `bursar-jobs`.
+
+pub mod config;
+pub mod dev;
+pub mod migrate;
+pub mod operate;
+pub mod queue;
+pub mod telemetry;
+pub mod web;

@@ -1,0 +1,2 @@
+//! The `bursar` command: wiring only.
+fn main() {}

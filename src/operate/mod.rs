@@ -1,0 +1,1 @@
+//! The operate room.
