@@ -7,5 +7,6 @@ pub mod dev;
 pub mod migrate;
 pub mod operate;
 pub mod queue;
+pub mod stop;
 pub mod telemetry;
 pub mod web;
