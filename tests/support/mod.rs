@@ -3,7 +3,7 @@
 pub mod database;
 pub mod program;
 
-pub use database::database;
+pub use database::{Database, database};
 pub use program::{Child, bursar, scratch};
 
 use std::{

@@ -1,0 +1,371 @@
+//! The queue's promises, each broken on purpose: by a killed process, a frozen one, a barrier, a stopped database.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use sqlx::{PgPool, Row};
+
+use crate::support::{Child, Database, database, eventually};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// An advisory lock that the probe's jobs wait for.
+const BARRIER: i64 = 42;
+
+/// A probe worker; a short lease makes a crash show sooner.
+struct Probe {
+    url: String,
+    barrier: bool,
+    lease_ms: Option<u32>,
+}
+
+fn probe(database: &Database) -> Probe {
+    Probe { url: database.url.clone(), barrier: false, lease_ms: Some(2000) }
+}
+
+impl Probe {
+    fn at_barrier(mut self) -> Self {
+        self.barrier = true;
+        self
+    }
+
+    fn with_real_lease(mut self) -> Self {
+        self.lease_ms = None;
+        self
+    }
+
+    fn start(self) -> Child {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_bursar")).with_file_name("examples/probe");
+        assert!(program.exists(), "{} is missing: run `cargo test` without a target filter", program.display());
+        let mut command = Command::new(program);
+        command.env_clear().env("DATABASE_URL", self.url).stdin(Stdio::null());
+        if self.barrier {
+            command.env("PROBE_BARRIER", BARRIER.to_string());
+        }
+        if let Some(lease) = self.lease_ms {
+            command.env("PROBE_LEASE_MS", lease.to_string());
+        }
+        Child::spawn(&mut command)
+    }
+}
+
+async fn enqueue(pool: &PgPool, kind: &str, max_attempts: i32, args: &[serde_json::Value]) {
+    let jobs: Vec<_> = args
+        .iter()
+        .enumerate()
+        .map(|(i, args)| json!({"kind": kind, "key": format!("k{i}"), "max_attempts": max_attempts, "args": args}))
+        .collect();
+    sqlx::query("SELECT bursar.enqueue($1)").bind(sqlx::types::Json(jobs)).execute(pool).await.unwrap();
+}
+
+async fn count(pool: &PgPool, of: &'static str) -> i64 {
+    sqlx::query_scalar(of).fetch_one(pool).await.unwrap()
+}
+
+async fn until(pool: &PgPool, what: &'static str, wanted: i64) {
+    eventually(PATIENCE, || async {
+        let seen = count(pool, what).await;
+        if seen == wanted { Ok(()) } else { Err(format!("{seen}, not {wanted}: {what}")) }
+    })
+    .await;
+}
+
+const AT_BARRIER: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+const DONE: &str = "SELECT count(*) FROM bursar.job WHERE state = 'done'";
+const DEAD: &str = "SELECT count(*) FROM bursar.job WHERE state = 'dead'";
+const POSTINGS: &str = "SELECT count(*) FROM bursar.posting";
+const LOST: &str = "SELECT count(*) FROM bursar.attempt WHERE outcome = 'lost'";
+
+/// Holds the barrier until it is dropped.
+async fn close_barrier(pool: &PgPool) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(BARRIER).execute(&mut *tx).await.unwrap();
+    tx
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_in_the_middle_of_a_job_loses_nothing_and_doubles_nothing() {
+    let db = database().await;
+    let barrier = close_barrier(&db.pool).await;
+    let mut killed = probe(&db).at_barrier().with_real_lease().start();
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    until(&db.pool, AT_BARRIER, 1).await;
+    // A second worker is up before the crash, as in a deployment of two.
+    let _other = probe(&db).with_real_lease().start();
+    until(&db.pool, "SELECT count(*) FROM apalis.workers", 2).await;
+
+    killed.kill().unwrap();
+    let crashed = std::time::Instant::now();
+    drop(barrier);
+    until(&db.pool, DONE, 1).await;
+
+    assert!(crashed.elapsed() < Duration::from_secs(15), "started again only after {:?}", crashed.elapsed());
+    assert_eq!(count(&db.pool, POSTINGS).await, 1);
+    assert_eq!(count(&db.pool, LOST).await, 1, "the crash is in the history");
+    assert_eq!(count(&db.pool, "SELECT attempt::bigint FROM bursar.job").await, 2, "and counted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_worker_killed_and_started_again_goes_on_within_15_seconds() {
+    let db = database().await;
+    let barrier = close_barrier(&db.pool).await;
+    let mut killed = probe(&db).at_barrier().with_real_lease().start();
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    until(&db.pool, AT_BARRIER, 1).await;
+    killed.kill().unwrap();
+    drop(barrier);
+    let started = std::time::Instant::now();
+    let _again = probe(&db).with_real_lease().start();
+    until(&db.pool, DONE, 1).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "started again only after {:?}", started.elapsed());
+    assert_eq!(count(&db.pool, POSTINGS).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_frozen_past_its_lease_neither_settles_nor_posts_once_its_job_is_anothers() {
+    let db = database().await;
+    let barrier = close_barrier(&db.pool).await;
+    let frozen = probe(&db).at_barrier().start();
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    until(&db.pool, AT_BARRIER, 1).await;
+    frozen.signal(Signal::SIGSTOP);
+    let _other = probe(&db).start();
+    until(&db.pool, DONE, 1).await;
+
+    drop(barrier);
+    frozen.signal(Signal::SIGCONT);
+    // Thawed, it finds that it stood still and registers anew: by then it has had its chance to settle.
+    until(&db.pool, "SELECT count(*) FROM apalis.workers", 2).await;
+    until(&db.pool, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'", 0).await;
+    assert_eq!(count(&db.pool, POSTINGS).await, 1, "each run would have posted under a key of its own");
+    assert_eq!(count(&db.pool, "SELECT count(*) FROM bursar.attempt WHERE outcome = 'done'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_frozen_past_its_lease_cannot_settle_even_when_no_other_took_its_job() {
+    let db = database().await;
+    let barrier = close_barrier(&db.pool).await;
+    let frozen = probe(&db).at_barrier().start();
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    until(&db.pool, AT_BARRIER, 1).await;
+    frozen.signal(Signal::SIGSTOP);
+    until(
+        &db.pool,
+        "SELECT count(*) FROM apalis.workers WHERE lease_until < clock_timestamp() - interval '1 second'",
+        1,
+    )
+    .await;
+    drop(barrier);
+    frozen.signal(Signal::SIGCONT);
+    until(&db.pool, DONE, 1).await;
+    assert_eq!(count(&db.pool, POSTINGS).await, 1);
+    assert_eq!(count(&db.pool, LOST).await, 1, "the frozen attempt was refused and counted, the next one settled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_kills_its_worker_each_time_is_dead_at_its_limit_and_takes_no_other_along() {
+    let db = database().await;
+    let mut args: Vec<_> = (0..9).map(|i| json!({"user": format!("u{i}")})).collect();
+    args.insert(4, json!({"user": "poison", "abort": true}));
+    enqueue(&db.pool, "probe_post", 3, &args).await;
+    let mut worker = probe(&db).start();
+    let mut crashes = 0;
+    eventually(PATIENCE * 2, || {
+        if worker.try_wait().unwrap().is_some() {
+            crashes += 1;
+            worker = probe(&db).start();
+        }
+        let pool = db.pool.clone();
+        async move {
+            let (dead, done) = (count(&pool, DEAD).await, count(&pool, DONE).await);
+            if (dead, done) == (1, 9) { Ok(()) } else { Err(format!("{dead} dead, {done} done")) }
+        }
+    })
+    .await;
+    assert_eq!(crashes, 3, "as many crashes as attempts");
+    assert_eq!(count(&db.pool, POSTINGS).await, 9);
+    let reason: String =
+        sqlx::query_scalar("SELECT reason FROM bursar.job WHERE state = 'dead'").fetch_one(&db.pool).await.unwrap();
+    assert!(reason.starts_with("gave up after 3 attempts"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_that_panic_or_hang_each_time_are_dead_at_their_limit_with_their_history() {
+    let db = database().await;
+    enqueue(&db.pool, "probe_panic", 2, &[json!({})]).await;
+    enqueue(&db.pool, "probe_hang", 2, &[json!({})]).await;
+    let mut worker = probe(&db).start();
+    until(&db.pool, DEAD, 2).await;
+    assert!(worker.try_wait().unwrap().is_none(), "neither ended the worker");
+    let errors: Vec<String> =
+        sqlx::query_scalar("SELECT errors ->> 0 FROM bursar.attempt ORDER BY 1").fetch_all(&db.pool).await.unwrap();
+    assert_eq!(
+        errors,
+        [
+            "the job panicked: the probe panics",
+            "the job panicked: the probe panics",
+            "timed out after 300ms",
+            "timed out after 300ms"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_in_which_one_hangs_ends_with_each_alone() {
+    let db = database().await;
+    enqueue(&db.pool, "probe_hang", 1, &[json!({}), json!({}), json!({})]).await;
+    let _worker = probe(&db).start();
+    until(&db.pool, DEAD, 3).await;
+    assert_eq!(count(&db.pool, LOST).await, 3, "a batch that hangs is swept up at its deadline");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_back_off_that_was_asked_for_is_honoured_and_survives_a_restart() {
+    let db = database().await;
+    enqueue(&db.pool, "probe_fail", 5, &[json!({})]).await;
+    let mut worker = probe(&db).start();
+    let retried = "SELECT count(*) FROM bursar.attempt WHERE outcome = 'retry'";
+    until(&db.pool, retried, 1).await;
+    worker.kill().unwrap();
+    let wait = "SELECT round(extract(epoch FROM j.run_at - a.ended_at))::bigint FROM bursar.job j JOIN bursar.attempt a ON a.job_id = j.id";
+    let before = count(&db.pool, wait).await;
+    assert!((30..=31).contains(&before), "Retry-After said 30 s, the job waits {before} s");
+
+    let _again = probe(&db).start();
+    // Proof that the new worker looks at the queue and leaves this one alone: it does another job meanwhile.
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    until(&db.pool, DONE, 1).await;
+    assert_eq!(count(&db.pool, wait).await, before);
+    assert_eq!(count(&db.pool, retried).await, 1);
+    let chain: serde_json::Value = sqlx::query_scalar("SELECT errors FROM bursar.attempt WHERE outcome = 'retry'")
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    assert_eq!(chain, json!(["the other side hung up"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_lets_running_jobs_finish_under_their_lease_and_claims_no_more() {
+    let db = database().await;
+    let barrier = close_barrier(&db.pool).await;
+    let mut draining = probe(&db).at_barrier().start();
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    until(&db.pool, AT_BARRIER, 1).await;
+    // Another worker would take the job over, were its lease not kept.
+    let _other = probe(&db).at_barrier().start();
+    until(&db.pool, "SELECT count(*) FROM apalis.workers", 2).await;
+    draining.signal(Signal::SIGTERM);
+    let begun: f64 = epoch(&db.pool).await;
+    eventually(PATIENCE, || async {
+        let held = epoch(&db.pool).await - begun;
+        if held > 5.0 { Ok(()) } else { Err(format!("draining for {held} s, two leases and a half are wanted")) }
+    })
+    .await;
+    assert_eq!(count(&db.pool, "SELECT count(*) FROM bursar.job WHERE state = 'running'").await, 1);
+    assert!(draining.try_wait().unwrap().is_none(), "it waits for its job");
+
+    drop(barrier);
+    until(&db.pool, DONE, 1).await;
+    eventually(PATIENCE, || {
+        let ended = draining.try_wait().unwrap();
+        async move { ended.ok_or("still running") }
+    })
+    .await;
+    assert!(draining.wait().unwrap().success());
+    assert_eq!(count(&db.pool, LOST).await, 0);
+    assert_eq!(count(&db.pool, POSTINGS).await, 1);
+}
+
+async fn epoch(pool: &PgPool) -> f64 {
+    sqlx::query_scalar("SELECT extract(epoch FROM clock_timestamp())::float8").fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_duplicate_in_a_batch_is_already_and_the_rest_stands() {
+    use bursar_jobs::{
+        enqueue::{Enqueued, enqueue},
+        job::NewJob,
+    };
+    let db = database().await;
+    let job = |key: &str| NewJob {
+        kind: "probe_post",
+        key: key.into(),
+        args: json!({"user": key}),
+        max_attempts: 3,
+        delay_ms: 0,
+        cause: None,
+    };
+    assert!(matches!(enqueue(&db.pool, &[job("a")]).await.unwrap()[..], [Enqueued::New(_)]));
+    let again = enqueue(&db.pool, &[job("b"), job("a"), job("c"), job("b")]).await.unwrap();
+    assert!(
+        matches!(again[..], [Enqueued::New(_), Enqueued::Already, Enqueued::New(_), Enqueued::Already]),
+        "{again:?}"
+    );
+    assert_eq!(count(&db.pool, "SELECT count(*) FROM bursar.job").await, 3);
+}
+
+/// Pages touched by one claim, which is what its cost is made of.
+async fn pages_of_a_claim(pool: &PgPool) -> i64 {
+    let mut tx = pool.begin().await.unwrap();
+    let plan: serde_json::Value = sqlx::query(
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM bursar.claim('w', ARRAY['probe_post'], ARRAY[1], ARRAY[60000::bigint])",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .unwrap()
+    .get(0);
+    tx.rollback().await.unwrap();
+    let plan = &plan[0]["Plan"];
+    assert_eq!(plan["Actual Rows"].as_f64(), Some(1.0), "{plan}");
+    plan["Shared Hit Blocks"].as_i64().unwrap() + plan["Shared Read Blocks"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn a_claim_costs_the_same_with_a_thousand_and_with_200_000_ready() {
+    let db = database().await;
+    sqlx::query("INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 hour')")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let fill = |from: i32, to: i32| {
+        let pool = db.pool.clone();
+        async move {
+            sqlx::query(
+                "INSERT INTO apalis.jobs (id, job_type, idempotency_key, job, run_at)
+                 SELECT bursar.new_id(), 'probe_post', 'k' || i, '{}', now() - interval '1 hour' FROM generate_series($1, $2) i",
+            )
+            .bind(from)
+            .bind(to)
+            .execute(&pool)
+            .await
+            .unwrap();
+        }
+    };
+    fill(1, 1000).await;
+    let shallow = pages_of_a_claim(&db.pool).await;
+    // No ANALYZE in between, as on a queue that filled in a minute: the plan must not depend on fresh statistics.
+    fill(1001, 200_000).await;
+    let deep = pages_of_a_claim(&db.pool).await;
+    assert!(deep <= shallow * 2 + 10, "{shallow} pages with 1,000 ready, {deep} with 200,000");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_kind_is_not_claimed_and_a_resumed_one_is() {
+    let db = database().await;
+    sqlx::query("INSERT INTO bursar.paused_kind (kind) VALUES ('probe_post')").execute(&db.pool).await.unwrap();
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    enqueue(&db.pool, "probe_panic", 1, &[json!({})]).await;
+    let _worker = probe(&db).start();
+    until(&db.pool, DEAD, 1).await;
+    assert_eq!(
+        count(&db.pool, "SELECT count(*) FROM bursar.job WHERE kind = 'probe_post' AND state = 'ready'").await,
+        1
+    );
+    sqlx::query("DELETE FROM bursar.paused_kind").execute(&db.pool).await.unwrap();
+    until(&db.pool, DONE, 1).await;
+}
