@@ -84,7 +84,7 @@ BEGIN
     ), new AS (
         INSERT INTO bursar.posting AS p (key, kind, debit, credit, amount, event_id, job_id, reverses, ref, actor, why)
         SELECT w.key, w.kind, w.debit_id, w.credit_id, w.amount, w.event_id, w.job_id, w.reverses, w.ref, w.actor, w.why
-        FROM wanted w ORDER BY w.ord
+        FROM wanted w ORDER BY w.key, w.ord            -- accounts before keys, and both in one order: no cycle of waits
         ON CONFLICT ON CONSTRAINT posting_key_once DO NOTHING
         RETURNING p.id, p.debit, p.credit, p.amount
     ), moved AS (

@@ -12,5 +12,7 @@
 #[cfg(target_os = "linux")]
 mod dev_crash;
 mod dev_postgres;
+mod jobs;
+mod ledger;
 mod queue;
 mod support;

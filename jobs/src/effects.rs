@@ -111,11 +111,14 @@ async fn post(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]
             Posted::Already(id) => {
                 verdicts[owner].already = Some(format!("posting {id} has this key: {}", posting.key));
             }
+            // What was said of it before, of the payout itself, is more telling.
             Posted::Conflict(id) => {
-                verdicts[owner].conflict = Some(format!(
-                    "posting {id} has the key {} with other content; look at both before you do anything",
-                    posting.key
-                ));
+                verdicts[owner].conflict.get_or_insert_with(|| {
+                    format!(
+                        "posting {id} has the key {} with other content; look at both before you do anything",
+                        posting.key
+                    )
+                });
             }
         }
     }
