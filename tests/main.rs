@@ -14,5 +14,6 @@ mod dev_crash;
 mod dev_postgres;
 mod jobs;
 mod ledger;
+mod outage;
 mod queue;
 mod support;

@@ -17,14 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const BARRIER: i64 = 42;
 
 /// A probe worker; a short lease makes a crash show sooner.
-struct Probe {
+pub struct Probe {
     url: String,
     barrier: bool,
     lease_ms: Option<u32>,
+    log: Option<std::path::PathBuf>,
 }
 
 fn probe(database: &Database) -> Probe {
-    Probe { url: database.url.clone(), barrier: false, lease_ms: Some(2000) }
+    probe_at(&database.url)
+}
+
+/// A probe of any database.
+pub fn probe_at(url: &str) -> Probe {
+    Probe { url: url.to_owned(), barrier: false, lease_ms: Some(2000), log: None }
 }
 
 impl Probe {
@@ -33,12 +39,19 @@ impl Probe {
         self
     }
 
+    /// Writes its log to a file.
+    pub fn logging_to(mut self, file: std::path::PathBuf) -> Self {
+        self.log = Some(file);
+        self
+    }
+
     fn with_real_lease(mut self) -> Self {
         self.lease_ms = None;
         self
     }
 
-    fn start(self) -> Child {
+    /// Starts it.
+    pub fn start(self) -> Child {
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_bursar")).with_file_name("examples/probe");
         assert!(program.exists(), "{} is missing: run `cargo test` without a target filter", program.display());
         let mut command = Command::new(program);
@@ -49,11 +62,15 @@ impl Probe {
         if let Some(lease) = self.lease_ms {
             command.env("PROBE_LEASE_MS", lease.to_string());
         }
+        if let Some(log) = self.log {
+            command.stderr(std::fs::File::create(log).unwrap());
+        }
         Child::spawn(&mut command)
     }
 }
 
-async fn enqueue(pool: &PgPool, kind: &str, max_attempts: i32, args: &[serde_json::Value]) {
+/// Enqueues jobs of one kind, keyed by their place.
+pub async fn enqueue(pool: &PgPool, kind: &str, max_attempts: i32, args: &[serde_json::Value]) {
     let jobs: Vec<_> = args
         .iter()
         .enumerate()

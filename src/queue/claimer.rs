@@ -32,20 +32,16 @@ pub struct Slots {
 #[derive(Debug)]
 pub struct Slot {
     permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-    freed: Arc<Notify>,
-}
-
-impl Slot {
-    /// Gives back room that was not needed, without waking the claimer that gives it back.
-    fn hand_back(mut self) {
-        self.freed = Arc::default();
-    }
+    /// Told when a batch has run. Room that was taken and not needed tells nobody, or the claimer would wake itself for ever.
+    freed: Option<Arc<Notify>>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.permits = None;
-        self.freed.notify_one();
+        if let Some(freed) = &self.freed {
+            freed.notify_one();
+        }
     }
 }
 
@@ -70,7 +66,7 @@ impl Slots {
         let room = |(kind, of_kind): &(Kind, Arc<Semaphore>)| {
             let of_kind = Arc::clone(of_kind).try_acquire_owned().ok()?;
             let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-            let slot = Slot { permits: Some((of_kind, of_all)), freed: Arc::clone(&self.freed) };
+            let slot = Slot { permits: Some((of_kind, of_all)), freed: None };
             Some((*kind, slot))
         };
         self.kinds.iter().filter_map(room).collect()
@@ -149,15 +145,13 @@ impl Claimer {
         let mut more = false;
         for batch in claim(&self.pool, &worker, &kinds).await? {
             more |= batch.jobs.len() == usize::try_from(batch.kind.batch).unwrap_or(usize::MAX);
-            let Some((_, slot)) = room.remove(batch.kind.name) else { continue };
+            let Some((_, mut slot)) = room.remove(batch.kind.name) else { continue };
+            slot.freed = Some(Arc::clone(&self.slots.freed));
             tracing::debug!(kind = batch.kind.name, jobs = batch.jobs.len(), "claimed");
             if claims.send(Claim { batch, slot }).is_err() {
                 // apalis is gone, which only an ending process does; the sweep of another worker takes these over.
                 return Ok(Look::Full);
             }
-        }
-        for (_, slot) in room.into_values() {
-            slot.hand_back();
         }
         Ok(if more { Look::More } else { Look::Enough })
     }
