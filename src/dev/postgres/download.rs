@@ -44,10 +44,7 @@ pub(super) fn cache() -> PathBuf {
 
 /// Fetches the newest release of [`MAJOR`] and returns the folder of its programs.
 pub(super) async fn download(cache: &Path, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<PathBuf, DownloadError> {
-    progress(&format!(
-        "postgres  none is installed: downloading version {MAJOR} into {} (about 30 MB)",
-        cache.display()
-    ));
+    progress(&format!("none is installed: downloading version {MAJOR} into {} (about 30 MB)", cache.display()));
     fetch(theseus::URL, cache).await
 }
 
