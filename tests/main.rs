@@ -12,6 +12,7 @@
 #[cfg(target_os = "linux")]
 mod dev_crash;
 mod dev_postgres;
+mod dev_run;
 mod jobs;
 mod ledger;
 mod outage;
