@@ -13,3 +13,4 @@
 mod dev_crash;
 mod dev_postgres;
 mod support;
+mod web;
