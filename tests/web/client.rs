@@ -86,7 +86,7 @@ impl Client {
 }
 
 pub fn head(method: &str, path: &str, headers: &[Header], length: usize) -> String {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: String = headers.iter().fold(String::new(), |all, (name, value)| all + name + ": " + value + "\r\n");
     format!("{method} {path} HTTP/1.1\r\nhost: bursar.test\r\ncontent-length: {length}\r\n{headers}\r\n")
 }
 
@@ -101,7 +101,7 @@ pub fn stripe_signature_at(secret: &str, body: &str, time: i64) -> Header {
 
 pub fn hex_hmac(secret: &str, time: i64, body: &str) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), format!("{time}.{body}").as_bytes());
-    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    tag.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// Signed now, by the application's secret: id, time, signature.
