@@ -18,3 +18,4 @@ mod ledger;
 mod outage;
 mod queue;
 mod support;
+mod web;

@@ -144,7 +144,7 @@ fn refused(error: ConfigError, at: Option<String>) -> SettingsError {
         // An unknown key: the library's words name it and those there are.
         other => {
             let place = at.map_or_else(|| "the settings".to_owned(), |at| format!("`{at}`"));
-            let remedy = "Correct the name, in bursar.toml or in its BURSAR_SECTION__KEY variable.";
+            let remedy = "Correct it, in bursar.toml or in its BURSAR_SECTION__KEY variable.";
             SettingsError::about(place, format!("cannot be read: {other}"), remedy)
         }
     }

@@ -79,17 +79,17 @@ impl Settings {
             None if Path::new(DEFAULT_FILE).exists() => Some(read_file(DEFAULT_FILE, DEFAULT_FILE)?),
             None => None,
         };
-        Self::from_parts(defaults, variables, file)
+        Self::from_parts(defaults, variables, file.as_ref())
     }
 
     /// Reads the settings out of given variables and a given file, and of nothing else but the files that `*_FILE` names.
     pub fn from_parts(
         defaults: &[(&str, &str)],
         variables: impl IntoIterator<Item = (String, String)>,
-        file: Option<File>,
+        file: Option<&File>,
     ) -> Result<Self, SettingsError> {
         let variables: BTreeMap<_, _> = variables.into_iter().collect();
-        layers::read(defaults, &variables, file.as_ref()).map(|raw| Self { raw })
+        layers::read(defaults, &variables, file).map(|raw| Self { raw })
     }
 
     /// Whether a database is named at all: a development run brings its own where none is.

@@ -10,6 +10,8 @@ use bursar_jobs::{
 
 use super::{SettingsError, Stripe, number, raw::Raw};
 
+const RATE: &str = "payout.minor_units_per_credit";
+
 pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
     let mut tiers = Vec::new();
     for (name, tier) in &raw.tiers {
@@ -40,7 +42,6 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
 
     let skills =
         raw.skills.iter().map(|(name, cost)| Ok((name.clone(), positive(&format!("skills.{name}"), &cost.0)?)));
-    const RATE: &str = "payout.minor_units_per_credit";
     let minor_units_per_credit = number::<i64>(RATE, &raw.payout.minor_units_per_credit.0, "a whole number from 1")?;
     if minor_units_per_credit < 1 {
         return Err(SettingsError::new(RATE, format!("is {minor_units_per_credit}"), "Write a whole number from 1."));

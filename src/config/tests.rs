@@ -11,7 +11,8 @@ const BASE: &[(&str, &str)] = &[
 fn read(variables: &[(&str, &str)], file: Option<&str>) -> Result<Settings, SettingsError> {
     let mut all: BTreeMap<_, _> = BASE.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     all.extend(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-    Settings::from_parts(&[], all, file.map(|text| File { name: "bursar.toml".to_owned(), text: text.to_owned() }))
+    let file = file.map(|text| File { name: "bursar.toml".to_owned(), text: text.to_owned() });
+    Settings::from_parts(&[], all, file.as_ref())
 }
 
 /// Everything is asked for, as the processes together would.

@@ -100,6 +100,9 @@ struct Web {
 }
 
 /// Serves until stop is said and what was accepted is answered.
+///
+/// # Panics
+/// When the limits contradict each other: see [`Limits::drain`].
 pub async fn run(settings: Settings, pool: PgPool, listener: TcpListener, stop: Stop) -> Result<(), WebError> {
     let limits = settings.limits.clone();
     assert!(
@@ -196,7 +199,7 @@ fn note(end: Result<Result<(), hyper::Error>, JoinError>) {
         // A sender that goes away, sends junk or takes too long.
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended early"),
         Err(error) => {
-            tracing::error!(%error, "a connection's handler panicked: this is a bug; its sender will try again")
+            tracing::error!(%error, "a connection's handler panicked: this is a bug; its sender will try again");
         }
     }
 }

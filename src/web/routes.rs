@@ -136,7 +136,7 @@ async fn store(web: &Web, envelope: &Envelope, bytes: &[u8]) -> Result<Received,
             return Ok(received);
         }
         Ok(Err(error)) => {
-            tracing::error!(id, kind, %error, "an event could not be stored; its sender was told to try again")
+            tracing::error!(id, kind, %error, "an event could not be stored; its sender was told to try again");
         }
         Err(_) => {
             let limit = web.settings.limits.store;

@@ -1,0 +1,81 @@
+//! What cannot be stored is not acknowledged, and the sender's retry finds a server that can.
+
+use std::time::Duration;
+
+use sqlx::{PgPool, postgres::PgPoolOptions};
+
+use super::{CHECKOUT, Server, client::Client, deliver, events, jobs_of};
+use crate::{
+    dev_postgres,
+    support::{self, eventually},
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn while_the_database_is_down_events_wait_at_their_sender() {
+    let folder = support::scratch();
+    let postgres = dev_postgres::start(&folder, false).await.unwrap();
+    let pool = PgPool::connect(&postgres.url("postgres")).await.unwrap();
+    let server = Server::start(&pool).await;
+    let mut probe = Client::connect(server.address).await;
+
+    let unready = probe.request("GET", "/readyz").await;
+    assert_eq!(unready.status, 503);
+    assert!(unready.detail().contains("bursar migrate"), "{}", unready.body);
+    // Without its tables it cannot store either.
+    assert_eq!(deliver(&server, CHECKOUT).await.status, 503);
+
+    bursar::migrate::migrate(&pool).await.unwrap();
+    becomes(&mut probe, 200).await;
+
+    postgres.stop().await.unwrap();
+    for _ in 0..20 {
+        let refused = deliver(&server, CHECKOUT).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+        assert!(refused.detail().contains("Send it again"), "{}", refused.body);
+    }
+    becomes(&mut probe, 503).await;
+    assert_eq!(probe.request("GET", "/healthz").await.status, 200);
+
+    let postgres = dev_postgres::start(&folder, false).await.unwrap();
+    let stored = deliver(&server, CHECKOUT).await;
+    assert_eq!((stored.status, stored.body.as_str()), (200, r#"{"received":true}"#));
+    becomes(&mut probe, 200).await;
+    assert_eq!((events(&pool).await, jobs_of(&pool, "evt_1").await.len()), (1, 1));
+    pool.close().await;
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_or_has_no_connection_left_is_a_503_in_time() {
+    let database = support::database().await;
+    let pool = PgPoolOptions::new().max_connections(2).connect(&database.url).await.unwrap();
+    let server = Server::start_with(&pool, |settings| settings.limits.store = Duration::from_millis(200)).await;
+
+    let mut lock = database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE bursar.event").execute(&mut *lock).await.unwrap();
+    assert_eq!(deliver(&server, CHECKOUT).await.status, 503);
+    lock.rollback().await.unwrap();
+    eventually(SOON, || async {
+        let reply = deliver(&server, CHECKOUT).await;
+        if reply.status == 200 { Ok(()) } else { Err(reply) }
+    })
+    .await;
+
+    let held = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    assert_eq!(deliver(&server, &CHECKOUT.replace("evt_1", "evt_2")).await.status, 503);
+    drop(held);
+    assert_eq!(deliver(&server, &CHECKOUT.replace("evt_1", "evt_2")).await.status, 200);
+    assert_eq!((jobs_of(&pool, "evt_1").await.len(), jobs_of(&pool, "evt_2").await.len()), (1, 1));
+}
+
+async fn becomes(probe: &mut Client, status: u16) {
+    for _ in 0..2000 {
+        if probe.request("GET", "/readyz").await.status == status {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not {status} within 20 s");
+}
