@@ -6,6 +6,7 @@ mod credits;
 mod events;
 mod failure;
 mod jobs;
+mod ledger;
 mod payouts;
 mod screen;
 mod values;
@@ -27,6 +28,8 @@ pub enum Command {
     Credits(Asked<credits::Credits>),
     /// What receivers are owed and were paid.
     Payouts(Asked<payouts::Payouts>),
+    /// The books.
+    Ledger(Asked<ledger::Ledger>),
 }
 
 /// A command, and how its answer is wanted.
@@ -46,5 +49,6 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Jobs(asked) => jobs::run(asked.what, db, &Screen::new(asked.json)).await,
         Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json)).await,
         Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json)).await,
+        Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json)).await,
     }
 }
