@@ -14,7 +14,7 @@ DROP INDEX IF EXISTS apalis.unique_job_id, apalis.unique_worker_id, apalis.idx, 
 
 ALTER TABLE apalis.jobs
     ADD COLUMN lease       uuid,                                            -- fresh for each claim; what a settlement is fenced by
-    ADD COLUMN deadline    timestamptz,                                     -- past it the attempt is lost, even under a living worker
+    ADD COLUMN deadline    timestamptz,                                     -- past it a sweep may take the attempt, even from a living worker
     ADD COLUMN alone       boolean NOT NULL DEFAULT false,                  -- a suspect of a crash: never claimed with others
     ADD COLUMN allowance   integer NOT NULL DEFAULT 25,                     -- attempts granted at enqueue and again by an operator's retry
     ADD COLUMN waits_for   text,                                            -- a fact that, once known, wakes a snoozing job
@@ -157,8 +157,8 @@ BEGIN
 END $$;
 
 -- Settles attempts, in the transaction that holds their effects. `settlements` is an array of
--- {id, attempt, outcome, delay_ms, reason, errors, waits_for}. Fenced by job, lease, attempt, the attempt's deadline and the
--- worker's lease: what comes back is what was settled; a stale settlement changes nothing and is missing from the answer.
+-- {id, attempt, outcome, delay_ms, reason, errors, waits_for}. Fenced by job, lease, attempt and the worker's lease:
+-- what comes back is what was settled; a stale settlement changes nothing and is missing from the answer.
 CREATE FUNCTION bursar.settle(worker text, lease uuid, settlements jsonb) RETURNS SETOF text LANGUAGE sql AS $$
     WITH said AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(settlements)
@@ -180,7 +180,6 @@ CREATE FUNCTION bursar.settle(worker text, lease uuid, settlements jsonb) RETURN
             lease = NULL, deadline = NULL
         FROM said s
         WHERE j.id = s.id AND j.status = 'Running' AND j.lease = settle.lease AND j.attempts = s.attempt
-          AND j.deadline > clock_timestamp()
           AND EXISTS (SELECT FROM apalis.workers w WHERE w.id = worker AND w.lease_until > clock_timestamp())
         RETURNING j.id, s.attempt, j.lock_at, s.outcome, j.reason, s.errors
     )

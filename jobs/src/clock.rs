@@ -22,7 +22,7 @@ pub fn monotonic() -> Instant {
 
 /// Time since boot, counting the time the machine was suspended: what a lease must be measured by.
 /// A process that was stopped, or a laptop that was closed, sees a gap here.
-#[expect(clippy::cast_sign_loss, reason = "time since boot is never negative")]
+#[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "never negative, nanoseconds under 10^9")]
 pub fn awake_and_asleep() -> Duration {
     #[cfg(target_os = "linux")]
     let clock = nix::time::ClockId::CLOCK_BOOTTIME;

@@ -19,7 +19,7 @@ pub struct Kind {
 
 const fn pure(name: &'static str) -> Kind {
     // Ten attempts under full jitter to 10 minutes is about an hour: long enough for a deploy that mends a bug.
-    Kind { name, max_attempts: 10, timeout: Duration::from_secs(60), batch: 50 }
+    Kind { name, max_attempts: 10, timeout: Duration::from_secs(20), batch: 50 }
 }
 
 /// Grants what a paid one-time checkout bought.

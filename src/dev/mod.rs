@@ -1,1 +1,3 @@
-//! The dev room.
+//! The dev room: everything on one machine by one command.
+
+pub mod postgres;

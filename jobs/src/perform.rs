@@ -1,0 +1,198 @@
+//! Performing a batch of pure jobs: gather, run, apply, settle, commit, all in one transaction.
+//!
+//! A batch in which anything is out of the ordinary (a conflict, a stale lease, an error of the database that one job may have
+//! caused) is rolled back whole, and each of its jobs is then performed alone, so that none takes another along.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+};
+
+use sqlx::PgPool;
+
+use crate::{
+    effects::{self, Applied},
+    job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure},
+    kinds::Kind,
+    settle::{Settlement, settle},
+    terms::Terms,
+};
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What was settled.
+    pub settled: Vec<Settlement>,
+    /// Jobs whose lease was another's by then: nothing of theirs was committed.
+    pub stale: Vec<String>,
+}
+
+/// Why a batch could not be performed now. Nothing was committed; the caller repeats it while it holds the lease, and no attempt
+/// is spent: a deadlock, a serialisation failure, a lock time-out, a lost connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the database was in the way: {0}")]
+pub struct Disturbed(#[from] pub sqlx::Error);
+
+/// A kind with the way to perform it.
+#[derive(Clone, Copy)]
+pub struct Performer {
+    /// The kind.
+    pub kind: Kind,
+    /// Performs a batch of it.
+    pub perform: for<'a> fn(&'a PgPool, &'a Terms, &'a Batch) -> Performing<'a>,
+}
+
+impl std::fmt::Debug for Performer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Performer").field("kind", &self.kind.name).finish_non_exhaustive()
+    }
+}
+
+/// A batch being performed.
+pub type Performing<'a> = Pin<Box<dyn Future<Output = Result<Report, Disturbed>> + Send + 'a>>;
+
+impl Performer {
+    /// The performer of a pure job.
+    pub const fn of<J: Pure>() -> Self {
+        Self { kind: J::KIND, perform: |pool, terms, batch| Box::pin(perform::<J>(pool, terms, batch)) }
+    }
+}
+
+async fn perform<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Report, Disturbed> {
+    if batch.jobs.len() > 1 {
+        match together::<J>(pool, terms, batch).await? {
+            Together::Committed(report) => return Ok(report),
+            Together::RolledBack(why) => {
+                tracing::debug!(kind = batch.kind.name, ?why, "performing each job of the batch alone");
+            }
+        }
+    }
+    let mut report = Report::default();
+    for job in &batch.jobs {
+        let alone = batch.only(job);
+        let settlement = match together::<J>(pool, terms, &alone).await? {
+            Together::Committed(one) => {
+                report.settled.extend(one.settled);
+                continue;
+            }
+            Together::RolledBack(why) => match why {
+                Why::Stale => {
+                    report.stale.push(job.id.clone());
+                    continue;
+                }
+                Why::Conflict(what) => Settlement::of_error(job, &JobError::Dead(what)),
+                Why::Refused(error) => {
+                    Settlement::of_error(job, &JobError::Retry { after: None, source: error.into() })
+                }
+            },
+        };
+        let settled = settle(pool, &alone, std::slice::from_ref(&settlement)).await?;
+        if settled.is_empty() { report.stale.push(job.id.clone()) } else { report.settled.push(settlement) }
+    }
+    Ok(report)
+}
+
+enum Together {
+    Committed(Report),
+    RolledBack(Why),
+}
+
+#[derive(Debug)]
+enum Why {
+    /// A lease was another's: somebody else has, or had, that job.
+    Stale,
+    /// A permanent key stands with other content.
+    Conflict(String),
+    /// The database refused what a job wanted, for a reason that repeating does not mend.
+    Refused(sqlx::Error),
+}
+
+/// One transaction for the whole batch.
+async fn together<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Together, Disturbed> {
+    match transact::<J>(pool, terms, batch).await {
+        Ok(together) => Ok(together),
+        Err(error) if is_disturbance(&error) => Err(Disturbed(error)),
+        Err(error) => Ok(Together::RolledBack(Why::Refused(error))),
+    }
+}
+
+async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Together, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let (read, unreadable) = decode::<J>(&batch.jobs);
+    let (claimed, jobs): (Vec<&Claimed>, Vec<J>) = read.into_iter().unzip();
+    let facts = J::gather(&mut tx, &jobs).await?;
+
+    let mut settlements = unreadable;
+    let (mut owners, mut wanted) = (Vec::new(), Vec::new());
+    for ((claimed, job), facts) in claimed.into_iter().zip(&jobs).zip(&facts) {
+        match run(job, facts, terms) {
+            Ok(mut effects) => {
+                for posting in &mut effects.postings {
+                    posting.job_id = Some(claimed.id.clone());
+                }
+                owners.push(claimed);
+                wanted.push(effects);
+            }
+            Err(error) => settlements.push(Settlement::of_error(claimed, &error)),
+        }
+    }
+    let applied = effects::apply(&mut tx, &wanted).await?;
+    for ((claimed, effects), applied) in owners.into_iter().zip(wanted).zip(applied) {
+        settlements.push(match (applied, effects.outcome) {
+            (Applied::Conflict(what), _) => return Ok(Together::RolledBack(Why::Conflict(what))),
+            (Applied::Already(what), Outcome::Done) => Settlement::of_outcome(claimed, &Outcome::Skip(what)),
+            (Applied::New | Applied::Already(_), outcome) => Settlement::of_outcome(claimed, &outcome),
+        });
+    }
+    if settle(&mut *tx, batch, &settlements).await?.len() != batch.jobs.len() {
+        return Ok(Together::RolledBack(Why::Stale));
+    }
+    tx.commit().await?;
+    Ok(Together::Committed(Report { settled: settlements, stale: Vec::new() }))
+}
+
+/// Arguments that this version cannot read make the job dead, never lost.
+fn decode<J: Job>(jobs: &[Claimed]) -> (Vec<(&Claimed, J)>, Vec<Settlement>) {
+    let (mut read, mut unreadable) = (Vec::with_capacity(jobs.len()), Vec::new());
+    for claimed in jobs {
+        match serde_json::from_slice(&claimed.args) {
+            Ok(job) => read.push((claimed, job)),
+            Err(error) => {
+                let reason = format!("its arguments cannot be read: {error}");
+                unreadable.push(Settlement::of_error(claimed, &JobError::Dead(reason)));
+            }
+        }
+    }
+    (read, unreadable)
+}
+
+fn run<J: Pure>(job: &J, facts: &J::Facts, terms: &Terms) -> Result<Effects, JobError> {
+    let effects = catch_unwind(AssertUnwindSafe(|| job.run(facts, terms))).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(JobError::Retry { after: None, source: format!("the job panicked: {said}").into() })
+    })?;
+    if effects.keys_are_distinct() {
+        Ok(effects)
+    } else {
+        Err(JobError::Dead("two of its postings have one key: a mistake in the job".into()))
+    }
+}
+
+/// Whether an error is the database's state and not the job's doing.
+fn is_disturbance(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // Deadlock, serialisation, lock time-out, statement time-out, too many connections, shutdown, disk full, connection loss.
+            matches!(&*code, "40P01" | "40001" | "55P03" | "57014") || matches!(&code[..2], "08" | "53" | "57" | "58")
+        }),
+        sqlx::Error::Protocol(what) => what == effects::RACED,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}

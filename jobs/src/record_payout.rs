@@ -1,0 +1,106 @@
+//! Record a payout: a verified job makes a debt to its receiver, once per job id.
+//!
+//! Rules
+//! - The amount is the skill's cost in credits times the rate, exact to the minor unit; a skill without a price is dead with the reason.
+//! - The debt is a posting, payable to receiver. The payout is `held` until it is sent, or `skipped` where Stripe is off, and can
+//!   be released later from either.
+//! - The same verification again changes nothing; another receiver or amount for the same job is a conflict, for an operator.
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use crate::{
+    credits::Credits,
+    effects::{Change, Payout},
+    event::{self, Event, OfEvent, check_user},
+    job::{Effects, Job, JobError, Pure},
+    kinds::{Kind, RECORD_PAYOUT},
+    ledger::{Account, Posting},
+    terms::{PayoutTerms, Terms},
+};
+
+/// Records the payout of one `job.verified`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecordPayout(OfEvent);
+
+impl Job for RecordPayout {
+    const KIND: Kind = RECORD_PAYOUT;
+}
+
+#[derive(Deserialize)]
+struct Body {
+    data: Verified,
+}
+
+#[derive(Deserialize)]
+struct Verified {
+    job_id: String,
+    skill: String,
+    receiver_id: String,
+    sender_id: Option<String>,
+}
+
+impl Pure for RecordPayout {
+    type Facts = Event;
+
+    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Event>, sqlx::Error> {
+        event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await
+    }
+
+    fn run(&self, event: &Event, terms: &Terms) -> Result<Effects, JobError> {
+        let verified = event.read::<Body>()?.data;
+        for id in
+            [Some(&verified.job_id), Some(&verified.receiver_id), verified.sender_id.as_ref()].into_iter().flatten()
+        {
+            check_user(id)?;
+        }
+        let cost = terms.skills.get(&verified.skill).ok_or_else(|| {
+            JobError::Dead(format!(
+                "the skill {:?} has no price: add it to the skills of bursar.toml, then retry this job",
+                verified.skill
+            ))
+        })?;
+        let amount = owed(*cost, &terms.payout)?;
+        let (state, reason) = if terms.stripe_on {
+            ("held", "not sent yet")
+        } else {
+            ("skipped", "Stripe is off: release it once STRIPE_SECRET_KEY is set")
+        };
+        let mut posting = Posting::new(
+            "payout",
+            format!("payout:{}", verified.job_id),
+            Account::Payable,
+            Account::Receiver(verified.receiver_id.clone()),
+            &terms.payout.currency,
+            amount,
+        );
+        posting.event_id = Some(event.id.clone());
+        posting.reference = Some(verified.job_id.clone());
+        let payout = Payout {
+            job_id: verified.job_id,
+            receiver_id: verified.receiver_id,
+            sender_id: verified.sender_id,
+            skill: verified.skill,
+            credits: cost.micros(),
+            amount,
+            currency: terms.payout.currency.clone(),
+            state,
+            reason: reason.into(),
+            event_id: event.id.clone(),
+        };
+        Ok(Effects { postings: vec![posting], changes: vec![Change::RecordPayout(payout)], ..Effects::done() })
+    }
+}
+
+/// What a receiver is owed for a cost in credits: exact, or dead.
+fn owed(cost: Credits, rate: &PayoutTerms) -> Result<i64, JobError> {
+    let scaled = i128::from(cost.micros()) * i128::from(rate.minor_units_per_credit);
+    match i64::try_from(scaled / 1_000_000) {
+        Ok(amount) if amount > 0 && scaled % 1_000_000 == 0 => Ok(amount),
+        _ => Err(JobError::Dead(format!(
+            "{cost} credits at {} a credit is no whole, positive amount of {}'s minor unit",
+            rate.minor_units_per_credit, rate.currency
+        ))),
+    }
+}

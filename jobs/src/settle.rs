@@ -1,0 +1,99 @@
+//! Recording what an attempt came to, fenced by its lease. The one caller of `bursar.settle`.
+
+use std::{error::Error, time::Duration};
+
+use serde::Serialize;
+use sqlx::PgExecutor;
+
+use crate::{
+    backoff, clock,
+    job::{Batch, Claimed, JobError, Outcome, Snooze},
+};
+
+/// One attempt's settlement, as the database takes it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Settlement {
+    /// The job.
+    pub id: String,
+    attempt: i32,
+    /// `done`, `skip`, `snooze`, `retry` or `dead`.
+    pub outcome: &'static str,
+    delay_ms: i64,
+    /// Why, in words.
+    pub reason: Option<String>,
+    errors: Option<Vec<String>>,
+    waits_for: Option<String>,
+}
+
+impl Settlement {
+    /// The settlement of an attempt that ended in good order.
+    pub fn of_outcome(job: &Claimed, outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::new(job, "done", None),
+            Outcome::Skip(reason) => Self::new(job, "skip", Some(reason.clone())),
+            Outcome::Snooze(snooze) => Self::of_snooze(job, snooze),
+        }
+    }
+
+    fn of_snooze(job: &Claimed, snooze: &Snooze) -> Self {
+        let age = (clock::now() - job.enqueued_at).to_std().unwrap_or_default();
+        if age >= snooze.limit {
+            let waited = format!("waited {} h in vain: {}", snooze.limit.as_secs() / 3600, snooze.reason);
+            return Self { errors: Some(vec![waited.clone()]), ..Self::new(job, "dead", Some(waited)) };
+        }
+        Self {
+            delay_ms: millis(backoff::snooze(age)),
+            waits_for: snooze.fact.clone(),
+            ..Self::new(job, "snooze", Some(snooze.reason.clone()))
+        }
+    }
+
+    /// The settlement of an attempt that had no effect.
+    pub fn of_error(job: &Claimed, error: &JobError) -> Self {
+        match error {
+            JobError::Retry { after, source } => Self {
+                delay_ms: millis(backoff::retry(job.attempt, *after, backoff::jitter())),
+                errors: Some(chain(source.as_ref())),
+                ..Self::new(job, "retry", Some(source.to_string()))
+            },
+            JobError::Dead(reason) => {
+                Self { errors: Some(vec![reason.clone()]), ..Self::new(job, "dead", Some(reason.clone())) }
+            }
+        }
+    }
+
+    fn new(job: &Claimed, outcome: &'static str, reason: Option<String>) -> Self {
+        Self { id: job.id.clone(), attempt: job.attempt, outcome, delay_ms: 0, reason, errors: None, waits_for: None }
+    }
+}
+
+/// Settles attempts of one claim. Returns the ids that were settled: one that is missing was stale, and nothing changed for it.
+pub async fn settle(
+    db: impl PgExecutor<'_>,
+    batch: &Batch,
+    settlements: &[Settlement],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT settled AS "settled!" FROM bursar.settle($1, $2, $3) AS settled"#,
+        batch.worker,
+        batch.lease,
+        sqlx::types::Json(settlements) as _,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// An error and its causes, outermost first. PostgreSQL text holds no NUL, so neither does this.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        texts.push(error.to_string().replace('\0', "\u{fffd}"));
+        next = error.source();
+    }
+    texts
+}
+
+fn millis(wait: Duration) -> i64 {
+    i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
+}

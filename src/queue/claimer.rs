@@ -1,0 +1,202 @@
+//! The claimer: one loop that takes ready jobs, only as many as can start at once, so that nothing waits claimed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bursar_jobs::{
+    clock,
+    job::{Batch, Claimed},
+    kinds::Kind,
+};
+use sqlx::PgPool;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use uuid::Uuid;
+
+use super::{Options, backend::Claim, keeper::Held, wake};
+use crate::stop::Stop;
+
+/// Added to an attempt's time limit before a sweep may take it, so that the worker itself gets to settle the time-out.
+const GRACE: Duration = Duration::from_secs(5);
+/// The wait after the database could not be asked, doubled to the second.
+const TROUBLE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// Room for batches: over all kinds, and for each.
+#[derive(Debug)]
+pub struct Slots {
+    all: Arc<Semaphore>,
+    kinds: Vec<(Kind, Arc<Semaphore>)>,
+    size: usize,
+    freed: Arc<Notify>,
+}
+
+/// Room for one batch of one kind.
+#[derive(Debug)]
+pub struct Slot {
+    permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    freed: Arc<Notify>,
+}
+
+impl Slot {
+    /// Gives back room that was not needed, without waking the claimer that gives it back.
+    fn hand_back(mut self) {
+        self.freed = Arc::default();
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.permits = None;
+        self.freed.notify_one();
+    }
+}
+
+impl Slots {
+    /// As much room as the options say.
+    pub fn new(options: &Options) -> Arc<Self> {
+        let of_kind = || Arc::new(Semaphore::new(options.per_kind));
+        Arc::new(Self {
+            all: Arc::new(Semaphore::new(options.concurrency)),
+            kinds: options.performers.iter().map(|p| (p.kind, of_kind())).collect(),
+            size: options.concurrency,
+            freed: Arc::default(),
+        })
+    }
+
+    /// Batches running now.
+    pub fn in_flight(&self) -> usize {
+        self.size - self.all.available_permits()
+    }
+
+    fn take(&self) -> Vec<(Kind, Slot)> {
+        let room = |(kind, of_kind): &(Kind, Arc<Semaphore>)| {
+            let of_kind = Arc::clone(of_kind).try_acquire_owned().ok()?;
+            let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+            let slot = Slot { permits: Some((of_kind, of_all)), freed: Arc::clone(&self.freed) };
+            Some((*kind, slot))
+        };
+        self.kinds.iter().filter_map(room).collect()
+    }
+}
+
+/// The loop and what it needs.
+#[derive(Debug)]
+pub struct Claimer {
+    pool: PgPool,
+    held: watch::Receiver<Held>,
+    slots: Arc<Slots>,
+    wakes: Arc<Notify>,
+    poll: Duration,
+}
+
+/// What one look at the queue came to.
+enum Look {
+    /// There may be more of what was found.
+    More,
+    /// Nothing more is ready for the room there is.
+    Enough,
+    /// There is no room.
+    Full,
+}
+
+impl Claimer {
+    /// A claimer for this worker.
+    pub fn new(
+        pool: PgPool,
+        options: &Options,
+        held: watch::Receiver<Held>,
+        slots: Arc<Slots>,
+        wakes: Arc<Notify>,
+    ) -> Self {
+        Self { pool, held, slots, wakes, poll: options.poll }
+    }
+
+    /// Claims until stop is said. Dropping `claims` then tells apalis that nothing more comes.
+    pub async fn run(self, claims: mpsc::UnboundedSender<Claim>, stop: Stop) {
+        let mut trouble = TROUBLE.0;
+        let mut woken = clock::monotonic();
+        while !stop.is_said() {
+            let pause = match self.look(&claims).await {
+                Ok(Look::More) => {
+                    trouble = TROUBLE.0;
+                    continue;
+                }
+                Ok(Look::Full) => Duration::MAX,
+                // Enqueues within the debounce window of a wake-up send none of their own: look again right after it.
+                Ok(Look::Enough) if woken.elapsed() < wake::DEBOUNCE * 2 => wake::DEBOUNCE,
+                Ok(Look::Enough) => self.poll,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot claim jobs; trying again in {trouble:?}");
+                    trouble = (trouble * 2).min(TROUBLE.1);
+                    trouble
+                }
+            };
+            tokio::select! {
+                () = stop.wait() => {}
+                () = self.slots.freed.notified() => {}
+                () = self.wakes.notified(), if pause != Duration::MAX => woken = clock::monotonic(),
+                () = tokio::time::sleep(pause), if pause != Duration::MAX => {}
+            }
+        }
+    }
+
+    async fn look(&self, claims: &mpsc::UnboundedSender<Claim>) -> Result<Look, sqlx::Error> {
+        let worker = self.held.borrow().worker.clone();
+        let mut room: BTreeMap<&'static str, (Kind, Slot)> =
+            self.slots.take().into_iter().map(|(kind, slot)| (kind.name, (kind, slot))).collect();
+        if room.is_empty() {
+            return Ok(Look::Full);
+        }
+        let kinds: Vec<Kind> = room.values().map(|(kind, _)| *kind).collect();
+        let mut more = false;
+        for batch in claim(&self.pool, &worker, &kinds).await? {
+            more |= batch.jobs.len() == usize::try_from(batch.kind.batch).unwrap_or(usize::MAX);
+            let Some((_, slot)) = room.remove(batch.kind.name) else { continue };
+            tracing::debug!(kind = batch.kind.name, jobs = batch.jobs.len(), "claimed");
+            if claims.send(Claim { batch, slot }).is_err() {
+                // apalis is gone, which only an ending process does; the sweep of another worker takes these over.
+                return Ok(Look::Full);
+            }
+        }
+        for (_, slot) in room.into_values() {
+            slot.hand_back();
+        }
+        Ok(if more { Look::More } else { Look::Enough })
+    }
+}
+
+/// Claims ready jobs of these kinds: one statement, a batch and a lease a kind.
+async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind]) -> Result<Vec<Batch>, sqlx::Error> {
+    let names: Vec<String> = kinds.iter().map(|kind| kind.name.to_owned()).collect();
+    let limits: Vec<i32> = kinds.iter().map(|kind| kind.batch).collect();
+    let timeouts: Vec<i64> =
+        kinds.iter().map(|kind| i64::try_from((kind.timeout + GRACE).as_millis()).unwrap_or(i64::MAX)).collect();
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!", kind AS "kind!", key, args AS "args!", attempt AS "attempt!", max_attempts AS "max_attempts!",
+                  lease AS "lease!", enqueued_at AS "enqueued_at!"
+           FROM bursar.claim($1, $2, $3, $4)"#,
+        worker,
+        &names,
+        &limits,
+        &timeouts,
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut batches: BTreeMap<Uuid, Batch> = BTreeMap::new();
+    for row in rows {
+        let Some(kind) = kinds.iter().find(|kind| kind.name == row.kind) else { continue };
+        let batch = batches.entry(row.lease).or_insert_with(|| Batch {
+            kind: *kind,
+            worker: worker.to_owned(),
+            lease: row.lease,
+            jobs: Vec::new(),
+        });
+        batch.jobs.push(Claimed {
+            id: row.id,
+            key: row.key,
+            args: row.args,
+            attempt: row.attempt,
+            max_attempts: row.max_attempts,
+            enqueued_at: row.enqueued_at,
+        });
+    }
+    Ok(batches.into_values().collect())
+}

@@ -1,0 +1,164 @@
+//! Executing a claim: perform it under its time limit, repeat it when only the database was in the way, and see to it that
+//! whatever happens is settled or left to the sweep.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bursar_jobs::{
+    backoff, clock,
+    job::{Batch, JobError},
+    perform::{Disturbed, Performer, Report},
+    settle::{Settlement, settle},
+    terms::Terms,
+};
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use super::{Options, backend::Claim, keeper::Held};
+
+/// What every claim is executed with.
+#[derive(Debug)]
+pub struct Engine {
+    pool: PgPool,
+    terms: Arc<Terms>,
+    performers: HashMap<&'static str, Performer>,
+    held: watch::Receiver<Held>,
+}
+
+/// How one try ended.
+enum Try {
+    Reported(Report),
+    Disturbed(Disturbed),
+    Panicked(String),
+    TimedOut,
+}
+
+impl Engine {
+    /// An engine for a worker.
+    pub fn new(pool: PgPool, terms: Arc<Terms>, options: &Options, held: watch::Receiver<Held>) -> Self {
+        let performers = options.performers.iter().map(|p| (p.kind.name, *p)).collect();
+        Self { pool, terms, performers, held }
+    }
+
+    /// Executes a claim to its end. Never an error: apalis would end the worker.
+    pub async fn execute(self: Arc<Self>, claim: Claim) {
+        let Claim { batch, slot } = claim;
+        let batch = Arc::new(batch);
+        let started = clock::monotonic();
+        loop {
+            let renewals = self.held.borrow().renewals;
+            match self.attempt(&batch).await {
+                Try::Reported(report) => {
+                    tell(&batch, &report, started.elapsed());
+                    break;
+                }
+                Try::Disturbed(disturbed) => {
+                    if !self.calm(&batch, &disturbed, renewals).await {
+                        tracing::warn!(kind = batch.kind.name, "the lease was lost: its jobs are another worker's");
+                        break;
+                    }
+                }
+                Try::Panicked(said) => {
+                    self.give_back(&batch, &format!("the job panicked: {said}")).await;
+                    break;
+                }
+                Try::TimedOut if batch.jobs.len() == 1 => {
+                    self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).await;
+                    break;
+                }
+                Try::TimedOut => {
+                    // Which of them hung is not known. The sweep takes them back at their deadline, and each then runs alone.
+                    tracing::warn!(
+                        kind = batch.kind.name,
+                        jobs = batch.jobs.len(),
+                        "a batch timed out; its jobs will run alone"
+                    );
+                    break;
+                }
+            }
+        }
+        drop(slot);
+    }
+
+    /// One try, in a task of its own: a panic or a loop in it takes nothing else along.
+    async fn attempt(&self, batch: &Arc<Batch>) -> Try {
+        let Some(performer) = self.performers.get(batch.kind.name).copied() else {
+            return Try::Panicked(format!("no performer for {}", batch.kind.name));
+        };
+        let (pool, terms, batch) = (self.pool.clone(), Arc::clone(&self.terms), Arc::clone(batch));
+        let limit = batch.kind.timeout;
+        let task = tokio::spawn(async move { (performer.perform)(&pool, &terms, &batch).await });
+        let abort = task.abort_handle();
+        match tokio::time::timeout(limit, task).await {
+            Ok(Ok(Ok(report))) => Try::Reported(report),
+            Ok(Ok(Err(disturbed))) => Try::Disturbed(disturbed),
+            Ok(Err(join)) => Try::Panicked(join.to_string()),
+            Err(_) => {
+                abort.abort();
+                Try::TimedOut
+            }
+        }
+    }
+
+    /// Waits until a repetition makes sense. False: the lease is lost, and with it the right to repeat.
+    async fn calm(&self, batch: &Batch, disturbed: &Disturbed, renewals: u64) -> bool {
+        if matches!(&disturbed.0, sqlx::Error::Database(e) if matches!(e.code().as_deref(), Some("40P01" | "40001" | "55P03")))
+        {
+            // Two transactions met: the other one is through in a moment.
+            tokio::time::sleep(Duration::from_millis(20).mul_f64(backoff::jitter())).await;
+            return self.held.borrow().worker == batch.worker;
+        }
+        tracing::warn!(kind = batch.kind.name, error = %disturbed, "repeating once the lease is renewed; no attempt is spent");
+        // The lease may have run out meanwhile; a settlement under it would be refused. So the keeper goes first.
+        let mut held = self.held.clone();
+        let news = held.wait_for(|held| held.worker != batch.worker || held.renewals > renewals).await;
+        news.is_ok_and(|held| held.worker == batch.worker)
+    }
+
+    /// Settles what did not settle itself: each job of the batch goes to its next attempt, or dies at its limit.
+    async fn give_back(&self, batch: &Batch, why: &str) {
+        loop {
+            let renewals = self.held.borrow().renewals;
+            let settlements: Vec<Settlement> = batch
+                .jobs
+                .iter()
+                .map(|job| Settlement::of_error(job, &JobError::Retry { after: None, source: why.into() }))
+                .collect();
+            match settle(&self.pool, batch, &settlements).await {
+                Ok(settled) => {
+                    tracing::warn!(kind = batch.kind.name, settled = settled.len(), of = batch.jobs.len(), "{why}");
+                    return;
+                }
+                Err(error) => {
+                    if !self.calm(batch, &Disturbed(error), renewals).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tell(batch: &Batch, report: &Report, took: Duration) {
+    for id in &report.stale {
+        tracing::warn!(
+            job = id,
+            kind = batch.kind.name,
+            "a stale settlement changed nothing: the job is another worker's"
+        );
+    }
+    for settlement in &report.settled {
+        let reason = settlement.reason.as_deref().unwrap_or_default();
+        match settlement.outcome {
+            "retry" | "dead" => {
+                tracing::warn!(job = settlement.id, kind = batch.kind.name, outcome = settlement.outcome, "{reason}");
+            }
+            outcome => tracing::info!(
+                job = settlement.id,
+                kind = batch.kind.name,
+                outcome,
+                took_ms = took.as_millis(),
+                "{reason}"
+            ),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The tests of the processes, in one binary: one PostgreSQL for all of them, a database for each.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why on the way"
+)]
+#![expect(clippy::disallowed_methods, reason = "a test measures how long it waits, and passes the PATH on")]
+
+// It looks into /proc.
+#[cfg(target_os = "linux")]
+mod dev_crash;
+mod dev_postgres;
+mod support;

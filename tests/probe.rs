@@ -1,0 +1,161 @@
+//! A worker whose jobs crash, hang, panic and wait at a barrier on demand, as a process that tests can kill and freeze.
+//!
+//! `DATABASE_URL`, then optionally `PROBE_BARRIER` (an advisory lock that `probe_post` waits for before it looks at its facts) and
+//! `PROBE_LEASE_MS`. It performs the probe kinds only. SIGTERM drains it.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar::{queue, stop};
+use bursar_jobs::{
+    credits::Credits,
+    job::{Effects, Job, JobError, Pure},
+    kinds::Kind,
+    ledger::Posting,
+    perform::Performer,
+    terms::{PayoutTerms, Terms},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+const fn kind(name: &'static str, max_attempts: i32, batch: i32) -> Kind {
+    Kind { name, max_attempts, timeout: Duration::from_secs(30), batch }
+}
+
+/// Posts one credit under a key of its own for each run, so that a second effect would show.
+#[derive(Debug, Serialize, Deserialize)]
+struct Post {
+    user: String,
+    #[serde(default)]
+    abort: bool,
+}
+
+impl Job for Post {
+    const KIND: Kind = kind("probe_post", 3, 10);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a probe's settings are its own")]
+fn setting(name: &str) -> Option<i64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+impl Pure for Post {
+    type Facts = ();
+
+    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<()>, sqlx::Error> {
+        if let Some(barrier) = setting("PROBE_BARRIER") {
+            sqlx::query("SELECT pg_advisory_xact_lock_shared($1)").bind(barrier).execute(db).await?;
+        }
+        Ok(vec![(); jobs.len()])
+    }
+
+    fn run(&self, (): &(), _: &Terms) -> Result<Effects, JobError> {
+        if self.abort {
+            std::process::abort();
+        }
+        let key = format!("probe:{}:{}", self.user, uuid::Uuid::new_v4());
+        let posting = Posting::grant("admin_grant", key, &self.user, Credits::from_micros(1_000_000));
+        Ok(Effects { postings: vec![posting], ..Effects::done() })
+    }
+}
+
+/// Panics.
+#[derive(Debug, Serialize, Deserialize)]
+struct Panic {}
+
+impl Job for Panic {
+    const KIND: Kind = kind("probe_panic", 2, 5);
+}
+
+impl Pure for Panic {
+    type Facts = ();
+
+    async fn gather(_: &mut PgConnection, jobs: &[Self]) -> Result<Vec<()>, sqlx::Error> {
+        Ok(vec![(); jobs.len()])
+    }
+
+    fn run(&self, (): &(), _: &Terms) -> Result<Effects, JobError> {
+        panic!("the probe panics")
+    }
+}
+
+/// Never ends by itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Hang {}
+
+impl Job for Hang {
+    const KIND: Kind = Kind { timeout: Duration::from_millis(300), ..kind("probe_hang", 2, 5) };
+}
+
+impl Pure for Hang {
+    type Facts = ();
+
+    async fn gather(_: &mut PgConnection, _: &[Self]) -> Result<Vec<()>, sqlx::Error> {
+        std::future::pending().await
+    }
+
+    fn run(&self, (): &(), _: &Terms) -> Result<Effects, JobError> {
+        Ok(Effects::done())
+    }
+}
+
+/// Goes wrong each time, and asks for half a minute.
+#[derive(Debug, Serialize, Deserialize)]
+struct Fail {}
+
+impl Job for Fail {
+    const KIND: Kind = kind("probe_fail", 5, 5);
+}
+
+impl Pure for Fail {
+    type Facts = ();
+
+    async fn gather(_: &mut PgConnection, jobs: &[Self]) -> Result<Vec<()>, sqlx::Error> {
+        Ok(vec![(); jobs.len()])
+    }
+
+    fn run(&self, (): &(), _: &Terms) -> Result<Effects, JobError> {
+        let source = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the other side hung up");
+        Err(JobError::Retry { after: Some(Duration::from_secs(30)), source: source.into() })
+    }
+}
+
+#[tokio::main]
+#[expect(clippy::disallowed_methods, reason = "a probe's settings are its own")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info,sqlx=warn").init();
+    let url = std::env::var("DATABASE_URL")?;
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(10)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy(&url)?;
+    let mut options = queue::Options {
+        performers: vec![
+            Performer::of::<Post>(),
+            Performer::of::<Panic>(),
+            Performer::of::<Hang>(),
+            Performer::of::<Fail>(),
+        ],
+        listen_url: Some(url),
+        ..queue::Options::default()
+    };
+    if let Some(lease) = setting("PROBE_LEASE_MS") {
+        options.lease = Duration::from_millis(lease.try_into()?);
+    }
+    let terms = Terms {
+        tiers: Vec::new(),
+        packages: Vec::new(),
+        skills: std::collections::BTreeMap::new(),
+        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        initial_credits: Credits::ZERO,
+        livemode: false,
+        stripe_on: false,
+    };
+    let (stopper, stop) = stop::channel();
+    tokio::spawn(async move {
+        if stop::signalled().await.is_ok() {
+            stopper.stop();
+        }
+    });
+    queue::run(pool, options, Arc::new(terms), stop).await?;
+    Ok(())
+}
