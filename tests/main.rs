@@ -12,4 +12,5 @@
 #[cfg(target_os = "linux")]
 mod dev_crash;
 mod dev_postgres;
+mod operate;
 mod support;

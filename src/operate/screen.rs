@@ -67,24 +67,8 @@ impl Screen {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(header.to_vec()).set_truncation_indicator("…");
-        for row in rows {
-            let mut line = Row::from(cells(row).iter().map(|cell| clean(cell).replace('\n', " ")).collect::<Vec<_>>());
-            line.max_height(1);
-            table.add_row(line);
-        }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        if let Some(first) = table.column_mut(0) {
-            first.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        match self.width {
-            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
-        writeln!(io::stdout().lock(), "{}", table.trim_fmt())
+        let lines = rows.iter().map(cells).collect();
+        writeln!(io::stdout().lock(), "{}", table(header, lines, self.width))
     }
 
     /// Says something beside the answer, on stderr.
@@ -131,6 +115,28 @@ pub fn away(at: DateTime<Utc>) -> String {
     if seconds > 0 { format!("in {length}") } else { format!("{length} ago") }
 }
 
+/// A table of one line a row. Where the terminal is too narrow the last columns are cut, the first never.
+fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec()).set_truncation_indicator("…");
+    for row in rows {
+        let mut line = Row::from(row.iter().map(|cell| clean(cell).replace('\n', " ")).collect::<Vec<_>>());
+        line.max_height(1);
+        table.add_row(line);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if let Some(first) = table.column_mut(0) {
+        first.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    match width {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table.trim_fmt()
+}
+
 /// Text from outside without control characters: an error's text must not drive the operator's terminal.
 fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
@@ -149,6 +155,22 @@ mod tests {
     #[test]
     fn control_characters_are_shown_and_not_obeyed() {
         assert_eq!(clean("a\u{1b}[2Jb\u{9b}c\nd"), "a\\u{1b}[2Jb\\u{9b}c\nd");
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_cuts_no_id() {
+        let id = "01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d".to_owned();
+        let error = "the price paid is not one of ours, and neither is its amount: €9.99 日本".repeat(3);
+        let row =
+            vec![id.clone(), "grant_purchase".into(), "dead".into(), "10/10".into(), "3m ago".into(), error.clone()];
+        let header = ["id", "kind", "state", "attempt", "runs", "why"];
+        for width in [80, 100, 132] {
+            let drawn = table(&header, vec![row.clone(), row.clone()], Some(width));
+            assert_eq!(drawn.lines().count(), 3, "{drawn}");
+            assert!(drawn.lines().skip(1).all(|line| line.starts_with(&id)), "{drawn}");
+            assert!(drawn.lines().all(|line| line.chars().count() <= width.into()), "{drawn}");
+        }
+        assert!(table(&header, vec![row], None).contains(&error));
     }
 
     #[test]
