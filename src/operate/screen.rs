@@ -11,6 +11,11 @@ use clap::builder::styling::{AnsiColor, Style};
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
 use serde::Serialize;
 
+/// Columns between two columns of a table.
+const GAP: u16 = 2;
+/// The least that is left for the last column of a table, before others are cut for it.
+const ROOM: u16 = 10;
+
 const LABEL: Style = Style::new().dimmed();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
@@ -115,7 +120,7 @@ pub fn away(at: DateTime<Utc>) -> String {
     if seconds > 0 { format!("in {length}") } else { format!("{length} ago") }
 }
 
-/// A table of one line a row. Where the terminal is too narrow the last columns are cut, the first never.
+/// A table of one line a row. Where the terminal is too narrow the last column is cut, the first never.
 fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.to_vec()).set_truncation_indicator("…");
@@ -125,10 +130,15 @@ fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String 
         table.add_row(line);
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP));
     }
-    if let Some(first) = table.column_mut(0) {
-        first.set_constraint(ColumnConstraint::ContentWidth);
+    // Words of any length stand last and take what is left; where even that is too little, only the first column is whole.
+    let widths = table.column_max_content_widths();
+    let whole = widths.len().saturating_sub(1);
+    let taken: u16 = widths.iter().take(whole).fold(0, |sum, width| sum.saturating_add(width + GAP));
+    let whole = if width.is_some_and(|width| taken.saturating_add(ROOM) <= width) { whole } else { 1 };
+    for column in table.column_iter_mut().take(whole) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
     }
     match width {
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
@@ -161,15 +171,16 @@ mod tests {
     fn a_table_fits_the_terminal_and_cuts_no_id() {
         let id = "01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d".to_owned();
         let error = "the price paid is not one of ours, and neither is its amount: €9.99 日本".repeat(3);
-        let row =
-            vec![id.clone(), "grant_purchase".into(), "dead".into(), "10/10".into(), "3m ago".into(), error.clone()];
-        let header = ["id", "kind", "state", "attempt", "runs", "why"];
+        let row = vec![id.clone(), "grant_purchase".into(), "dead".into(), "3m ago".into(), error.clone()];
+        let header = ["id", "kind", "state", "runs", "why"];
         for width in [80, 100, 132] {
             let drawn = table(&header, vec![row.clone(), row.clone()], Some(width));
             assert_eq!(drawn.lines().count(), 3, "{drawn}");
             assert!(drawn.lines().skip(1).all(|line| line.starts_with(&id)), "{drawn}");
             assert!(drawn.lines().all(|line| line.chars().count() <= width.into()), "{drawn}");
         }
+        let drawn = table(&header, vec![row.clone()], Some(80));
+        assert!(drawn.contains("grant_purchase  dead   3m ago  the"), "{drawn}");
         assert!(table(&header, vec![row], None).contains(&error));
     }
 

@@ -36,16 +36,22 @@ pub(super) async fn list(
     kind: Option<&str>,
     limit: Limit,
 ) -> Result<(), Failure> {
-    // The state is the view's; apalis's status stands beside it so that the few dead are found by their own index.
+    // The ids are picked from the table, where the few dead among a million done are found by their own index; the view, which
+    // reads a clock for each row, then says the state of those alone.
     let mut jobs = sqlx::query_as!(
         Job,
         r#"SELECT v.id AS "id!", v.kind AS "kind!", v.key, v.state AS "state!", v.attempt AS "attempt!",
                   v.max_attempts AS "max_attempts!", v.run_at AS "run_at!", v.last_error, v.reason, v.cause, v.worker,
                   v.enqueued_at AS "enqueued_at!", v.done_at
-           FROM bursar.job v JOIN apalis.jobs j ON j.id = v.id
-           WHERE ($1::text IS NULL OR v.state = $1) AND ($2::text IS NULL OR j.status = $2)
-             AND ($3::text IS NULL OR v.kind = $3)
-           ORDER BY v.id DESC LIMIT $4"#,
+           FROM bursar.job v
+           WHERE v.id = ANY (ARRAY(
+                     SELECT j.id FROM apalis.jobs j
+                     WHERE ($2::text IS NULL OR j.status = $2) AND ($3::text IS NULL OR j.job_type = $3)
+                       AND ($1::text IS DISTINCT FROM 'ready' OR j.run_at <= statement_timestamp())
+                       AND ($1::text IS DISTINCT FROM 'scheduled' OR j.run_at > statement_timestamp())
+                     ORDER BY j.id DESC LIMIT $4))
+             AND ($1::text IS NULL OR v.state = $1)
+           ORDER BY v.id DESC"#,
         state.as_ref().map(word_of),
         state.map(State::status),
         kind,
@@ -54,13 +60,12 @@ pub(super) async fn list(
     .fetch_all(&mut *db)
     .await?;
     let more = limit.cut(&mut jobs);
-    screen.rows(&jobs, &["id", "kind", "state", "attempt", "runs", "why"], |job| {
+    screen.rows(&jobs, &["id", "kind", "state", "when", "why"], |job| {
         let moment = job.done_at.unwrap_or(job.run_at);
         vec![
             job.id.clone(),
             job.kind.clone(),
             job.state.clone(),
-            format!("{}/{}", job.attempt, job.max_attempts),
             away(moment),
             job.reason.clone().or_else(|| job.last_error.clone()).unwrap_or_default(),
         ]
