@@ -2,8 +2,10 @@
 //!
 //! This crate holds the processes; what happens to the money is in `bursar-jobs`.
 
+pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod exit;
 pub mod migrate;
 pub mod operate;
 pub mod queue;

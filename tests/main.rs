@@ -15,6 +15,7 @@ mod dev_postgres;
 mod dev_run;
 mod jobs;
 mod ledger;
+mod operate;
 mod outage;
 mod queue;
 mod support;

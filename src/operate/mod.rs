@@ -1,1 +1,54 @@
-//! The operate room.
+//! What an operator does from the command line: look at events, jobs, credits and payouts, and put right what needs a hand.
+//!
+//! Every command works on one connection. Data goes to stdout, words to stderr; `--json` gives one object a line.
+
+mod credits;
+mod events;
+mod failure;
+mod jobs;
+mod ledger;
+mod payouts;
+mod screen;
+mod values;
+
+use clap::{Args, Subcommand};
+use sqlx::PgConnection;
+
+pub use failure::Failure;
+pub use screen::{Screen, report};
+
+/// The operator's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The inbox: what was received, and what became of it.
+    Events(Asked<events::Events>),
+    /// The queue: what runs, what waits, what is dead.
+    Jobs(Asked<jobs::Jobs>),
+    /// Users' credits: how many, where from; grant, revoke, spend.
+    Credits(Asked<credits::Credits>),
+    /// What receivers are owed and were paid.
+    Payouts(Asked<payouts::Payouts>),
+    /// The books.
+    Ledger(Asked<ledger::Ledger>),
+}
+
+/// A command, and how its answer is wanted.
+#[derive(Debug, Args)]
+pub struct Asked<T: Subcommand> {
+    /// Print one JSON object a line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    what: T,
+}
+
+/// Does what was asked.
+pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure> {
+    match command {
+        Command::Events(asked) => events::run(asked.what, db, &Screen::new(asked.json)).await,
+        Command::Jobs(asked) => jobs::run(asked.what, db, &Screen::new(asked.json)).await,
+        Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json)).await,
+        Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json)).await,
+        Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json)).await,
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line, as it is declared. What a command does is in its room.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::operate;
+
+/// A background job runner with a persistent queue for reliable Stripe side effects.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bursar",
+    version,
+    after_help = "Exit codes: 0 done, 1 it failed, 2 wrong use, 3 not found.\n\n\
+                  Example:\n  bursar dev                          everything on this machine, to try it\n  \
+                  bursar jobs list --state dead       what waits for an operator"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive events: Stripe's webhooks and the application's own.
+    #[command(after_help = "Example:\n  PORT=3000 bursar web")]
+    Web,
+    /// Run jobs.
+    #[command(after_help = "Example:\n  bursar worker")]
+    Worker,
+    /// Bring the database to this version's schema.
+    #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/shop bursar migrate")]
+    Migrate,
+    /// Run web and worker here, over a database of their own where DATABASE_URL is not set.
+    #[command(after_help = "Example:\n  bursar dev\n  bursar dev send fixtures/checkout.session.completed.json --new")]
+    Dev(Dev),
+    /// The commands of an operator.
+    #[command(flatten)]
+    Operate(operate::Command),
+}
+
+/// What `bursar dev` takes.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Dev {
+    /// Wipe the private database first.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Something else than running it.
+    #[command(subcommand)]
+    pub action: Option<DevAction>,
+}
+
+/// What else `bursar dev` does.
+#[derive(Debug, Subcommand)]
+pub enum DevAction {
+    /// Sign an event from a file and send it to the running `bursar dev`.
+    #[command(after_help = "Example:\n  bursar dev send fixtures/invoice.paid.json --new")]
+    Send {
+        /// The event's body, as JSON.
+        file: PathBuf,
+        /// Give the event and its object new ids, so that it is not a duplicate.
+        #[arg(long)]
+        new: bool,
+    },
+}

@@ -1,0 +1,170 @@
+//! `bursar payouts`: what receivers are owed for verified jobs.
+
+use bursar_jobs::{credits::Credits, money};
+use chrono::{DateTime, Utc};
+use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::{
+    Failure, Screen,
+    screen::{away, stamp},
+    values::{self, Limit, word_of},
+};
+
+/// What can be asked of payouts.
+#[derive(Debug, Subcommand)]
+pub enum Payouts {
+    /// List payouts, newest first.
+    #[command(after_help = "Example:\n  bursar payouts list --state held --receiver user_2")]
+    List {
+        /// Only payouts in this state.
+        #[arg(long, value_enum)]
+        state: Option<State>,
+        /// Only payouts to this receiver.
+        #[arg(long, value_name = "USER", value_parser = values::word)]
+        receiver: Option<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Show one payout.
+    #[command(after_help = "Example:\n  bursar payouts show job_99")]
+    Show {
+        /// The id of the verified job it is owed for.
+        #[arg(value_name = "JOB_ID")]
+        job: String,
+    },
+}
+
+/// A payout's state.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum State {
+    /// Owed, and not sent yet.
+    Held,
+    /// Its Transfer is being made.
+    Sending,
+    /// Whether its Transfer was made is not known.
+    Unknown,
+    /// Its Transfer was made.
+    Paid,
+    /// Stripe refused it.
+    Rejected,
+    /// Recorded while Stripe was off.
+    Skipped,
+    /// Its Transfer was reversed.
+    Reversed,
+}
+
+/// A payout, under the names that programs rely on.
+#[derive(Debug, Serialize)]
+struct Payout {
+    job_id: String,
+    receiver_id: String,
+    /// In the currency's minor unit.
+    amount: i64,
+    currency: String,
+    state: String,
+    transfer_id: Option<String>,
+    reason: Option<String>,
+    skill: String,
+    sender_id: Option<String>,
+    recorded_at: DateTime<Utc>,
+    #[serde(serialize_with = "as_credits")]
+    credits: i64,
+    event_id: Option<String>,
+    changed_at: DateTime<Utc>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
+fn as_credits<S: serde::Serializer>(micros: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    Credits::from_micros(*micros).serialize(serializer)
+}
+
+/// Does what was asked.
+pub(super) async fn run(asked: Payouts, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
+    match asked {
+        Payouts::List { state, receiver, limit } => list(db, screen, state, receiver.as_deref(), limit).await,
+        Payouts::Show { job } => show(db, screen, &job).await,
+    }
+}
+
+async fn list(
+    db: &mut PgConnection,
+    screen: &Screen,
+    state: Option<State>,
+    receiver: Option<&str>,
+    limit: Limit,
+) -> Result<(), Failure> {
+    let mut payouts = sqlx::query_as!(
+        Payout,
+        "SELECT job_id, receiver_id, amount, currency, state, transfer_id, reason, skill, sender_id, recorded_at, credits,
+                event_id, changed_at
+         FROM bursar.payout
+         WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR receiver_id = $2)
+         ORDER BY recorded_at DESC, job_id DESC LIMIT $3",
+        state.as_ref().map(word_of),
+        receiver,
+        limit.probe(),
+    )
+    .fetch_all(db)
+    .await?;
+    let more = limit.cut(&mut payouts);
+    screen.rows(&payouts, &["job", "receiver", "amount", "state", "recorded", "Transfer", "why"], |payout| {
+        vec![
+            payout.job_id.clone(),
+            payout.receiver_id.clone(),
+            money::format(payout.amount, &payout.currency),
+            payout.state.clone(),
+            away(payout.recorded_at),
+            payout.transfer_id.clone().unwrap_or_default(),
+            payout.reason.clone().unwrap_or_default(),
+        ]
+    })?;
+    if payouts.is_empty() {
+        screen.note("no such payouts");
+    }
+    if more {
+        screen.note("there are more: --limit N shows them");
+    }
+    Ok(())
+}
+
+async fn show(db: &mut PgConnection, screen: &Screen, job: &str) -> Result<(), Failure> {
+    let payout = sqlx::query_as!(
+        Payout,
+        "SELECT job_id, receiver_id, amount, currency, state, transfer_id, reason, skill, sender_id, recorded_at, credits,
+                event_id, changed_at
+         FROM bursar.payout WHERE job_id = $1",
+        job,
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or_else(|| {
+        Failure::not_found(format!("there is no payout for the job {job}"), "list them with: bursar payouts list")
+    })?;
+    if screen.is_json() {
+        screen.object(&payout)?;
+        return Ok(());
+    }
+    let skill = format!("{} ({} credits)", payout.skill, Credits::from_micros(payout.credits));
+    let facts = [
+        ("payout for", Some(payout.job_id)),
+        ("state", Some(payout.state)),
+        ("why", payout.reason),
+        ("amount", Some(money::format(payout.amount, &payout.currency))),
+        ("receiver", Some(payout.receiver_id)),
+        ("sender", payout.sender_id),
+        ("skill", Some(skill)),
+        ("Transfer", payout.transfer_id),
+        ("recorded", Some(stamp(payout.recorded_at))),
+        ("changed", Some(stamp(payout.changed_at))),
+        ("caused by", payout.event_id.as_ref().map(|event| format!("event {event}"))),
+        ("next", payout.event_id.map(|event| format!("bursar events show {event}"))),
+    ];
+    for (label, text) in facts {
+        if let Some(text) = text {
+            screen.fact(label, &text)?;
+        }
+    }
+    Ok(())
+}

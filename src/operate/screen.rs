@@ -1,0 +1,193 @@
+//! The only file that prints: data to stdout, words to stderr, colour only where a terminal shows it and `NO_COLOR` is unset.
+
+use std::{
+    error::Error,
+    io::{self, IsTerminal, Write},
+};
+
+use bursar_jobs::clock;
+use chrono::{DateTime, Utc};
+use clap::builder::styling::{AnsiColor, Style};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
+use serde::Serialize;
+
+/// Columns between two columns of a table.
+const GAP: u16 = 2;
+/// The least that is left for the last column of a table, before others are cut for it.
+const ROOM: u16 = 10;
+
+const LABEL: Style = Style::new().dimmed();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Where a command's answer goes.
+#[derive(Debug)]
+pub struct Screen {
+    json: bool,
+    /// The columns of the terminal; none where stdout is a file or a pipe, which take lines of any length.
+    width: Option<u16>,
+}
+
+impl Screen {
+    /// A screen for people, or one for programs.
+    pub fn new(json: bool) -> Self {
+        let width = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten().map(|(width, _)| width.0);
+        Self { json, width }
+    }
+
+    /// Whether the answer is wanted as JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes one object on one line.
+    pub fn object(&self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_string(value)?;
+        line.push('\n');
+        io::stdout().lock().write_all(line.as_bytes())
+    }
+
+    /// Writes what was done: an object for programs, a sentence for people.
+    pub fn done(&self, value: &impl Serialize, sentence: &str) -> io::Result<()> {
+        if self.json { self.object(value) } else { self.line(sentence) }
+    }
+
+    /// Writes a line for people.
+    pub fn line(&self, text: &str) -> io::Result<()> {
+        writeln!(io::stdout().lock(), "{}", clean(text))
+    }
+
+    /// Writes one labelled fact of a page; further lines of its text are set under the first.
+    pub fn fact(&self, label: &str, text: &str) -> io::Result<()> {
+        let text = clean(text).replace('\n', "\n              ");
+        writeln!(anstream::stdout().lock(), "{LABEL}{label:<13}{LABEL:#} {text}")
+    }
+
+    /// Writes rows: an object a line for programs, a table for people. The first column is never cut, for it is what
+    /// the next command is given.
+    pub fn rows<T: Serialize>(&self, rows: &[T], header: &[&str], cells: impl Fn(&T) -> Vec<String>) -> io::Result<()> {
+        if self.json {
+            return rows.iter().try_for_each(|row| self.object(row));
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let lines = rows.iter().map(cells).collect();
+        writeln!(io::stdout().lock(), "{}", table(header, lines, self.width))
+    }
+
+    /// Says something beside the answer, on stderr.
+    pub fn note(&self, text: &str) {
+        // Nobody is left to tell where stderr is closed.
+        drop(writeln!(anstream::stderr().lock(), "{}", clean(text)));
+    }
+}
+
+/// Says on stderr why something failed, from the outermost error to its first cause, and what would help.
+pub fn report(error: &(dyn Error + 'static), hint: Option<&str>) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = inner.source();
+    }
+    let mut err = anstream::stderr().lock();
+    // Nobody is left to tell where stderr is closed.
+    drop(writeln!(err, "{ERROR}error:{ERROR:#} {}", clean(&text)));
+    if let Some(hint) = hint {
+        drop(writeln!(err, "{HINT}hint:{HINT:#} {}", clean(hint)));
+    }
+}
+
+/// A moment, to the second, in UTC.
+pub fn stamp(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// How far away a moment is: `3m ago`, `in 2h`.
+pub fn away(at: DateTime<Utc>) -> String {
+    let seconds = (at - clock::now()).num_seconds();
+    let length = match seconds.unsigned_abs() {
+        s @ 0..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m", s / 60),
+        s @ 3600..172_800 => format!("{}h", s / 3600),
+        s => format!("{}d", s / 86_400),
+    };
+    if seconds > 0 { format!("in {length}") } else { format!("{length} ago") }
+}
+
+/// A table of one line a row. Where the terminal is too narrow the last column is cut, the first never.
+fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec()).set_truncation_indicator("…");
+    for row in rows {
+        let mut line = Row::from(row.iter().map(|cell| clean(cell).replace('\n', " ")).collect::<Vec<_>>());
+        line.max_height(1);
+        table.add_row(line);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
+    // Words of any length stand last and take what is left; where even that is too little, only the first column is whole.
+    let widths = table.column_max_content_widths();
+    let whole = widths.len().saturating_sub(1);
+    let taken: u16 = widths.iter().take(whole).fold(0, |sum, width| sum.saturating_add(width + GAP));
+    let whole = if width.is_some_and(|width| taken.saturating_add(ROOM) <= width) { whole } else { 1 };
+    for column in table.column_iter_mut().take(whole) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    match width {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table.trim_fmt()
+}
+
+/// Text from outside without control characters: an error's text must not drive the operator's terminal.
+fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' { clean.extend(c.escape_default()) } else { clean.push(c) }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(clean("a\u{1b}[2Jb\u{9b}c\nd"), "a\\u{1b}[2Jb\\u{9b}c\nd");
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_cuts_no_id() {
+        let id = "01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d".to_owned();
+        let error = "the price paid is not one of ours, and neither is its amount: €9.99 日本".repeat(3);
+        let row = vec![id.clone(), "grant_purchase".into(), "dead".into(), "3m ago".into(), error.clone()];
+        let header = ["id", "kind", "state", "runs", "why"];
+        for width in [80, 100, 132] {
+            let drawn = table(&header, vec![row.clone(), row.clone()], Some(width));
+            assert_eq!(drawn.lines().count(), 3, "{drawn}");
+            assert!(drawn.lines().skip(1).all(|line| line.starts_with(&id)), "{drawn}");
+            assert!(drawn.lines().all(|line| line.chars().count() <= width.into()), "{drawn}");
+        }
+        let drawn = table(&header, vec![row.clone()], Some(80));
+        assert!(drawn.contains("grant_purchase  dead   3m ago  the"), "{drawn}");
+        assert!(table(&header, vec![row], None).contains(&error));
+    }
+
+    #[test]
+    fn a_moment_is_said_in_one_unit() {
+        for (seconds, said) in [(-5, "5s ago"), (-180, "3m ago"), (7_230, "in 2h"), (-259_200, "3d ago")] {
+            assert_eq!(away(clock::now() + TimeDelta::seconds(seconds)), said, "{seconds}");
+        }
+    }
+}
