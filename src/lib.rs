@@ -2,6 +2,7 @@
 //!
 //! This crate holds the processes; what happens to the money is in `bursar-jobs`.
 
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dev;

@@ -1,28 +1,39 @@
 //! The `bursar` command: wiring only.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, path::Path, process::ExitCode};
 
 use bursar::{
-    cli::{Cli, Command},
+    boot,
+    cli::{Cli, Command, DevAction},
+    config::Settings,
+    dev,
     exit::Exit,
-    migrate, operate,
+    operate, telemetry,
 };
 use clap::Parser;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let exit = match Cli::parse().command {
-        Command::Operate(command) => run_operate(command).await,
-        Command::Migrate => ended(run_migrate().await),
-        Command::Web => not_yet("web"),
-        Command::Worker => not_yet("worker"),
-        Command::Dev(_) => not_yet("dev"),
+        Command::Operate(command) => operate(command).await,
+        Command::Migrate => ended(boot::migrate().await),
+        Command::Web => ended(boot::web().await),
+        Command::Worker => ended(boot::worker().await),
+        Command::Dev(asked) => match asked.action {
+            Some(DevAction::Send { file, new }) => ended(dev::send::run(&file, new).await),
+            None => ended(develop(dev::Options { fresh: asked.fresh }).await),
+        },
     };
     exit.into()
 }
 
-async fn run_operate(command: operate::Command) -> Exit {
+async fn develop(options: dev::Options) -> Result<(), Box<dyn Error>> {
+    telemetry::init(&Settings::load(&[])?.log()?)?;
+    Ok(dev::run(options).await?)
+}
+
+async fn operate(command: operate::Command) -> Exit {
     let done = async {
         let mut db = PgConnection::connect(&database_url()?).await?;
         operate::run(command, &mut db).await
@@ -38,36 +49,24 @@ async fn run_operate(command: operate::Command) -> Exit {
     }
 }
 
-async fn run_migrate() -> Result<(), Box<dyn Error>> {
-    let pool = PgPool::connect(&database_url()?).await?;
-    migrate::migrate(&pool).await?;
-    Ok(())
+/// The database that is set, or that of the `bursar dev` which runs in this folder.
+fn database_url() -> Result<String, operate::Failure> {
+    let refused =
+        |error: bursar::config::SettingsError| operate::Failure::refused(error.to_string(), "see .env.example");
+    let settings = Settings::load(&[]).map_err(refused)?;
+    if let (false, Some(instance)) = (settings.database_is_set(), dev::running_instance(Path::new("."))) {
+        return Ok(instance.database_url);
+    }
+    Ok(settings.database_url().map_err(refused)?.expose().to_owned())
 }
 
 /// How a process ended.
-fn ended(result: Result<(), Box<dyn Error>>) -> Exit {
-    match result {
+fn ended<E: Into<Box<dyn Error>>>(result: Result<(), E>) -> Exit {
+    match result.map_err(Into::into) {
         Ok(()) => Exit::Done,
         Err(error) => {
             operate::report(&*error, None);
             Exit::Failed
         }
     }
-}
-
-/// The database's address.
-#[expect(clippy::disallowed_methods, reason = "until the settings are read by bursar::config")]
-fn database_url() -> Result<String, operate::Failure> {
-    std::env::var("DATABASE_URL").map_err(|_| {
-        operate::Failure::refused(
-            "DATABASE_URL is not set",
-            "set it, like postgres://user:password@localhost:5432/bursar",
-        )
-    })
-}
-
-/// A process that has no room yet.
-fn not_yet(name: &str) -> Exit {
-    operate::report(&std::io::Error::other(format!("{name} is not wired yet")), None);
-    Exit::Failed
 }

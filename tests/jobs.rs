@@ -296,7 +296,7 @@ async fn a_wait_has_an_age_limit_and_then_is_dead() {
 
 #[tokio::test]
 async fn what_a_paid_invoice_refills_follows_the_lines() {
-    let cases: [(&str, Vec<(&str, Value)>, &str, &str); 8] = [
+    let cases = [
         ("two seats", vec![("/data/object/lines/data/0/quantity", json!(2))], "300", "done"),
         ("a trial", vec![("/data/object/lines/data/0/amount", json!(0))], "0", "skip"),
         (

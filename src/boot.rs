@@ -1,0 +1,127 @@
+//! What the processes do between their settings and their work: judge every setting, then reach for the database.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    config::{Provider, Settings, SettingsError, Stripe},
+    migrate,
+    queue::{self, QueueError},
+    stop,
+    telemetry::{self, TelemetryError},
+    web::{self, WebError},
+};
+
+/// Waiting longer for a connection would outlast the patience of whoever sent the event.
+const WEB_PATIENCE: Duration = Duration::from_secs(3);
+/// A batch that gets no connection repeats; its lease is renewed meanwhile.
+const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a process did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A setting is missing or malformed.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Logging could not be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The database does not answer.
+    #[error("the database does not answer: {0}. Check DATABASE_URL")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought to this version's.
+    #[error("the migrations failed: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The schema is not this version's.
+    #[error("the database is not at this version's schema. Run `bursar migrate` first")]
+    Behind,
+    /// Stripe was on, and its key is gone.
+    #[error(
+        "STRIPE_SECRET_KEY is not set, but this database has worked with Stripe: without the key credits would be free and \
+         payouts skipped. Set the key again, or set `[stripe] provider = \"off\"` if that is what you want"
+    )]
+    KeyLost,
+    /// The port cannot be had.
+    #[error("cannot listen on {0}: {1}. Set PORT to a free one")]
+    Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// web failed.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// The worker failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Runs `bursar web` until a signal. It starts without a database too, and answers 503 until there is one.
+pub async fn web() -> Result<(), BootError> {
+    let settings = Settings::load(&[])?;
+    let web = settings.web()?;
+    telemetry::init(&settings.log()?)?;
+    let pool = lazily(settings.database_url()?.expose(), settings.database_max_connections()?, WEB_PATIENCE)?;
+    let address = web.address;
+    let listener = TcpListener::bind(address).await.map_err(|error| BootError::Listen(address, error))?;
+    Ok(web::run(web, pool, listener, on_signal()).await?)
+}
+
+/// Runs `bursar worker` until a signal; it then finishes what it runs.
+pub async fn worker() -> Result<(), BootError> {
+    let settings = Settings::load(&[])?;
+    let (terms, stripe) = (settings.terms()?, settings.stripe()?);
+    let url = settings.database_url()?.expose();
+    let options =
+        queue::Options { listen_url: Some(settings.listen_url()?.expose().to_owned()), ..queue::Options::default() };
+    telemetry::init(&settings.log()?)?;
+    let pool = lazily(url, settings.database_max_connections()?, WORKER_PATIENCE)?;
+    if !migrate::is_current(&pool).await? {
+        return Err(BootError::Behind);
+    }
+    remember_mode(&pool, &stripe).await?;
+    if !stripe.is_on() {
+        tracing::warn!("Stripe is off: credit checks pass, and payouts are recorded as skipped, to be released later");
+    }
+    Ok(queue::run(pool, options, Arc::new(terms), on_signal()).await?)
+}
+
+/// Runs `bursar migrate`.
+pub async fn migrate() -> Result<(), BootError> {
+    let settings = Settings::load(&[])?;
+    let pool = lazily(settings.database_url()?.expose(), 1, WORKER_PATIENCE)?;
+    Ok(migrate::migrate(&pool).await?)
+}
+
+/// Keeps in the database that Stripe was on once: a key that is lost later must not quietly turn it off.
+pub async fn remember_mode(pool: &PgPool, stripe: &Stripe) -> Result<(), BootError> {
+    if stripe.is_on() {
+        sqlx::query!("INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'on') ON CONFLICT (name) DO NOTHING")
+            .execute(pool)
+            .await?;
+        return Ok(());
+    }
+    if stripe.provider != Provider::Stripe {
+        return Ok(());
+    }
+    let was_on =
+        sqlx::query_scalar!("SELECT value FROM bursar.setting WHERE name = 'stripe'").fetch_optional(pool).await?;
+    if was_on.is_some() { Err(BootError::KeyLost) } else { Ok(()) }
+}
+
+fn lazily(url: &str, connections: u32, patience: Duration) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url)?.application_name("bursar");
+    Ok(PgPoolOptions::new().max_connections(connections).acquire_timeout(patience).connect_lazy_with(options))
+}
+
+fn on_signal() -> stop::Stop {
+    let (stopper, stop) = stop::channel();
+    tokio::spawn(async move {
+        if let Err(error) = stop::signalled().await {
+            tracing::error!(%error, "signals cannot be heard: stopping instead of running without them");
+        }
+        stopper.stop();
+    });
+    stop
+}
