@@ -21,8 +21,8 @@ bursar runs at {url}. Paste these in another terminal, in this folder:
   {bursar} dev send fixtures/invoice.paid.json
   # bob did a job for her, and it was verified: he is owed for it
   {bursar} dev send fixtures/job.verified.json
-  # what alice has, and where it came from
-  {bursar} credits balance alice && {bursar} credits history alice
+  # alice's balance, and where it came from
+  {bursar} credits history alice
 
 A line pasted twice is the same event and has one effect; with --new it is another event.
 Ctrl-C stops everything. The data stays until `bursar dev --fresh`.
