@@ -144,6 +144,16 @@ impl Settings {
         })
     }
 
+    /// The secrets that Stripe's events must be signed with, as they were set: for a sender that stands in for Stripe.
+    pub fn webhook_secret(&self) -> Option<&Secret> {
+        self.raw.stripe.webhook_secret.as_ref()
+    }
+
+    /// The secrets that verifications must be signed with, as they were set: for a sender that stands in for the application.
+    pub fn verification_secret(&self) -> Option<&Secret> {
+        self.raw.web.verification_secret.as_ref()
+    }
+
     /// What is sold and paid, for the jobs.
     pub fn terms(&self) -> Result<Terms, SettingsError> {
         terms::read(&self.raw, &self.stripe()?)
