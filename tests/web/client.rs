@@ -37,7 +37,9 @@ impl Reply {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
-        Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(BufReader::new(stream))
     }
 
     pub async fn post(&mut self, path: &str, headers: &[Header], body: &str) -> Reply {

@@ -146,7 +146,7 @@ async fn what_is_switched_off_is_not_there() {
 #[tokio::test]
 async fn a_sender_that_dawdles_or_rambles_is_let_go() {
     let database = support::database().await;
-    let soon = Duration::from_millis(100);
+    let soon = Duration::from_millis(500);
     let server =
         Server::start_with(&database.pool, |settings| (settings.limits.head, settings.limits.body) = (soon, soon))
             .await;
