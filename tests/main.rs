@@ -12,5 +12,6 @@
 #[cfg(target_os = "linux")]
 mod dev_crash;
 mod dev_postgres;
+mod dev_run;
 mod operate;
 mod support;

@@ -95,7 +95,7 @@ fn from_usual_places() -> Vec<PathBuf> {
 }
 
 /// The folders `parent/prefix<version>/tail`, newest version first.
-fn versions(parent: &Path, prefix: &str, tail: &str) -> Vec<PathBuf> {
+pub(super) fn versions(parent: &Path, prefix: &str, tail: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok);
     let mut found: Vec<(Vec<u32>, PathBuf)> = entries
         .filter_map(|entry| {
@@ -109,7 +109,7 @@ fn versions(parent: &Path, prefix: &str, tail: &str) -> Vec<PathBuf> {
 }
 
 /// Whether this folder will do: run as the server's user, who may not be allowed where we are.
-fn check(account: &Account, folder: &Path) -> Result<Binaries, String> {
+pub(super) fn check(account: &Account, folder: &Path) -> Result<Binaries, String> {
     if !folder.join("initdb").is_file() {
         return Err("no initdb".to_owned());
     }

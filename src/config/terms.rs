@@ -1,0 +1,126 @@
+//! The terms of trade, judged: what is sold must be told apart by its price, and every amount must be one.
+
+use std::collections::BTreeMap;
+
+use bursar_jobs::{
+    credits::Credits,
+    money,
+    terms::{Package, PayoutTerms, Terms, Tier},
+};
+
+use super::{SettingsError, Stripe, number, raw::Raw};
+
+pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
+    let mut tiers = Vec::new();
+    for (name, tier) in &raw.tiers {
+        let at = |field: &str| format!("tiers.{name}.{field}");
+        let credits = positive(&at("credits"), &tier.credits.0)?;
+        for price in &tier.prices.0 {
+            price_id(&at("prices"), price)?;
+        }
+        tiers.push(Tier { name: name.clone(), credits, prices: tier.prices.0.clone() });
+    }
+    let mut packages = Vec::new();
+    for (name, package) in &raw.packages {
+        let at = |field: &str| format!("packages.{name}.{field}");
+        let currency = currency(&at("currency"), &package.currency.0)?;
+        let price = package.price.as_ref().map(|price| price.0.clone());
+        if let Some(price) = &price {
+            price_id(&at("price"), price)?;
+        }
+        packages.push(Package {
+            name: name.clone(),
+            credits: positive(&at("credits"), &package.credits.0)?,
+            amount: amount(&at("amount"), &package.amount.0, &currency)?,
+            currency,
+            price,
+        });
+    }
+    tell_apart(&tiers, &packages)?;
+
+    let skills =
+        raw.skills.iter().map(|(name, cost)| Ok((name.clone(), positive(&format!("skills.{name}"), &cost.0)?)));
+    const RATE: &str = "payout.minor_units_per_credit";
+    let minor_units_per_credit = number::<i64>(RATE, &raw.payout.minor_units_per_credit.0, "a whole number from 1")?;
+    if minor_units_per_credit < 1 {
+        return Err(SettingsError::new(RATE, format!("is {minor_units_per_credit}"), "Write a whole number from 1."));
+    }
+    let initial_credits = credits("credits.initial", &raw.credits.initial.0)?;
+    if initial_credits < Credits::ZERO {
+        return Err(SettingsError::new("credits.initial", format!("is {initial_credits}"), "Write 0 or more."));
+    }
+    Ok(Terms {
+        skills: skills.collect::<Result<_, SettingsError>>()?,
+        payout: PayoutTerms { minor_units_per_credit, currency: currency("payout.currency", &raw.payout.currency.0)? },
+        initial_credits,
+        livemode: stripe.livemode,
+        stripe_on: stripe.is_on(),
+        tiers,
+        packages,
+    })
+}
+
+/// A payment is told by its Stripe price, or by its amount: neither may mean two things.
+fn tell_apart(tiers: &[Tier], packages: &[Package]) -> Result<(), SettingsError> {
+    let of_tiers =
+        tiers.iter().flat_map(|tier| tier.prices.iter().map(|price| (price, format!("tiers.{}.prices", tier.name))));
+    let of_packages = packages
+        .iter()
+        .filter_map(|package| Some((package.price.as_ref()?, format!("packages.{}.price", package.name))));
+    let mut prices = BTreeMap::new();
+    for (price, key) in of_tiers.chain(of_packages) {
+        if let Some(other) = prices.insert(price, key.clone()) {
+            let problem = format!("holds {price}, and `{other}` too");
+            return Err(SettingsError::new(&key, problem, "Give each Stripe price to one tier or package."));
+        }
+    }
+    let mut amounts = BTreeMap::new();
+    for package in packages {
+        let key = format!("packages.{}.amount", package.name);
+        if let Some(other) = amounts.insert((package.amount, &package.currency), key.clone()) {
+            let problem = format!("is {}, and `{other}` too", money::format(package.amount, &package.currency));
+            return Err(SettingsError::new(
+                &key,
+                problem,
+                "A payment is told by its amount: give each package another.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn credits(key: &str, text: &str) -> Result<Credits, SettingsError> {
+    text.parse().map_err(|error| SettingsError::new(key, format!("is {text:?}"), format!("Mend it: {error}.")))
+}
+
+fn positive(key: &str, text: &str) -> Result<Credits, SettingsError> {
+    let amount = credits(key, text)?;
+    if amount.is_positive() {
+        return Ok(amount);
+    }
+    Err(SettingsError::new(key, format!("is {amount}"), "Write more than 0 credits."))
+}
+
+fn currency(key: &str, text: &str) -> Result<String, SettingsError> {
+    let code = text.to_ascii_lowercase();
+    if code.len() == 3 && code.bytes().all(|b| b.is_ascii_lowercase()) {
+        return Ok(code);
+    }
+    Err(SettingsError::new(key, format!("is {text:?}"), "Write a currency's three letters, like usd."))
+}
+
+fn amount(key: &str, text: &str, currency: &str) -> Result<i64, SettingsError> {
+    money::parse(text, currency).filter(|amount| *amount > 0).ok_or_else(|| {
+        let places = money::decimals(currency);
+        let remedy = format!("Write an amount of {currency} above 0 with at most {places} decimals, in quotes.");
+        SettingsError::new(key, format!("is {text:?}"), remedy)
+    })
+}
+
+fn price_id(key: &str, id: &str) -> Result<(), SettingsError> {
+    if !id.is_empty() && id.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let remedy = "Copy the price's id (price_…) from Stripe's dashboard, with a comma between several.";
+    Err(SettingsError::new(key, format!("holds {id:?}"), remedy))
+}

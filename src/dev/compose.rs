@@ -1,0 +1,156 @@
+//! What `bursar dev` is made of, and the order in which it comes and goes.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use bursar_jobs::terms::Terms;
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::net::TcpListener;
+
+use super::{
+    DevError, Options,
+    instance::Instance,
+    postgres::{self, Postgres, StartOptions},
+    secrets,
+    steps::{Step, say},
+};
+use crate::{config::Settings, migrate, queue, stop, web};
+
+/// Prices that the fixtures name, where the settings name none.
+const PRICES: [(&str, &str); 3] =
+    [("STRIPE_PRICE_STARTER", "price_starter"), ("STRIPE_PRICE_PRO", "price_pro"), ("STRIPE_PRICE_TEAM", "price_team")];
+/// The port of the contract, tried before one that the system gives.
+const USUAL_PORT: u16 = 3000;
+/// How long connections have to say goodbye to a private PostgreSQL that stops anyhow.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The database in the private PostgreSQL that every cluster has.
+const DATABASE: &str = "postgres";
+
+/// Everything that must be there before the first request.
+pub(super) struct Prepared {
+    pub(super) instance: Instance,
+    postgres: Option<Postgres>,
+    pool: PgPool,
+    listener: TcpListener,
+    web: web::Settings,
+    worker: queue::Options,
+    terms: Arc<Terms>,
+}
+
+/// Reads the settings, starts PostgreSQL, brings the schema up to date and takes a port.
+pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, DevError> {
+    let secrets = secrets::kept(here)?;
+    let mut defaults = PRICES.to_vec();
+    defaults.push(("STRIPE_WEBHOOK_SECRET", &secrets.webhook_secret));
+    defaults.push(("VERIFICATION_SECRET", &secrets.verification_secret));
+    let settings = Settings::load(&defaults)?;
+    let named = settings.database_is_set();
+    if named && options.fresh {
+        return Err(DevError::NotOursToWipe);
+    }
+    let postgres = if named { None } else { Some(start_postgres(here, options).await?) };
+    let url = postgres.as_ref().map(|postgres| postgres.url(DATABASE));
+    if let Some(url) = &url {
+        defaults.push(("DATABASE_URL", url));
+    }
+    let settings = Settings::load(&defaults)?;
+    // Every setting is judged before anything is done with one.
+    let (web, terms, stripe) = (settings.web()?, Arc::new(settings.terms()?), settings.stripe()?);
+    let url = settings.database_url()?.expose().to_owned();
+    let worker =
+        queue::Options { listen_url: Some(settings.listen_url()?.expose().to_owned()), ..queue::Options::default() };
+
+    let step = Step::begin();
+    let pool = PgPoolOptions::new().max_connections(settings.database_max_connections()?).connect(&url).await?;
+    migrate::migrate(&pool).await?;
+    step.done("schema", "current");
+
+    let listener = listen(web.address).await?;
+    let address = listener.local_addr().map_err(|error| DevError::Listen(web.address, error))?;
+    let wanted = web.address.port();
+    let taken =
+        if [0, address.port()].contains(&wanted) { String::new() } else { format!(", for port {wanted} is taken") };
+    say("web", &format!("http://{address}{taken}"));
+    let stripe = if stripe.is_on() { "on" } else { "off: without STRIPE_SECRET_KEY payouts are recorded as skipped" };
+    say("stripe", stripe);
+    let instance = Instance {
+        url: format!("http://{address}"),
+        webhook_path: web.webhook_paths.first().cloned().unwrap_or_default(),
+        database_url: url,
+        webhook_secret: settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned()),
+        verification_secret: settings
+            .verification_secret()
+            .map_or(secrets.verification_secret, |s| s.expose().to_owned()),
+        pid: std::process::id(),
+    };
+    Ok(Prepared { instance, postgres, pool, listener, web, worker, terms })
+}
+
+impl Prepared {
+    /// Serves until a signal, or until one of the two ends by itself, which takes the other along.
+    pub(super) async fn run(self) -> Result<(), DevError> {
+        let (stopper, stop) = stop::channel();
+        let (worker_stopper, worker_stop) = stop::channel();
+        let both = async {
+            let web = async {
+                let ended = web::run(self.web, self.pool.clone(), self.listener, stop).await;
+                // The worker goes on as long as requests come in, and hears of the end last.
+                worker_stopper.stop();
+                ended
+            };
+            let worker = async {
+                let ended = queue::run(self.pool.clone(), self.worker, self.terms, worker_stop).await;
+                stopper.stop();
+                ended
+            };
+            let (web, worker) = tokio::join!(web, worker);
+            web.map_err(DevError::from).and(worker.map_err(DevError::from))
+        };
+        tokio::pin!(both);
+        let ended = tokio::select! {
+            ended = &mut both => ended,
+            heard = stop::signalled() => {
+                heard.map_err(DevError::Signals)?;
+                say("stopping", "web answers what it has, running jobs end; Ctrl-C again cuts them off");
+                stopper.stop();
+                tokio::select! {
+                    ended = both => ended,
+                    // Jobs that are cut off start again with the next worker.
+                    heard = stop::signalled() => heard.map_err(DevError::Signals),
+                }
+            }
+        };
+        if let Some(postgres) = self.postgres {
+            let ending = Step::begin();
+            // Connections that were cut off are never given back.
+            tokio::time::timeout(FAREWELL, self.pool.close()).await.unwrap_or_default();
+            postgres.stop().await?;
+            ending.done("postgres", "stopped");
+        }
+        ended
+    }
+}
+
+async fn start_postgres(here: &Path, options: Options) -> Result<Postgres, DevError> {
+    let step = Step::begin();
+    let folder = postgres::default_folder(here);
+    let progress = |line: &str| say("postgres", line);
+    let options = StartOptions { folder: &folder, fresh: options.fresh, temporary: false, progress: &progress };
+    let postgres = Postgres::start(&options).await?;
+    let programs = postgres.programs().display();
+    let folder = folder.strip_prefix(here).unwrap_or(&folder).display();
+    step.done("postgres", &format!("{} from {programs}, data in {folder}", postgres.version()));
+    Ok(postgres)
+}
+
+/// Takes the wanted port, the usual one where that is taken, or else any.
+async fn listen(wanted: SocketAddr) -> Result<TcpListener, DevError> {
+    let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in [wanted.port(), USUAL_PORT, 0] {
+        match TcpListener::bind(SocketAddr::new(wanted.ip(), port)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken = error,
+            Err(error) => return Err(DevError::Listen(wanted, error)),
+        }
+    }
+    Err(DevError::Listen(wanted, taken))
+}

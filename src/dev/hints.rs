@@ -1,0 +1,70 @@
+//! What to try next: lines to paste, in the folder where `bursar dev` was started.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use super::instance::Instance;
+
+/// What is printed once everything runs.
+pub(super) fn next(here: &Path, instance: &Instance) -> String {
+    let bursar = command(here, std::env::args_os().next(), std::env::current_exe().ok());
+    let url = &instance.url;
+    format!(
+        "
+bursar runs at {url}. Paste these in another terminal, in this folder:
+
+  # alice buys 200 credits for 29.99 USD
+  {bursar} dev send fixtures/checkout.session.completed.json
+  # her subscription to the tier pro is paid: 150 credits for the month
+  {bursar} dev send fixtures/invoice.paid.json
+  # bob did a job for her, and it was verified: he is owed for it
+  {bursar} dev send fixtures/job.verified.json
+  # what alice has, and where it came from
+  {bursar} credits balance alice && {bursar} credits history alice
+
+A line pasted twice is the same event and has one effect; with --new it is another event.
+Ctrl-C stops everything. The data stays until `bursar dev --fresh`.
+"
+    )
+}
+
+/// How this program is called from this folder: as it was found in the PATH, else by the path that leads to it.
+fn command(here: &Path, called: Option<OsString>, program: Option<PathBuf>) -> String {
+    let called = PathBuf::from(called.unwrap_or_else(|| "bursar".into()));
+    if called.components().count() == 1 && !called.starts_with(".") {
+        return quoted(&called);
+    }
+    let program = program.unwrap_or(called);
+    quoted(program.strip_prefix(here).unwrap_or(&program))
+}
+
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    if plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_can_be_pasted() {
+        let command = |called: &str, program: &str| {
+            super::command(Path::new("/home/a/shop"), Some(called.into()), Some(program.into()))
+        };
+        assert_eq!(command("target/debug/bursar", "/home/a/shop/target/debug/bursar"), "target/debug/bursar");
+        assert_eq!(
+            command("/home/a/shop/target/debug/bursar", "/home/a/shop/target/debug/bursar"),
+            "target/debug/bursar"
+        );
+        assert_eq!(command("bursar", "/usr/local/bin/bursar"), "bursar");
+        assert_eq!(
+            command("../bursar/target/debug/bursar", "/home/a/bursar/target/debug/bursar"),
+            "/home/a/bursar/target/debug/bursar"
+        );
+        assert_eq!(command("./my tools/bursar", "/home/a/shop/my tools/bursar"), "'my tools/bursar'");
+    }
+}

@@ -1,0 +1,123 @@
+//! One connection, from its first byte to its last answer, and its good end when the process stops.
+
+use std::{
+    convert::Infallible,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{Web, routes};
+
+/// How long a connection that has sent nothing yet is still listened to after stop: it was accepted, and its request may be in
+/// our socket already.
+const FIRST_BYTES: Duration = Duration::from_millis(250);
+
+/// Serves a connection until either side closes it. After stop, what has begun to arrive is still answered.
+pub(super) async fn serve(web: Arc<Web>, stream: TcpStream) -> Result<(), hyper::Error> {
+    let seen = Arc::new(Seen::default());
+    let service = service_fn(|request| {
+        let (web, seen) = (Arc::clone(&web), Arc::clone(&seen));
+        async move {
+            let reply = routes::answer(&web, request).await;
+            seen.answered.store(seen.read.load(Relaxed), Relaxed);
+            Ok::<_, Infallible>(reply)
+        }
+    });
+    let limits = &web.settings.limits;
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Runs from the last answer on, so that it bounds an idle connection too.
+            .header_read_timeout(limits.head)
+            .max_header_size(limits.head_bytes)
+            .max_buf_size(limits.buffer_bytes)
+            .serve_connection(TokioIo::new(Watched { stream, seen: Arc::clone(&seen) }), service)
+    );
+    tokio::select! {
+        // First, so that the bytes which are there are seen before the stop is.
+        biased;
+        end = connection.as_mut() => return end,
+        () = web.stop.wait() => {}
+    }
+    if seen.read.load(Relaxed) == 0
+        && let Ok(end) = tokio::time::timeout(FIRST_BYTES, connection.as_mut()).await
+    {
+        return end;
+    }
+    if !seen.is_owed_an_answer() {
+        connection.as_mut().graceful_shutdown();
+    }
+    connection.await
+}
+
+/// What went through a connection, by which a request that is half here is told from silence. The HTTP library alone would close
+/// a kept-alive connection on the first half of its next request.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Bytes read.
+    read: AtomicU64,
+    /// Bytes that had been read when the last answer was made.
+    answered: AtomicU64,
+}
+
+impl Seen {
+    fn is_owed_an_answer(&self) -> bool {
+        self.read.load(Relaxed) > self.answered.load(Relaxed)
+    }
+}
+
+/// A stream that counts what is read from it.
+#[derive(Debug)]
+struct Watched {
+    stream: TcpStream,
+    seen: Arc<Seen>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let done = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let more = buf.filled().len() - before;
+        self.seen.read.fetch_add(u64::try_from(more).unwrap_or(u64::MAX), Relaxed);
+        done
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

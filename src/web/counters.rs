@@ -1,0 +1,92 @@
+//! What became of the requests that carried events, counted since the process started.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bursar_jobs::{clock, inbox::Received};
+
+/// At most one line about refused signatures in this time.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The counts.
+#[derive(Debug)]
+pub(super) struct Counters {
+    received: AtomicU64,
+    duplicate: AtomicU64,
+    rejected: AtomicU64,
+    unavailable: AtomicU64,
+    /// Refusals since the last line about one.
+    unsaid: AtomicU64,
+    /// When that line was written, in milliseconds after `started`; 0: never.
+    said_at: AtomicU64,
+    started: Instant,
+}
+
+impl Counters {
+    pub fn new() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            received: zero(),
+            duplicate: zero(),
+            rejected: zero(),
+            unavailable: zero(),
+            unsaid: zero(),
+            said_at: zero(),
+            started: clock::monotonic(),
+        }
+    }
+
+    pub fn stored(&self, received: Received) {
+        match received {
+            Received::New => self.received.fetch_add(1, Relaxed),
+            Received::Duplicate => self.duplicate.fetch_add(1, Relaxed),
+        };
+    }
+
+    pub fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    pub fn unavailable(&self) {
+        self.unavailable.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a refusal; when a line about it is due, how many went unsaid before it.
+    pub fn rejected_and_due(&self) -> Option<u64> {
+        self.rejected();
+        let now = u64::try_from(clock::monotonic().duration_since(self.started).as_millis()).unwrap_or(u64::MAX).max(1);
+        let last = self.said_at.load(Relaxed);
+        let quiet = last != 0 && u128::from(now - last.min(now)) < QUIET.as_millis();
+        if quiet || self.said_at.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
+            self.unsaid.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(self.unsaid.swap(0, Relaxed))
+    }
+
+    pub fn log(&self) {
+        let of = |count: &AtomicU64| count.load(Relaxed);
+        tracing::info!(
+            received = of(&self.received),
+            duplicate = of(&self.duplicate),
+            rejected = of(&self.rejected),
+            unavailable = of(&self.unavailable),
+            "web has stopped"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_refusal_is_said_and_those_right_behind_it_are_counted() {
+        let counters = Counters::new();
+        assert_eq!(counters.rejected_and_due(), Some(0));
+        assert_eq!(counters.rejected_and_due(), None);
+        assert_eq!((counters.rejected.load(Relaxed), counters.unsaid.load(Relaxed)), (2, 1));
+    }
+}

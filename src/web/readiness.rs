@@ -1,0 +1,65 @@
+//! Whether an event could be stored now.
+
+use std::time::{Duration, Instant};
+
+use bursar_jobs::clock;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+
+use super::reply::Problem;
+use crate::migrate;
+
+/// How long an answer holds: a probe costs the database at most one query in that time, however many ask.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The last answer, and when it was given.
+#[derive(Debug, Default)]
+pub(super) struct Readiness(Mutex<Option<(Instant, State)>>);
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Ready,
+    NotMigrated,
+    Unreachable,
+}
+
+impl Readiness {
+    pub async fn check(&self, pool: &PgPool) -> Result<(), Problem> {
+        let mut last = self.0.lock().await;
+        let state = match *last {
+            Some((at, state)) if clock::monotonic().duration_since(at) < FRESH => state,
+            _ => {
+                let state = ask(pool).await;
+                *last = Some((clock::monotonic(), state));
+                state
+            }
+        };
+        match state {
+            State::Ready => Ok(()),
+            State::NotMigrated => {
+                Err(Problem::unavailable("The database lacks this version's schema: run `bursar migrate`."))
+            }
+            State::Unreachable => Err(Problem::unavailable(
+                "The database does not answer: check that it runs and that DATABASE_URL is right.",
+            )),
+        }
+    }
+}
+
+async fn ask(pool: &PgPool) -> State {
+    match tokio::time::timeout(PATIENCE, migrate::is_current(pool)).await {
+        Ok(Ok(true)) => State::Ready,
+        Ok(Ok(false)) => State::NotMigrated,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "not ready: the database does not answer");
+            State::Unreachable
+        }
+        Err(_) => {
+            tracing::warn!("not ready: the database did not answer within {PATIENCE:?}");
+            State::Unreachable
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! From a request to an event on disk: route, read, verify, open the envelope, store, answer.
+
+use bursar_jobs::{
+    clock,
+    envelope::{Envelope, EnvelopeError},
+    inbox::{self, Received},
+};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+};
+
+use super::{
+    HEALTH, READY, VERIFICATIONS, Web, body,
+    hmac::SignatureError,
+    reply::{self, Problem, Reply},
+    standard_webhooks::{self, Signed},
+    stripe_signature,
+};
+
+/// Answers one request. Once stop was said, the connection closes behind the answer.
+pub(super) async fn answer(web: &Web, request: Request<Incoming>) -> Reply {
+    let mut reply = route(web, request).await.unwrap_or_else(Reply::from);
+    if web.stop.is_said() {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+async fn route(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let path = request.uri().path();
+    if web.settings.webhook_paths.iter().any(|webhook| webhook == path) {
+        only(request.method(), "POST", &[Method::POST])?;
+        return webhook(web, request).await;
+    }
+    let read = [Method::GET, Method::HEAD];
+    match path {
+        VERIFICATIONS => {
+            only(request.method(), "POST", &[Method::POST])?;
+            verification(web, request).await
+        }
+        HEALTH => {
+            only(request.method(), "GET, HEAD", &read)?;
+            Ok(reply::well())
+        }
+        READY => {
+            only(request.method(), "GET, HEAD", &read)?;
+            if web.stop.is_said() {
+                return Err(Problem::unavailable("This process is stopping: ask another."));
+            }
+            web.readiness.check(&web.pool).await.map(|()| reply::well())
+        }
+        _ => {
+            let detail = "There is nothing at this path. Events go to POST /api/stripe/webhook or POST /api/verifications, or \
+                          where `[web] webhook_paths` says.";
+            Err(Problem::new(StatusCode::NOT_FOUND, detail))
+        }
+    }
+}
+
+fn only(method: &Method, names: &'static str, allowed: &[Method]) -> Result<(), Problem> {
+    if allowed.contains(method) { Ok(()) } else { Err(Problem::method_not_allowed(names)) }
+}
+
+/// An event from Stripe.
+async fn webhook(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let Some(secrets) = &web.settings.stripe else {
+        let detail = "Stripe is off here (`[stripe] provider`), and no STRIPE_WEBHOOK_SECRET is set.";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    };
+    let (head, stream) = request.into_parts();
+    let bytes =
+        body::read(&head.headers, stream, &web.settings.limits).await.inspect_err(|_| web.counters.rejected())?;
+    header(&head.headers, stripe_signature::HEADER)
+        .and_then(|signature| secrets.verify(signature, &bytes, clock::now().timestamp()))
+        .map_err(|error| unsigned(web, "stripe", error))?;
+    let envelope = Envelope::stripe(&bytes).map_err(|error| not_an_event(web, "stripe", &error))?;
+    store(web, &envelope, &bytes).await.map(|received| reply::received(StatusCode::OK, received))
+}
+
+/// One of the application's own events.
+async fn verification(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let Some(secrets) = &web.settings.verifications else {
+        let detail = "Verifications are off here: set `[web] verifications = true` and VERIFICATION_SECRET.";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    };
+    let (head, stream) = request.into_parts();
+    let bytes =
+        body::read(&head.headers, stream, &web.settings.limits).await.inspect_err(|_| web.counters.rejected())?;
+    let signed = || {
+        Ok(Signed {
+            id: header(&head.headers, standard_webhooks::ID)?,
+            timestamp: header(&head.headers, standard_webhooks::TIMESTAMP)?,
+            signature: header(&head.headers, standard_webhooks::SIGNATURE)?,
+        })
+    };
+    let signed = signed().map_err(|error| unsigned(web, "verification", error))?;
+    secrets.verify(signed, &bytes, clock::now().timestamp()).map_err(|error| unsigned(web, "verification", error))?;
+    let envelope =
+        Envelope::verification(signed.id, &bytes).map_err(|error| not_an_event(web, "verification", &error))?;
+    store(web, &envelope, &bytes).await.map(|received| reply::received(StatusCode::ACCEPTED, received))
+}
+
+/// A header that must be there once.
+fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, SignatureError> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (Some(value), None) => value.to_str().map_err(|_| SignatureError::Malformed(name)),
+        _ => Err(SignatureError::Missing(name)),
+    }
+}
+
+fn unsigned(web: &Web, source: &'static str, error: SignatureError) -> Problem {
+    // Strangers can send these as fast as they like: a line a second is enough to be seen.
+    if let Some(unsaid) = web.counters.rejected_and_due() {
+        tracing::warn!(source, reason = %error, unsaid, "an event was refused: its signature is not accepted");
+    }
+    Problem::bad_request(format!("The signature is not accepted: {error}."))
+}
+
+fn not_an_event(web: &Web, source: &'static str, error: &EnvelopeError) -> Problem {
+    web.counters.rejected();
+    tracing::warn!(source, reason = %error, "an event was refused: it is signed, and yet no event");
+    Problem::bad_request(format!("The body is signed, and yet no event: {error}. Send the event as it was made."))
+}
+
+/// Returns once the event is on disk. Anything else is a 503, and the sender's retry finds it stored, or stores it.
+async fn store(web: &Web, envelope: &Envelope, bytes: &[u8]) -> Result<Received, Problem> {
+    let stored = tokio::time::timeout(web.settings.limits.store, inbox::receive(&web.pool, envelope, bytes)).await;
+    let (kind, id) = (envelope.kind.as_str(), envelope.id.as_str());
+    match stored {
+        Ok(Ok(received)) => {
+            web.counters.stored(received);
+            tracing::debug!(id, kind, ?received, "an event is stored");
+            return Ok(received);
+        }
+        Ok(Err(error)) => {
+            tracing::error!(id, kind, %error, "an event could not be stored; its sender was told to try again")
+        }
+        Err(_) => {
+            let limit = web.settings.limits.store;
+            tracing::error!(id, kind, ?limit, "an event could not be stored in time; its sender was told to try again");
+        }
+    }
+    web.counters.unavailable();
+    Err(Problem::unavailable("The event could not be stored. Send it again: it will be, once the database is back."))
+}
