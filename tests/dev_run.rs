@@ -22,14 +22,18 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
     let folder = Folder::new();
     let mut dev = folder.start(&["dev"]).await;
     let printed = fs::read_to_string(folder.join("out")).unwrap();
-    let lines: Vec<&str> = printed.lines().filter(|line| line.contains(" dev send ")).collect();
-    assert_eq!(lines.len(), 3, "{printed}");
-    for line in lines {
-        let sent = Command::new("/bin/sh").args(["-c", line]).current_dir(&*folder).output().unwrap();
-        assert!(sent.status.success(), "{line}: {sent:?}");
+    let lines: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines.len(), 4, "{printed}");
+    for line in &lines[..3] {
+        let sent = folder.paste(line);
         assert!(said(&sent).ends_with("{\"received\":true}"), "{line}: {sent:?}");
     }
     folder.balance_becomes("350").await;
+    let shown = said(&folder.paste(lines[3]));
+    for part in ["350", "cs_test_a1bursarCheckout0001", "in_1SVbursarInvoice0001"] {
+        assert!(shown.contains(part), "{shown}");
+    }
     folder.eventually("SELECT amount || ' ' || currency FROM bursar.payout WHERE receiver_id = 'bob'", "100 usd").await;
 
     dev.signal(Signal::SIGTERM);
@@ -151,6 +155,14 @@ impl Folder {
 
     fn send(&self, args: &[&str]) -> Output {
         self.command(&[&["dev", "send"], args].concat()).output().unwrap()
+    }
+
+    /// Runs a line as a shell in this folder would.
+    fn paste(&self, line: &str) -> Output {
+        let mut shell = Command::new("/bin/sh");
+        let output = shell.args(["-c", line]).env_remove("DATABASE_URL").current_dir(&**self).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        output
     }
 
     fn instance(&self) -> Option<Instance> {

@@ -21,8 +21,8 @@ bursar runs at {url}. Paste these in another terminal, in this folder:
   {bursar} dev send fixtures/invoice.paid.json
   # bob did a job for her, and it was verified: he is owed for it
   {bursar} dev send fixtures/job.verified.json
-  # what alice has, and where it came from
-  {bursar} credits balance alice && {bursar} credits history alice
+  # alice's balance, and where it came from
+  {bursar} credits history alice
 
 A line pasted twice is the same event and has one effect; with --new it is another event.
 Ctrl-C stops everything. The data stays until `bursar dev --fresh`.
@@ -37,7 +37,12 @@ fn command(here: &Path, called: Option<OsString>, program: Option<PathBuf>) -> S
         return quoted(&called);
     }
     let program = program.unwrap_or(called);
-    quoted(program.strip_prefix(here).unwrap_or(&program))
+    match program.strip_prefix(here) {
+        // A bare name would be looked for in the PATH.
+        Ok(inside) if inside.components().count() == 1 => quoted(&Path::new(".").join(inside)),
+        Ok(inside) => quoted(inside),
+        Err(_) => quoted(&program),
+    }
 }
 
 fn quoted(path: &Path) -> String {
@@ -61,6 +66,7 @@ mod tests {
             "target/debug/bursar"
         );
         assert_eq!(command("bursar", "/usr/local/bin/bursar"), "bursar");
+        assert_eq!(command("./bursar", "/home/a/shop/bursar"), "./bursar");
         assert_eq!(
             command("../bursar/target/debug/bursar", "/home/a/bursar/target/debug/bursar"),
             "/home/a/bursar/target/debug/bursar"

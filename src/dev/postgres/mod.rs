@@ -52,7 +52,7 @@ pub enum PostgresError {
     Busy(PathBuf),
     /// Nothing suitable is installed, and nothing could be fetched.
     #[error(
-        "no PostgreSQL {} or newer with the hstore extension was found, and the download failed. Install it (Debian: `apt install postgresql`, macOS: `brew install postgresql@17`), or set DATABASE_URL. Looked at: {looked}",
+        "no PostgreSQL {} or newer with the hstore extension was found, and the download failed ({source}). Install it (Debian: `apt install postgresql`, macOS: `brew install postgresql@17`), or set DATABASE_URL. Looked at: {looked}",
         binaries::OLDEST
     )]
     NotFound {
