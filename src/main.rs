@@ -49,15 +49,15 @@ async fn operate(command: operate::Command) -> Exit {
     }
 }
 
-/// The database that is set, or that of the `bursar dev` which runs in this folder.
+/// The database that is named, else that of the `bursar dev` which runs in this folder.
 fn database_url() -> Result<String, operate::Failure> {
-    let refused =
-        |error: bursar::config::SettingsError| operate::Failure::refused(error.to_string(), "see .env.example");
-    let settings = Settings::load(&[]).map_err(refused)?;
-    if let (false, Some(instance)) = (settings.database_is_set(), dev::running_instance(Path::new("."))) {
+    let settings = Settings::load(&[])?;
+    if !settings.database_is_set()
+        && let Some(instance) = dev::running_instance(Path::new("."))
+    {
         return Ok(instance.database_url);
     }
-    Ok(settings.database_url().map_err(refused)?.expose().to_owned())
+    Ok(settings.database_url()?.expose().to_owned())
 }
 
 /// How a process ended.

@@ -5,6 +5,7 @@ mod events;
 mod jobs;
 mod ledger;
 mod payouts;
+mod processes;
 
 use bursar_jobs::{envelope::Envelope, inbox};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::exit::Exit;
+use crate::{config::SettingsError, exit::Exit};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum Failure {
         /// What to try.
         hint: String,
     },
+    /// A setting is missing or malformed.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The database could not be reached, or refused.
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
@@ -61,7 +64,7 @@ impl Failure {
             Self::NotFound { .. } => Exit::NotFound,
             Self::WrongUse { .. } => Exit::WrongUse,
             Self::Output(_) if self.is_closed_pipe() => Exit::Done,
-            Self::Refused { .. } | Self::Database(_) | Self::Output(_) => Exit::Failed,
+            Self::Refused { .. } | Self::Settings(_) | Self::Database(_) | Self::Output(_) => Exit::Failed,
         }
     }
 
@@ -69,6 +72,7 @@ impl Failure {
     pub fn hint(&self) -> &str {
         match self {
             Self::NotFound { hint, .. } | Self::Refused { hint, .. } | Self::WrongUse { hint, .. } => hint,
+            Self::Settings(_) => "in the folder of a running `bursar dev`, its database is found without a setting",
             Self::Database(error) => hint_of(error),
             Self::Output(_) => "is there space where the output goes?",
         }

@@ -5,12 +5,13 @@ use serde_json::json;
 use super::{ask, plant};
 use crate::support::database;
 
-/// Books in good order: grants, a reversal in two parts, a spend, a payout that is owed and one that was skipped.
+/// Books in good order: grants, a reversal in two parts, a spend, payouts that are owed, of which one was skipped.
 const BOOKS: &str = r#"
     SELECT bursar.post('[
         {"key": "g1", "kind": "purchase", "debit": "issuance", "credit": "user:u1", "unit": "credits", "amount": 50000000},
         {"key": "g2", "kind": "purchase", "debit": "issuance", "credit": "user:u2", "unit": "credits", "amount": 7000000},
-        {"key": "payout:j1", "kind": "payout", "debit": "payable", "credit": "receiver:r1", "unit": "usd", "amount": 100}]');
+        {"key": "payout:j1", "kind": "payout", "debit": "payable", "credit": "receiver:r1", "unit": "usd", "amount": 100},
+        {"key": "payout:j2", "kind": "payout", "debit": "payable", "credit": "receiver:r1", "unit": "usd", "amount": 100}]');
     SELECT bursar.post(jsonb_build_array(
         jsonb_build_object('key', 'r1', 'kind', 'reversal', 'debit', 'user:u1', 'credit', 'issuance', 'unit', 'credits',
             'amount', 20000000, 'reverses', (SELECT id FROM bursar.posting WHERE key = 'g1')),
@@ -40,8 +41,8 @@ async fn books_in_good_order_have_no_violations() {
     assert_eq!(empty, json!({"postings": 0, "accounts": 4, "violations": []}));
     plant(&db, BOOKS).await;
     let verdict = ask(&db, &["ledger", "verify", "--json"]).ended(0).object();
-    assert_eq!(verdict, json!({"postings": 6, "accounts": 7, "violations": []}));
-    assert_eq!(ask(&db, &["ledger", "verify"]).ended(0).out, "6 postings over 7 accounts: the books agree\n");
+    assert_eq!(verdict, json!({"postings": 7, "accounts": 7, "violations": []}));
+    assert_eq!(ask(&db, &["ledger", "verify"]).ended(0).out, "7 postings over 7 accounts: the books agree\n");
 }
 
 #[tokio::test]
