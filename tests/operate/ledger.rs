@@ -81,9 +81,9 @@ async fn a_reversal_of_nothing_of_another_or_of_too_much_is_found() {
 
 #[tokio::test]
 async fn payouts_and_postings_that_do_not_agree_are_found() {
-    let unposted = "DELETE FROM bursar.posting WHERE key = 'payout:j2';
-                    UPDATE bursar.account SET balance = balance - 100 WHERE name = 'receiver:r1'";
-    assert_eq!(found(unposted).await, ["payout_without_posting"]);
+    let gone = "DELETE FROM bursar.posting WHERE key = 'payout:j2';
+                UPDATE bursar.account SET balance = 100 WHERE name = 'receiver:r1'";
+    assert_eq!(found(gone).await, ["payout_without_posting"]);
     assert_eq!(found("UPDATE bursar.payout SET amount = 101 WHERE job_id = 'j1'").await, ["payout_differs"]);
     assert_eq!(found("UPDATE bursar.payout SET receiver_id = 'r2' WHERE job_id = 'j1'").await, ["payout_differs"]);
     assert_eq!(found("UPDATE bursar.payout SET currency = 'eur' WHERE job_id = 'j1'").await, ["payout_differs"]);
