@@ -13,7 +13,7 @@ use nix::{
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    dev_postgres::{note, notes, start},
+    dev_postgres::{notes, start},
     support::{self, Child, eventually},
 };
 
@@ -80,24 +80,11 @@ async fn it_starts_after_all_of_it_was_killed_with_a_pid_file_that_names_a_stran
     server.stop().await.unwrap();
 }
 
-/// Not a test: a process that owns a server, for other tests to kill. It runs until its standard input ends.
-#[tokio::test]
-#[ignore = "run by other tests, in a folder of theirs"]
-async fn own_the_server_of_this_folder() {
-    let here = std::env::current_dir().unwrap();
-    if here == Path::new(env!("CARGO_MANIFEST_DIR")) {
-        return;
-    }
-    let server = start(&here, false).await.unwrap();
-    note(&server, "before").await;
-    std::io::read_to_string(std::io::stdin()).unwrap();
-    server.stop().await.unwrap();
-}
-
+/// A process that owns a server in this folder, for a test to kill.
 fn owner(folder: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "dev_crash::own_the_server_of_this_folder"]);
-    command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut command = Command::new(support::probe_program());
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("PROBE_OWN_SERVER", folder.join("postgres"));
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     Child::spawn(&mut command)
 }
 

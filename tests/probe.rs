@@ -1,7 +1,8 @@
 //! A worker whose jobs crash, hang, panic and wait at a barrier on demand, as a process that tests can kill and freeze.
 //!
 //! `DATABASE_URL`, then optionally `PROBE_BARRIER` (an advisory lock that `probe_post` waits for before it looks at its facts) and
-//! `PROBE_LEASE_MS`. It performs the probe kinds only. SIGTERM drains it.
+//! `PROBE_LEASE_MS`. It performs the probe kinds only. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
+//! private PostgreSQL in that folder, until its standard input ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -119,9 +120,23 @@ impl Pure for Fail {
     }
 }
 
+/// Starts a server, leaves a word in its data, and keeps it.
+async fn own_server(folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    use bursar::dev::postgres::{Postgres, StartOptions};
+    let options = StartOptions { folder, fresh: false, temporary: false, progress: &|_| {} };
+    let server = Postgres::start(&options).await?;
+    let mut db: PgConnection = sqlx::Connection::connect(&server.url("postgres")).await?;
+    sqlx::raw_sql("CREATE TABLE notes (word text); INSERT INTO notes VALUES ('before')").execute(&mut db).await?;
+    tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await??;
+    Ok(server.stop().await?)
+}
+
 #[tokio::main]
 #[expect(clippy::disallowed_methods, reason = "a probe's settings are its own")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if let Ok(folder) = std::env::var("PROBE_OWN_SERVER") {
+        return own_server(std::path::Path::new(&folder)).await;
+    }
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info,sqlx=warn").init();
     let url = std::env::var("DATABASE_URL")?;
     let pool = sqlx::postgres::PgPoolOptions::new()

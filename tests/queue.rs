@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::{PgPool, Row};
 
-use crate::support::{Child, Database, database, eventually};
+use crate::support::{Child, Database, database, eventually, probe_program};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -52,9 +52,7 @@ impl Probe {
 
     /// Starts it.
     pub fn start(self) -> Child {
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_bursar")).with_file_name("examples/probe");
-        assert!(program.exists(), "{} is missing: run `cargo test` without a target filter", program.display());
-        let mut command = Command::new(program);
+        let mut command = Command::new(probe_program());
         command.env_clear().env("DATABASE_URL", self.url).stdin(Stdio::null());
         if self.barrier {
             command.env("PROBE_BARRIER", BARRIER.to_string());

@@ -4,7 +4,7 @@ pub mod database;
 pub mod program;
 
 pub use database::{Database, database};
-pub use program::{Child, bursar, scratch};
+pub use program::{Child, bursar, probe_program, scratch};
 
 use std::{
     fmt::Debug,

@@ -14,6 +14,13 @@ pub fn bursar(args: &[&str]) -> Command {
     command
 }
 
+/// The probe, whose jobs crash on demand (`tests/probe.rs`). Cargo builds it with the tests.
+pub fn probe_program() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_bursar")).with_file_name("examples/probe");
+    assert!(program.exists(), "{} is missing: run `cargo test` without a target filter", program.display());
+    program
+}
+
 /// A process that ends with its test, by its id and at once; a test that wants more says so itself.
 pub struct Child(Process);
 
