@@ -125,7 +125,7 @@ async fn own_server(folder: &std::path::Path) -> Result<(), Box<dyn std::error::
     use bursar::dev::postgres::{Postgres, StartOptions};
     let options = StartOptions { folder, fresh: false, temporary: false, progress: &|_| {} };
     let server = Postgres::start(&options).await?;
-    let mut db: PgConnection = sqlx::Connection::connect(&server.url("postgres")).await?;
+    let mut db = <PgConnection as sqlx::Connection>::connect(&server.url("postgres")).await?;
     sqlx::raw_sql("CREATE TABLE notes (word text); INSERT INTO notes VALUES ('before')").execute(&mut db).await?;
     tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await??;
     Ok(server.stop().await?)
