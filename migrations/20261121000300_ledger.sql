@@ -20,7 +20,7 @@ CREATE TABLE bursar.posting (
     key       text NOT NULL CONSTRAINT posting_key_sane CHECK (length(key) BETWEEN 1 AND 800),
     kind      text NOT NULL,
     -- No foreign keys: they would take a share lock on the system account's row for every grant. Accounts are never deleted,
-    -- post() is the only writer, and `bursar ledger verify` checks.
+    -- post() and spend() are the only writers, and `bursar ledger verify` checks.
     debit     bigint NOT NULL,
     credit    bigint NOT NULL,
     amount    bigint NOT NULL CONSTRAINT posting_amount_positive CHECK (amount > 0),
@@ -118,7 +118,8 @@ RETURNS TABLE (status text, posting_id bigint, balance numeric) LANGUAGE plpgsql
 #variable_conflict use_column
 DECLARE
     micros  bigint;
-    unique_key text := 'spend:' || spend.user_id || ':' || spend.key;
+    -- A colon within a user id is escaped: user 'a:b' with key 'c' is not user 'a' with key 'b:c'.
+    unique_key text := 'spend:' || replace(replace(spend.user_id, '%', '%25'), ':', '%3A') || ':' || spend.key;
     payer   bursar.account;
     sink    bigint;
     known   bursar.posting;
@@ -133,7 +134,7 @@ BEGIN
     SELECT a.* INTO payer FROM bursar.account a WHERE a.name = 'user:' || spend.user_id AND a.unit = 'credits' FOR NO KEY UPDATE;
     SELECT p.* INTO known FROM bursar.posting p WHERE p.key = unique_key;
     IF known.id IS NOT NULL THEN
-        RETURN QUERY SELECT CASE WHEN known.amount = micros AND known.ref IS NOT DISTINCT FROM spend.ref THEN 'done' ELSE 'conflict' END,
+        RETURN QUERY SELECT CASE WHEN known.debit = payer.id AND known.amount = micros AND known.ref IS NOT DISTINCT FROM spend.ref THEN 'done' ELSE 'conflict' END,
                             known.id, trim_scale(payer.balance / 1000000.0);
         RETURN;
     END IF;

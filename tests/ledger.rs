@@ -246,3 +246,17 @@ async fn a_spend_answers_and_never_raises_so_that_the_callers_transaction_lives(
     assert_eq!(left, "2.5");
     tx.commit().await.unwrap();
 }
+
+#[tokio::test]
+async fn two_users_and_keys_that_join_to_the_same_text_are_two_spends() {
+    let db = database().await;
+    let one = Credits::from_micros(1_000_000);
+    for user in ["a", "a:b"] {
+        ledger::post(&db.pool, &[Posting::grant("purchase", user.into(), user, one)]).await.unwrap();
+    }
+    for (user, key) in [("a", "b:c"), ("a:b", "c")] {
+        let spent = ledger::spend(&db.pool, user, one, key, None, None).await.unwrap();
+        assert!(matches!(spent, Spent::Done { balance: Credits::ZERO, .. }), "{user} {key}: {spent:?}");
+        assert_eq!(ledger::balance(&db.pool, user).await.unwrap(), Credits::ZERO, "{user}");
+    }
+}
