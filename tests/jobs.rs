@@ -156,6 +156,15 @@ async fn credits_that_are_not_what_was_paid_are_quarantined_with_the_reason() {
         ("two users", vec![("/data/object/client_reference_id", json!("bob"))], "whose is it"),
         ("status", vec![("/data/object/payment_status", json!("maybe"))], "neither paid nor unpaid"),
         (
+            "nul in the user",
+            vec![
+                ("/data/object/metadata", json!({"user_id": "al\u{0}ice", "credits": "200"})),
+                ("/data/object/client_reference_id", Value::Null),
+            ],
+            "the user id is malformed",
+        ),
+        ("nul in the credits", vec![metadata(json!("2\u{0}00"))], "digits with at most"),
+        (
             "long user",
             vec![
                 ("/data/object/metadata", json!({"user_id": "x".repeat(300), "credits": "200"})),

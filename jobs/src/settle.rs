@@ -57,14 +57,27 @@ impl Settlement {
                 ..Self::new(job, "retry", Some(source.to_string()))
             },
             JobError::Dead(reason) => {
-                Self { errors: Some(vec![reason.clone()]), ..Self::new(job, "dead", Some(reason.clone())) }
+                Self { errors: Some(vec![storable(reason)]), ..Self::new(job, "dead", Some(reason.clone())) }
             }
         }
     }
 
     fn new(job: &Claimed, outcome: &'static str, reason: Option<String>) -> Self {
-        Self { id: job.id.clone(), attempt: job.attempt, outcome, delay_ms: 0, reason, errors: None, waits_for: None }
+        Self {
+            id: job.id.clone(),
+            attempt: job.attempt,
+            outcome,
+            delay_ms: 0,
+            reason: reason.map(|text| storable(&text)),
+            errors: None,
+            waits_for: None,
+        }
     }
+}
+
+/// PostgreSQL's text holds no NUL, and a reason may quote what a stranger sent.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// Settles attempts of one claim. Returns the ids that were settled: one that is missing was stale, and nothing changed for it.
@@ -83,12 +96,12 @@ pub async fn settle(
     .await
 }
 
-/// An error and its causes, outermost first. PostgreSQL text holds no NUL, so neither does this.
+/// An error and its causes, outermost first.
 fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut texts = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        texts.push(error.to_string().replace('\0', "\u{fffd}"));
+        texts.push(storable(&error.to_string()));
         next = error.source();
     }
     texts
