@@ -21,6 +21,10 @@ CREATE TABLE bursar.payout (
     reason      text,                               -- why it is in that state, for an operator
     transfer_id text,
     event_id    text,
+    -- By the verification's own word. A debt older than an idempotency key lives is looked for at Stripe before it is first sent:
+    -- this database may be a restored one.
+    verified_at timestamptz,
+    releases    integer NOT NULL DEFAULT 0,         -- how often it was let go: each is a job of its own
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -7,7 +7,7 @@ const BASE: Duration = Duration::from_secs(1);
 /// No wait is longer, unless the other side asks for it.
 const CAP: Duration = Duration::from_mins(10);
 /// No wait is shorter: a job that fails in a millisecond must not spin.
-const FLOOR: Duration = Duration::from_millis(100);
+pub(crate) const FLOOR: Duration = Duration::from_millis(100);
 /// The first look again at a missing fact.
 const SNOOZE_BASE: Duration = Duration::from_secs(2);
 /// The rarest look: whoever establishes the fact wakes the job, this is the fallback.

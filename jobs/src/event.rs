@@ -50,6 +50,11 @@ impl Event {
         if let Some(account) = &self.account {
             return Some(format!("not ours: it happened on the connected account {account}"));
         }
+        self.of_other_mode(terms)
+    }
+
+    /// Why its mode is not this deployment's, if so.
+    pub fn of_other_mode(&self, terms: &Terms) -> Option<String> {
         let word = |live: bool| if live { "live" } else { "test" };
         match self.livemode {
             Some(mode) if mode != terms.livemode => Some(format!(

@@ -1,8 +1,7 @@
 //! What a job is: its arguments, what it may look at, and what it comes to.
 //!
 //! Two shapes of job, and no third. A [`Pure`] job reads facts and returns effects; the effects and the settlement commit in one
-//! transaction. A *call* makes one request outside under a committed intent; its door is the follow-up job that a pure job
-//! enqueues, and its engine comes with the first one.
+//! transaction. A [`Call`](crate::call::Call) makes one request outside under a committed intent.
 
 use std::{collections::HashSet, error::Error, future::Future, time::Duration};
 
@@ -41,6 +40,8 @@ pub enum Outcome {
     Done,
     /// There was nothing to do, and this is why.
     Skip(String),
+    /// Its effects stand, and it is over: an operator must look, and this is why.
+    Dead(String),
     /// A fact is not known yet. The job waits, costs no attempt, and is dead at its age limit.
     Snooze(Snooze),
 }

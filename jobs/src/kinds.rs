@@ -22,6 +22,12 @@ const fn pure(name: &'static str) -> Kind {
     Kind { name, max_attempts: 10, timeout: Duration::from_secs(20), batch: 50 }
 }
 
+const fn call(name: &'static str) -> Kind {
+    // Twenty-five attempts under full jitter to ten minutes are some hours of an outage at Stripe. A call is performed alone: its
+    // request and the look before it, each of ten seconds a page at most, must fit.
+    Kind { name, max_attempts: 25, timeout: Duration::from_secs(60), batch: 1 }
+}
+
 /// Grants what a paid one-time checkout bought.
 pub const GRANT_PURCHASE: Kind = pure("grant_purchase");
 /// Ties a Stripe customer to a user.
@@ -35,8 +41,22 @@ pub const OPEN_ACCOUNT: Kind = pure("open_account");
 /// Notes an event on which this version does not act.
 pub const NOTE_EVENT: Kind = pure("note_event");
 
+/// Sends one payout to its receiver, or holds it.
+pub const PAY_RECEIVER: Kind = call("pay_receiver");
+/// Asks Stripe how a receiver's account stands.
+pub const CHECK_ACCOUNT: Kind = call("check_account");
+/// Asks Stripe whose customer it is.
+pub const ASK_CUSTOMER: Kind = call("ask_customer");
+/// Lets go what was held and need not be any more.
+pub const SWEEP_HELD: Kind = pure("sweep_held");
+/// Returns to a sender what was spent on a rejected job.
+pub const RETURN_SPEND: Kind = pure("return_spend");
+
 /// All kinds of this version, in the order a worker claims them.
-pub const ALL: &[Kind] = &[GRANT_PURCHASE, REFILL_TIER, LINK_SUBSCRIBER, RECORD_PAYOUT, OPEN_ACCOUNT, NOTE_EVENT];
+pub const ALL: &[Kind] = &[
+    GRANT_PURCHASE, REFILL_TIER, LINK_SUBSCRIBER, RECORD_PAYOUT, PAY_RECEIVER, OPEN_ACCOUNT, RETURN_SPEND, CHECK_ACCOUNT,
+    ASK_CUSTOMER, SWEEP_HELD, NOTE_EVENT,
+];
 
 /// Which kind of job an event becomes. Nothing is dropped: what no job acts on becomes a [`NOTE_EVENT`], which an operator sees
 /// and which a later version can replay.
@@ -47,7 +67,9 @@ pub fn of_event(event: &Envelope) -> Kind {
         }
         (Source::Stripe, "customer.created" | "customer.updated" | "customer.subscription.created") => LINK_SUBSCRIBER,
         (Source::Stripe, "invoice.paid" | "invoice.payment_succeeded") => REFILL_TIER,
+        (Source::Stripe, "account.updated") => CHECK_ACCOUNT,
         (Source::Verification, "job.verified") => RECORD_PAYOUT,
+        (Source::Verification, "job.rejected") => RETURN_SPEND,
         (Source::Verification, "user.created") => OPEN_ACCOUNT,
         (Source::Stripe | Source::Verification, _) => NOTE_EVENT,
     }

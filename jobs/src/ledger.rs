@@ -25,6 +25,8 @@ pub enum Account {
     Breakage,
     /// What debts to receivers are booked against.
     Payable,
+    /// Where money goes that Stripe moved to a receiver.
+    Stripe,
 }
 
 impl fmt::Display for Account {
@@ -36,6 +38,7 @@ impl fmt::Display for Account {
             Self::Usage => f.write_str("usage"),
             Self::Breakage => f.write_str("breakage"),
             Self::Payable => f.write_str("payable"),
+            Self::Stripe => f.write_str("stripe"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! This crate knows PostgreSQL, the ledger and Stripe. It knows no HTTP server, no command line, no environment and no apalis.
 
 pub mod backoff;
+pub mod call;
 pub mod clock;
 pub mod credits;
 pub mod effects;
@@ -10,6 +11,7 @@ pub mod enqueue;
 pub mod envelope;
 pub mod event;
 pub mod inbox;
+pub mod intent;
 pub mod job;
 pub mod kinds;
 pub mod ledger;
@@ -18,14 +20,20 @@ pub mod perform;
 pub mod settle;
 pub mod terms;
 
+mod ask_customer;
+mod check_account;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
 mod note_event;
 mod open_account;
+pub mod pay_receiver;
 mod record_payout;
 mod refill_tier;
+mod return_spend;
+pub mod sweep_held;
 
+pub use bursar_stripe::{Client as Stripe, Config as StripeConfig};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.
@@ -35,7 +43,12 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<refill_tier::RefillTier>(),
         Performer::of::<link_subscriber::LinkSubscriber>(),
         Performer::of::<record_payout::RecordPayout>(),
+        Performer::of_call::<pay_receiver::PayReceiver>(),
         Performer::of::<open_account::OpenAccount>(),
+        Performer::of::<return_spend::ReturnSpend>(),
+        Performer::of_call::<check_account::CheckAccount>(),
+        Performer::of_call::<ask_customer::AskCustomer>(),
+        Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<note_event::NoteEvent>(),
     ]
 }

@@ -7,11 +7,14 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
 };
 
+use bursar_stripe::Client;
 use sqlx::PgPool;
 
 use crate::{
+    call::{self, Call},
     effects::{self, Applied},
     job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure},
     kinds::Kind,
@@ -34,13 +37,59 @@ pub struct Report {
 #[error("the database was in the way: {0}")]
 pub struct Disturbed(#[from] pub sqlx::Error);
 
+/// What jobs are performed with.
+#[derive(Clone)]
+pub struct Context {
+    /// The database.
+    pub pool: PgPool,
+    /// The terms of trade.
+    pub terms: Arc<Terms>,
+    /// Stripe, where it is on.
+    pub stripe: Option<Client>,
+    /// Whether the lease of a batch still covers a request that leaves now, by a clock that counts suspension.
+    pub lease: Arc<dyn Fn(&Batch) -> bool + Send + Sync>,
+    /// Where tests cut a call short.
+    pub points: Points,
+}
+
+/// What happens when a call reaches a named point: nothing, but in tests, which end the process there, or never go on.
+#[derive(Clone, Default)]
+pub struct Points(pub Option<Reached>);
+
+/// Called with the name of each point that a call reaches: `before_intent`, `after_intent`, `after_request`, `before_settlement`.
+pub type Reached = Arc<dyn Fn(&'static str) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+impl std::fmt::Debug for Points {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Points").field(&self.0.is_some()).finish()
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("stripe", &self.stripe.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub(crate) fn may_send(&self, batch: &Batch) -> bool {
+        (self.lease)(batch)
+    }
+
+    pub(crate) async fn reach(&self, point: &'static str) {
+        if let Some(reached) = &self.points.0 {
+            reached(point).await;
+        }
+    }
+}
+
 /// A kind with the way to perform it.
 #[derive(Clone, Copy)]
 pub struct Performer {
     /// The kind.
     pub kind: Kind,
     /// Performs a batch of it.
-    pub perform: for<'a> fn(&'a PgPool, &'a Terms, &'a Batch) -> Performing<'a>,
+    pub perform: for<'a> fn(&'a Context, &'a Batch) -> Performing<'a>,
 }
 
 impl std::fmt::Debug for Performer {
@@ -55,7 +104,12 @@ pub type Performing<'a> = Pin<Box<dyn Future<Output = Result<Report, Disturbed>>
 impl Performer {
     /// The performer of a pure job.
     pub const fn of<J: Pure>() -> Self {
-        Self { kind: J::KIND, perform: |pool, terms, batch| Box::pin(perform::<J>(pool, terms, batch)) }
+        Self { kind: J::KIND, perform: |context, batch| Box::pin(perform::<J>(&context.pool, &context.terms, batch)) }
+    }
+
+    /// The performer of a call.
+    pub const fn of_call<J: Call>() -> Self {
+        Self { kind: J::KIND, perform: |context, batch| Box::pin(call::perform::<J>(context, batch)) }
     }
 }
 

@@ -6,12 +6,14 @@
 //!   be released later from either.
 //! - The same verification again changes nothing; another receiver or amount for the same job is a conflict, for an operator.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
     credits::Credits,
     effects::{Change, Payout},
+    pay_receiver::PayReceiver,
     event::{self, Event, OfEvent, check_user},
     job::{Effects, Job, JobError, Pure},
     kinds::{Kind, RECORD_PAYOUT},
@@ -30,6 +32,7 @@ impl Job for RecordPayout {
 
 #[derive(Deserialize)]
 struct Body {
+    timestamp: Option<DateTime<Utc>>,
     data: Verified,
 }
 
@@ -49,7 +52,7 @@ impl Pure for RecordPayout {
     }
 
     fn run(&self, event: &Event, terms: &Terms) -> Result<Effects, JobError> {
-        let verified = event.read::<Body>()?.data;
+        let Body { timestamp, data: verified } = event.read()?;
         for id in
             [Some(&verified.job_id), Some(&verified.receiver_id), verified.sender_id.as_ref()].into_iter().flatten()
         {
@@ -77,6 +80,7 @@ impl Pure for RecordPayout {
         );
         posting.event_id = Some(event.id.clone());
         posting.reference = Some(verified.job_id.clone());
+        let send = PayReceiver::release(&verified.job_id, 0, &event.id);
         let payout = Payout {
             job_id: verified.job_id,
             receiver_id: verified.receiver_id,
@@ -88,8 +92,11 @@ impl Pure for RecordPayout {
             state,
             reason: reason.into(),
             event_id: event.id.clone(),
+            verified_at: timestamp,
         };
-        Ok(Effects { postings: vec![posting], changes: vec![Change::RecordPayout(payout)], ..Effects::done() })
+        let follow_ups = if terms.stripe_on { vec![send] } else { Vec::new() };
+        let changes = vec![Change::RecordPayout(payout)];
+        Ok(Effects { postings: vec![posting], changes, follow_ups, ..Effects::done() })
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
     effects::{Change, Link},
     event::{self, Event, OfEvent, check_user},
     invoice::{Invoice, Line},
-    job::{Effects, Job, JobError, Pure, Snooze},
-    kinds::{Kind, REFILL_TIER},
+    job::{Effects, Job, JobError, NewJob, Pure, Snooze},
+    kinds::{ASK_CUSTOMER, Kind, REFILL_TIER},
     ledger::Posting,
     terms::{Terms, Tier},
 };
@@ -91,7 +91,10 @@ impl Pure for RefillTier {
             ([], Some(linked)) => linked.clone(),
             ([named], None) => named.clone(),
             ([named], Some(linked)) if named == linked => named.clone(),
-            ([], None) => return Ok(Effects::snooze(wait_for_link(&invoice))),
+            ([], None) => {
+                let follow_ups = ask(&invoice, event, terms);
+                return Ok(Effects { follow_ups, ..Effects::snooze(wait_for_link(&invoice)) });
+            }
             (named, linked) => {
                 return Err(JobError::Dead(format!(
                     "whose is {}? Its metadata names {named:?}, its customer is linked to {linked:?}",
@@ -168,6 +171,19 @@ fn nothing_to_refill(invoice: &Invoice, terms: &Terms) -> String {
             format!("not ours: no line sells a tier of this deployment (prices: {})", prices.join(", "))
         }
     }
+}
+
+/// Where Stripe can be asked whose customer it is, it is asked, once for each event.
+fn ask(invoice: &Invoice, event: &Event, terms: &Terms) -> Vec<NewJob> {
+    let ask = |customer: &String| NewJob {
+        kind: ASK_CUSTOMER.name,
+        key: format!("{customer}:{}", event.id),
+        args: serde_json::json!({ "customer": customer, "event": event.id }),
+        max_attempts: ASK_CUSTOMER.max_attempts,
+        delay_ms: 0,
+        cause: Some(event.id.clone()),
+    };
+    invoice.customer.iter().filter(|_| terms.stripe_on).map(ask).collect()
 }
 
 fn wait_for_link(invoice: &Invoice) -> Snooze {

@@ -32,6 +32,7 @@ impl Settlement {
             Outcome::Done => Self::new(job, "done", None),
             Outcome::Skip(reason) => Self::new(job, "skip", Some(reason.clone())),
             Outcome::Snooze(snooze) => Self::of_snooze(job, snooze),
+            Outcome::Dead(reason) => Self::of_error(job, &JobError::Dead(reason.clone())),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bursar_jobs::{
     backoff, clock,
     job::{Batch, JobError},
-    perform::{Disturbed, Performer, Report},
+    perform::{Context, Disturbed, Performer, Report},
     settle::{Settlement, settle},
     terms::Terms,
 };
@@ -18,8 +18,7 @@ use super::{Options, backend::Claim, keeper::Held};
 /// What every claim is executed with.
 #[derive(Debug)]
 pub struct Engine {
-    pool: PgPool,
-    terms: Arc<Terms>,
+    context: Arc<Context>,
     performers: HashMap<&'static str, Performer>,
     held: watch::Receiver<Held>,
 }
@@ -36,7 +35,18 @@ impl Engine {
     /// An engine for a worker.
     pub fn new(pool: PgPool, terms: Arc<Terms>, options: &Options, held: watch::Receiver<Held>) -> Self {
         let performers = options.performers.iter().map(|p| (p.kind.name, *p)).collect();
-        Self { pool, terms, performers, held }
+        let lease = held.clone();
+        let context = Context {
+            pool,
+            terms,
+            stripe: options.stripe.clone(),
+            lease: Arc::new(move |batch| {
+                let held = lease.borrow();
+                held.worker == batch.worker && clock::awake_and_asleep() < held.until
+            }),
+            points: options.points.clone(),
+        };
+        Self { context: Arc::new(context), performers, held }
     }
 
     /// Executes a claim to its end. Never an error: apalis would end the worker.
@@ -84,9 +94,9 @@ impl Engine {
         let Some(performer) = self.performers.get(batch.kind.name).copied() else {
             return Try::Panicked(format!("no performer for {}", batch.kind.name));
         };
-        let (pool, terms, batch) = (self.pool.clone(), Arc::clone(&self.terms), Arc::clone(batch));
+        let (context, batch) = (Arc::clone(&self.context), Arc::clone(batch));
         let limit = batch.kind.timeout;
-        let task = tokio::spawn(async move { (performer.perform)(&pool, &terms, &batch).await });
+        let task = tokio::spawn(async move { (performer.perform)(&context, &batch).await });
         let abort = task.abort_handle();
         match tokio::time::timeout(limit, task).await {
             Ok(Ok(Ok(report))) => Try::Reported(report),
@@ -123,7 +133,7 @@ impl Engine {
                 .iter()
                 .map(|job| Settlement::of_error(job, &JobError::Retry { after: None, source: why.into() }))
                 .collect();
-            match settle(&self.pool, batch, &settlements).await {
+            match settle(&self.context.pool, batch, &settlements).await {
                 Ok(settled) => {
                     tracing::warn!(kind = batch.kind.name, settled = settled.len(), of = batch.jobs.len(), "{why}");
                     return;

@@ -27,6 +27,14 @@ pub struct Held {
     pub worker: String,
     /// How often the lease has been renewed under that name.
     pub renewals: u64,
+    /// Until when the lease surely holds, on [`clock::awake_and_asleep`]: counted from before the renewal was asked for.
+    pub until: Duration,
+}
+
+impl Held {
+    fn new() -> Self {
+        Self { worker: new_name(), renewals: 0, until: Duration::ZERO }
+    }
 }
 
 /// A handle on the keeper's thread.
@@ -53,7 +61,7 @@ impl Keeper {
 
 /// Starts the keeper.
 pub fn start(pool: &PgPool, options: &Options) -> Result<Keeper, std::io::Error> {
-    let (publish, held) = watch::channel(Held { worker: new_name(), renewals: 0 });
+    let (publish, held) = watch::channel(Held::new());
     let (finish, asked) = oneshot::channel();
     let (done, finished) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -140,7 +148,7 @@ impl Watch {
     }
 
     fn start_over(&mut self) {
-        self.publish.send_replace(Held { worker: new_name(), renewals: 0 });
+        self.publish.send_replace(Held::new());
         self.connection = None;
         self.steady_since = clock::awake_and_asleep();
     }
@@ -161,7 +169,8 @@ impl Watch {
 
     async fn renew(&mut self) -> Result<(), sqlx::Error> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        let Held { worker, renewals } = self.publish.borrow().clone();
+        let asked = clock::awake_and_asleep();
+        let Held { worker, renewals, .. } = self.publish.borrow().clone();
         let lease = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
         if renewals == 0 {
             sqlx::query!(
@@ -180,11 +189,14 @@ impl Watch {
                 sqlx::query_scalar!("SELECT bursar.renew($1, $2, true)", worker, lease).fetch_one(connection).await?;
             if renewed != Some(true) {
                 tracing::warn!(worker, "another worker took this one for dead: it gives up what it held");
-                self.publish.send_replace(Held { worker: new_name(), renewals: 0 });
+                self.publish.send_replace(Held::new());
                 return Ok(());
             }
         }
-        self.publish.send_modify(|held| held.renewals += 1);
+        self.publish.send_modify(|held| {
+            held.renewals += 1;
+            held.until = asked + self.lease;
+        });
         Ok(())
     }
 

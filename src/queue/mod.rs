@@ -21,21 +21,25 @@
 //!
 //! [`claimer`] claims what can start at once, a batch of one kind under one lease, and hands it to apalis through [`backend`];
 //! [`execute`] performs it and settles it in the transaction of its effect; [`keeper`], on a thread of its own, renews the worker's
-//! lease and sweeps up what others lost; [`wake`] listens; [`prune`] forgets what is long done. A lease has two ends: the worker's,
+//! lease and sweeps up what others lost; [`wake`] listens; [`upkeep`] looks after what is held and forgets what is long done. A lease has two ends: the worker's,
 //! renewed every two seconds by the database's clock in a row of its own, and the attempt's deadline, which nothing renews.
 
 mod backend;
 mod claimer;
 mod execute;
 mod keeper;
-mod prune;
 mod schema;
+mod upkeep;
 mod wake;
 
 use std::{sync::Arc, time::Duration};
 
 use apalis::prelude::{Monitor, WorkerBuilder};
-use bursar_jobs::{perform::Performer, terms::Terms};
+use bursar_jobs::{
+    Stripe,
+    perform::{Performer, Points},
+    terms::Terms,
+};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
@@ -58,6 +62,10 @@ pub struct Options {
     pub concurrency: usize,
     /// Batches in flight at once of any one kind.
     pub per_kind: usize,
+    /// Stripe, where it is on.
+    pub stripe: Option<Stripe>,
+    /// Where tests cut a call short. No setting reaches it.
+    pub points: Points,
 }
 
 impl Default for Options {
@@ -69,6 +77,8 @@ impl Default for Options {
             poll: Duration::from_millis(250),
             concurrency: 8,
             per_kind: 4,
+            stripe: None,
+            points: Points::default(),
         }
     }
 }
@@ -93,7 +103,7 @@ pub async fn run(pool: PgPool, options: Options, terms: Arc<Terms>, stop: Stop) 
     let wakes = Arc::new(Notify::new());
     let listener =
         options.listen_url.clone().map(|url| tokio::spawn(wake::listen(url, Arc::clone(&wakes), stop.clone())));
-    let pruner = tokio::spawn(prune::run(pool.clone(), stop.clone()));
+    let upkeep = tokio::spawn(upkeep::run(pool.clone(), stop.clone()));
 
     let slots = claimer::Slots::new(&options);
     let (claims, backend) = backend::channel();
@@ -122,7 +132,7 @@ pub async fn run(pool: PgPool, options: Options, terms: Arc<Terms>, stop: Stop) 
         ended = monitor.run() => ended.map_err(|error| QueueError::Monitor(error.to_string())),
         () = overdue => Err(QueueError::Drain(slots.in_flight(), limit)),
     };
-    for task in [Some(claiming), listener, Some(pruner)].into_iter().flatten() {
+    for task in [Some(claiming), listener, Some(upkeep)].into_iter().flatten() {
         task.abort();
     }
     keeper.finish().await;

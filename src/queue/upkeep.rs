@@ -1,29 +1,34 @@
-//! Forgetting what is long done, on a schedule and in small batches. The ledger, the ids of events and dead jobs are kept.
+//! Upkeep: now and then a look at what is held, and the forgetting of what is long done, in small batches. The ledger, the ids of events
+//! and dead jobs are kept.
 
 use std::time::Duration;
 
+use bursar_jobs::{
+    clock, enqueue,
+    sweep_held::{self, SweepHeld},
+};
 use sqlx::PgPool;
 
 use crate::stop::Stop;
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_hours(1);
+/// How often it looks. The job it enqueues is unique for its stretch of time, so that workers may all ask for it.
+const EVERY: Duration = Duration::from_mins(1);
 /// Rows forgotten in one transaction.
 const MOST: i32 = 1000;
 /// The pause between two of them, so that a backlog does not crowd out work.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// Prunes until stop is said.
+/// Keeps house until stop is said.
 pub async fn run(pool: PgPool, stop: Stop) {
     while !stop.is_said() {
-        let pause = match prune(&pool).await {
+        let pause = match turn(&pool).await {
             Ok(0) => EVERY,
             Ok(rows) => {
                 tracing::debug!(rows, "pruned");
                 BREATH
             }
             Err(error) => {
-                tracing::debug!(%error, "not pruned; trying again later");
+                tracing::debug!(%error, "no upkeep; trying again later");
                 EVERY
             }
         };
@@ -34,7 +39,9 @@ pub async fn run(pool: PgPool, stop: Stop) {
     }
 }
 
-/// Prunes a batch; how many rows it forgot.
-pub async fn prune(pool: &PgPool) -> Result<i64, sqlx::Error> {
+async fn turn(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    if sweep_held::is_due(pool).await? {
+        enqueue::enqueue(pool, &[SweepHeld::of(clock::now())]).await?;
+    }
     sqlx::query_scalar!(r#"SELECT bursar.prune($1) AS "rows!""#, MOST).fetch_one(pool).await
 }

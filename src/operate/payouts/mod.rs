@@ -1,5 +1,8 @@
 //! `bursar payouts`: what receivers are owed for verified jobs.
 
+mod release;
+mod show;
+
 use bursar_jobs::{credits::Credits, money};
 use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
@@ -8,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::{
     Failure, Screen,
-    screen::{away, stamp},
+    screen::away,
     values::{self, Limit, word_of},
 };
 
@@ -33,6 +36,17 @@ pub enum Payouts {
         /// The id of the verified job it is owed for.
         #[arg(value_name = "JOB_ID")]
         job: String,
+    },
+    /// Let a payout go: one that is held, was skipped or rejected, or whose outcome is not known. What may have left before is looked for
+    /// first, or sent again under the same key: never a second Transfer.
+    #[command(after_help = "Example:\n  bursar payouts release job_99")]
+    Release {
+        /// The id of the verified job it is owed for.
+        #[arg(value_name = "JOB_ID")]
+        job: String,
+        /// Use a new key, where Stripe saved a failure under the old one and no Transfer is there. Look at Stripe's dashboard first.
+        #[arg(long)]
+        after_saved_failure: bool,
     },
 }
 
@@ -84,8 +98,13 @@ fn as_credits<S: serde::Serializer>(micros: &i64, serializer: S) -> Result<S::Ok
 pub(super) async fn run(asked: Payouts, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
     match asked {
         Payouts::List { state, receiver, limit } => list(db, screen, state, receiver.as_deref(), limit).await,
-        Payouts::Show { job } => show(db, screen, &job).await,
+        Payouts::Show { job } => show::run(db, screen, &job).await,
+        Payouts::Release { job, after_saved_failure } => release::run(db, screen, &job, after_saved_failure).await,
     }
+}
+
+fn no_such(job: &str) -> Failure {
+    Failure::not_found(format!("there is no payout for the job {job}"), "list them with: bursar payouts list")
 }
 
 async fn list(
@@ -125,46 +144,6 @@ async fn list(
     }
     if more {
         screen.note("there are more: --limit N shows them");
-    }
-    Ok(())
-}
-
-async fn show(db: &mut PgConnection, screen: &Screen, job: &str) -> Result<(), Failure> {
-    let payout = sqlx::query_as!(
-        Payout,
-        "SELECT job_id, receiver_id, amount, currency, state, transfer_id, reason, skill, sender_id, recorded_at, credits,
-                event_id, changed_at
-         FROM bursar.payout WHERE job_id = $1",
-        job,
-    )
-    .fetch_optional(db)
-    .await?
-    .ok_or_else(|| {
-        Failure::not_found(format!("there is no payout for the job {job}"), "list them with: bursar payouts list")
-    })?;
-    if screen.is_json() {
-        screen.object(&payout)?;
-        return Ok(());
-    }
-    let skill = format!("{} ({} credits)", payout.skill, Credits::from_micros(payout.credits));
-    let facts = [
-        ("payout for", Some(payout.job_id)),
-        ("state", Some(payout.state)),
-        ("why", payout.reason),
-        ("amount", Some(money::format(payout.amount, &payout.currency))),
-        ("receiver", Some(payout.receiver_id)),
-        ("sender", payout.sender_id),
-        ("skill", Some(skill)),
-        ("Transfer", payout.transfer_id),
-        ("recorded", Some(stamp(payout.recorded_at))),
-        ("changed", Some(stamp(payout.changed_at))),
-        ("caused by", payout.event_id.as_ref().map(|event| format!("event {event}"))),
-        ("next", payout.event_id.map(|event| format!("bursar events show {event}"))),
-    ];
-    for (label, text) in facts {
-        if let Some(text) = text {
-            screen.fact(label, &text)?;
-        }
     }
     Ok(())
 }

@@ -1,0 +1,442 @@
+//! The call: one request outside, under a committed intent.
+//!
+//! A transaction commits the intent. The request leaves holding no transaction and no lock, after a last look at the lease. A
+//! second transaction settles what came back. Whatever is lost in between, the next attempt finds the intent and does one of two
+//! things: it sends the same bytes again under the same key while the key is young, or it looks first.
+//!
+//! | what is known | what is done |
+//! |---|---|
+//! | no intent, and the matter is younger than a key lives | make generation 1, send |
+//! | no intent, and the matter is older (this database may be a restored one) | make generation 1, look; nothing there: send |
+//! | an intent whose answer is not known, key young | send the same bytes under the same key |
+//! | the same, key old | look; nothing there: send the same bytes under the same key |
+//! | Stripe replays a 5xx under the key | look, again and again over minutes; then an operator |
+//! | refused, and the refusal is replayed under the key | the next attempt may raise the generation: only that refusal can still answer a late request |
+//! | refused, and not replayed | nothing was executed; the key stays |
+//! | the parameters differ from the intent's | refused before it leaves |
+
+use std::{future::Future, time::Duration};
+
+use bursar_stripe::{Client, Reply, Request, Seen, StripeError};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::{
+    backoff, clock,
+    effects::{self, Applied, Change},
+    intent::{self, Intent, News},
+    job::{Batch, Claimed, Effects, Job, JobError, Outcome, Snooze},
+    perform::{Context, Disturbed, Report},
+    settle::{Settlement, settle},
+    terms::Terms,
+};
+
+/// Stripe may forget a key after 24 hours; an hour is left for clocks and for requests under way (Stripe: idempotent requests).
+const YOUNG: Duration = Duration::from_hours(23);
+/// Looks after a saved 5xx before an operator must decide, spaced by a minute, two, four and eight.
+const MOST_LOOKS: i32 = 4;
+
+/// A job that makes one request outside.
+pub trait Call: Job {
+    /// What it looks at.
+    type Facts: Send + Sync;
+
+    /// Reads the facts, and locks those that the decision rests on.
+    fn gather(&self, db: &mut PgConnection) -> impl Future<Output = Result<Self::Facts, sqlx::Error>> + Send;
+
+    /// Decides what is to leave, if anything.
+    fn intent(&self, facts: &Self::Facts, terms: &Terms) -> Result<Plan, JobError>;
+
+    /// Looks for the effect at Stripe, by list, all pages. Only for what is sent under an intent.
+    fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Seen>> + Send;
+
+    /// What an answer means.
+    fn resolve(&self, facts: &Self::Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError>;
+}
+
+/// What is to leave.
+#[derive(Debug)]
+pub enum Plan {
+    /// Nothing: the effects say why.
+    Nothing(Effects),
+    /// A question, whose answer is a fact. It changes nothing at Stripe and needs no intent.
+    Ask(Request),
+    /// A request that has an effect, under an intent.
+    Send {
+        /// What it is for, for ever: the idempotency key derives from it.
+        subject: String,
+        /// The bytes.
+        request: Request,
+        /// Since when it could have been sent, by anyone's word.
+        since: DateTime<Utc>,
+        /// What is true from the moment that it may have left; committed with the intent.
+        marks: Vec<Change>,
+    },
+}
+
+/// What a look came to.
+#[derive(Debug)]
+pub enum Looked {
+    /// The effect is there.
+    Found(Value),
+    /// Something is there under our name that is not what we would have sent.
+    Different(String),
+    /// Nothing is there.
+    Nothing,
+}
+
+/// What came back, as far as it is certain.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// The effect was had: now, before under the same key, or found by a look.
+    Made(&'a Value),
+    /// The answer to a question.
+    Fact(&'a Value),
+    /// What was asked about is not there.
+    Gone(&'a StripeError),
+    /// Refused for good under this generation. `saved`: the refusal stands under the key.
+    Refused {
+        /// Why.
+        error: &'a StripeError,
+        /// Whether the next generation may be used.
+        saved: bool,
+    },
+    /// Not known. Its effects say so to operators; the engine finds out.
+    Unknown(&'a str),
+}
+
+/// What one execution has decided to do.
+enum Step {
+    Send(Intent),
+    Look(Intent),
+    Ask(Request),
+}
+
+/// Performs the one job of a claim.
+pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result<Report, Disturbed> {
+    let mut report = Report::default();
+    for claimed in &batch.jobs {
+        let alone = batch.only(claimed);
+        match serde_json::from_slice::<J>(&claimed.args) {
+            Ok(job) => {
+                let run = Run { context, batch: &alone, claimed, job: &job };
+                run.perform().await?.into_report(claimed, &mut report);
+            }
+            Err(error) => {
+                let dead = JobError::Dead(format!("its arguments cannot be read: {error}"));
+                let settlement = Settlement::of_error(claimed, &dead);
+                let settled = settle(&context.pool, &alone, std::slice::from_ref(&settlement)).await?;
+                End::of(settlement, &settled).into_report(claimed, &mut report);
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// How one call ended.
+enum End {
+    Settled(Settlement),
+    Stale,
+}
+
+impl End {
+    fn of(settlement: Settlement, settled: &[String]) -> Self {
+        if settled.is_empty() { Self::Stale } else { Self::Settled(settlement) }
+    }
+
+    fn into_report(self, claimed: &Claimed, report: &mut Report) {
+        match self {
+            Self::Settled(settlement) => report.settled.push(settlement),
+            Self::Stale => report.stale.push(claimed.id.clone()),
+        }
+    }
+}
+
+struct Run<'a, J> {
+    context: &'a Context,
+    batch: &'a Batch,
+    claimed: &'a Claimed,
+    job: &'a J,
+}
+
+impl<J: Call> Run<'_, J> {
+    async fn perform(&self) -> Result<End, sqlx::Error> {
+        self.context.reach("before_intent").await;
+        let Some(stripe) = &self.context.stripe else {
+            return self.settle_plainly(Ok(Effects::skip("Stripe is off"))).await;
+        };
+        let (step, subject, call) = match self.decide().await? {
+            Decided::Step { step, subject, call } => (step, subject, call),
+            Decided::End(end) => return Ok(end),
+        };
+        self.context.reach("after_intent").await;
+        match step {
+            Step::Ask(request) => {
+                let Some(seen) = self.leave(stripe, &request, None).await else { return Ok(End::Stale) };
+                self.conclude(call, &seen, None, &subject).await
+            }
+            Step::Look(intent) => self.look(stripe, call, intent, &subject).await,
+            Step::Send(intent) => {
+                let Some(mut seen) = self.leave(stripe, &intent.request, Some(&intent.key)).await else {
+                    return Ok(End::Stale);
+                };
+                if matches!(seen.reply, Reply::Rejected { replayed: false, .. }) {
+                    // A refusal that Stripe saved is told from one that it did not by asking again: the saved one is replayed.
+                    let Some(again) = self.leave(stripe, &intent.request, Some(&intent.key)).await else {
+                        return Ok(End::Stale);
+                    };
+                    seen = again;
+                }
+                self.context.reach("after_request").await;
+                self.conclude(call, &seen, Some(&intent), &subject).await
+            }
+        }
+    }
+
+    /// Lets a request out, if the lease still covers it.
+    async fn leave(&self, stripe: &Client, request: &Request, key: Option<&str>) -> Option<Seen> {
+        if !self.context.may_send(self.batch) {
+            tracing::warn!(job = self.claimed.id, "the lease ran out before the request left: it stays here");
+            return None;
+        }
+        Some(stripe.send(request, key).await)
+    }
+
+    /// The first transaction: decides under locks, and commits the intent.
+    async fn decide(&self) -> Result<Decided, sqlx::Error> {
+        let mut tx = self.context.pool.begin().await?;
+        let facts = self.job.gather(&mut tx).await?;
+        let (subject, step) = match self.job.intent(&facts, &self.context.terms) {
+            Err(error) => return self.settle_plainly(Err(error)).await.map(Decided::End),
+            Ok(Plan::Nothing(effects)) => return self.finish(tx, Ok(effects)).await.map(Decided::End),
+            Ok(Plan::Ask(request)) => (format!("job:{}", self.claimed.id), Ok(Step::Ask(request))),
+            Ok(Plan::Send { subject, request, since, marks }) => {
+                let marks = Effects { changes: marks, ..Effects::done() };
+                effects::apply(&mut tx, std::slice::from_ref(&marks)).await?;
+                let newest = intent::newest(&mut tx, &subject).await?;
+                let step = self.step(&mut tx, &subject, &request, since, newest).await?;
+                (subject, step)
+            }
+        };
+        let step = match step {
+            Ok(step) => step,
+            Err(why) => return self.finish(tx, Err(JobError::Dead(why))).await.map(Decided::End),
+        };
+        let (what, intent) = match &step {
+            Step::Ask(_) => ("ask", None),
+            Step::Look(intent) => ("look", Some(intent)),
+            Step::Send(intent) => ("send", Some(intent)),
+        };
+        let call = intent::begin_call(&mut tx, &subject, intent, self.claimed, what).await?;
+        tx.commit().await?;
+        Ok(Decided::Step { step, subject, call })
+    }
+
+    /// The table at the head of this file. An `Err` is for an operator.
+    async fn step(
+        &self,
+        db: &mut PgConnection,
+        subject: &str,
+        request: &Request,
+        since: DateTime<Utc>,
+        newest: Option<Intent>,
+    ) -> Result<Result<Step, String>, sqlx::Error> {
+        let young = |since: DateTime<Utc>| (clock::now() - since).to_std().unwrap_or_default() < YOUNG;
+        let Some(intent) = newest else {
+            let may_send = young(since);
+            let intent = intent::make(db, subject, 1, request, may_send).await?;
+            return Ok(Ok(if may_send { Step::Send(intent) } else { Step::Look(intent) }));
+        };
+        if intent.state == "succeeded" {
+            return Ok(Err(format!("{subject} had its effect before, and its job does not know: look at both")));
+        }
+        if intent.state == "rejected" {
+            let next = intent::make(db, subject, intent.generation + 1, request, true).await?;
+            return Ok(Ok(Step::Send(next)));
+        }
+        if intent.fingerprint != request.fingerprint() {
+            return Ok(Err(format!(
+                "the parameters of {subject} changed under the used key {}: nothing was sent. See the calls of this payout",
+                intent.key
+            )));
+        }
+        let look = intent.saved_failure || !intent.young_since.is_some_and(young);
+        Ok(Ok(if look { Step::Look(intent) } else { Step::Send(intent) }))
+    }
+
+    async fn look(&self, stripe: &Client, call: i64, intent: Intent, subject: &str) -> Result<End, sqlx::Error> {
+        let mut tx = self.context.pool.begin().await?;
+        let facts = self.job.gather(&mut tx).await?;
+        tx.rollback().await?;
+        let looked = self.job.look(&facts, stripe).await;
+        self.context.reach("after_request").await;
+        let mut tx = self.context.pool.begin().await?;
+        let facts = self.job.gather(&mut tx).await?;
+        let terms = &self.context.terms;
+        let ended = match looked {
+            Err(seen) => {
+                intent::end_call(&mut tx, call, &seen).await?;
+                Err(retry(self.claimed, &seen))
+            }
+            Ok(Looked::Different(how)) => {
+                intent::note_call(&mut tx, call, &format!("found something else: {how}")).await?;
+                intent::record(&mut tx, &intent, News::Unknown { saved: intent.saved_failure }).await?;
+                self.for_an_operator(&facts, format!("{subject}: {how}"))
+            }
+            Ok(Looked::Found(object)) => {
+                intent::note_call(&mut tx, call, "found").await?;
+                intent::record(&mut tx, &intent, News::Succeeded).await?;
+                self.job.resolve(&facts, Answer::Made(&object), terms)
+            }
+            Ok(Looked::Nothing) if !intent.saved_failure => {
+                intent::note_call(&mut tx, call, "nothing there").await?;
+                intent::record(&mut tx, &intent, News::NothingCame).await?;
+                Ok(Effects::snooze(wait("looked, and nothing had come of it: sending it now")))
+            }
+            Ok(Looked::Nothing) => {
+                intent::note_call(&mut tx, call, "nothing there").await?;
+                intent::record(&mut tx, &intent, News::NothingYet).await?;
+                if intent.looks + 1 >= MOST_LOOKS {
+                    let why = format!(
+                        "Stripe saved a failure under {} and nothing is there after {MOST_LOOKS} looks: decide, then \
+                         `bursar payouts release`",
+                        intent.key
+                    );
+                    self.for_an_operator(&facts, why)
+                } else {
+                    let after = Duration::from_mins(1) * (1 << intent.looks.clamp(0, 10));
+                    Err(JobError::Retry { after: Some(after), source: "nothing there yet: looking again".into() })
+                }
+            }
+        };
+        self.finish(tx, ended).await
+    }
+
+    /// The second transaction: settles what came back.
+    async fn conclude(&self, call: i64, seen: &Seen, intent: Option<&Intent>, subject: &str) -> Result<End, sqlx::Error> {
+        self.context.reach("before_settlement").await;
+        let mut tx = self.context.pool.begin().await?;
+        let facts = self.job.gather(&mut tx).await?;
+        intent::end_call(&mut tx, call, seen).await?;
+        let terms = &self.context.terms;
+        let Some(intent) = intent else {
+            let ended = match &seen.reply {
+                Reply::Success(value) => self.job.resolve(&facts, Answer::Fact(value), terms),
+                Reply::Rejected { error, .. } if seen.status == Some(404) => self.job.resolve(&facts, Answer::Gone(error), terms),
+                Reply::Rejected { error, .. } => Err(JobError::Dead(format!("Stripe refused the question: {error}"))),
+                Reply::NotSent { why } => Err(JobError::Dead((*why).to_owned())),
+                Reply::Limited { .. }
+                | Reply::Busy { .. }
+                | Reply::KeyMisuse { .. }
+                | Reply::Unauthorized { .. }
+                | Reply::Unknown { .. } => Err(retry(self.claimed, seen)),
+            };
+            return self.finish(tx, ended).await;
+        };
+        let ended = match &seen.reply {
+            Reply::Success(value) => {
+                match self.job.resolve(&facts, Answer::Made(value), terms) {
+                    // What was made is not what was asked for.
+                    Err(JobError::Dead(how)) => {
+                        intent::record(&mut tx, intent, News::Unknown { saved: false }).await?;
+                        self.for_an_operator(&facts, how)
+                    }
+                    ended => {
+                        intent::record(&mut tx, intent, News::Succeeded).await?;
+                        ended
+                    }
+                }
+            }
+            Reply::Rejected { error, replayed } => {
+                intent::record(&mut tx, intent, if *replayed { News::Rejected } else { News::Refused }).await?;
+                self.job.resolve(&facts, Answer::Refused { error, saved: *replayed }, terms)
+            }
+            Reply::Unknown { why, look_up, .. } => {
+                intent::record(&mut tx, intent, News::Unknown { saved: *look_up }).await?;
+                match self.job.resolve(&facts, Answer::Unknown(&format!("not known: {why}")), terms) {
+                    Ok(effects) => {
+                        effects::apply(&mut tx, std::slice::from_ref(&effects)).await?;
+                        Err(retry(self.claimed, seen))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Reply::KeyMisuse { error } => {
+                intent::record(&mut tx, intent, News::Unknown { saved: false }).await?;
+                let key = &intent.key;
+                self.for_an_operator(&facts, format!("Stripe says that {key} was used with other parameters ({error}): look at both"))
+            }
+            Reply::Limited { .. } | Reply::Busy { .. } | Reply::Unauthorized { .. } => Err(retry(self.claimed, seen)),
+            Reply::NotSent { why } => Err(JobError::Dead((*why).to_owned())),
+        };
+        self.finish(tx, ended).await
+    }
+
+    /// Applies the effects and settles in `tx`, and commits.
+    async fn finish(
+        &self,
+        mut tx: sqlx::Transaction<'static, sqlx::Postgres>,
+        ended: Result<Effects, JobError>,
+    ) -> Result<End, sqlx::Error> {
+        let settlement = match ended {
+            Ok(mut effects) => {
+                for posting in &mut effects.postings {
+                    posting.job_id = Some(self.claimed.id.clone());
+                }
+                let applied = effects::apply(&mut tx, std::slice::from_ref(&effects)).await?;
+                match (applied.into_iter().next(), &effects.outcome) {
+                    (Some(Applied::Conflict(what)), _) => {
+                        tx.rollback().await?;
+                        return self.settle_plainly(Err(JobError::Dead(what))).await;
+                    }
+                    (Some(Applied::Already(what)), Outcome::Done) => {
+                        Settlement::of_outcome(self.claimed, &Outcome::Skip(what))
+                    }
+                    (_, outcome) => Settlement::of_outcome(self.claimed, outcome),
+                }
+            }
+            Err(error) => Settlement::of_error(self.claimed, &error),
+        };
+        let settled = settle(&mut *tx, self.batch, std::slice::from_ref(&settlement)).await?;
+        if settled.is_empty() {
+            // The job is another worker's, and so is what it found out: that one will find out again, under the same key.
+            tx.rollback().await?;
+        } else {
+            tx.commit().await?;
+        }
+        Ok(End::of(settlement, &settled))
+    }
+
+    /// What is not known, and will not become known by itself.
+    fn for_an_operator(&self, facts: &J::Facts, why: String) -> Result<Effects, JobError> {
+        let effects = self.job.resolve(facts, Answer::Unknown(&why), &self.context.terms)?;
+        Ok(Effects { outcome: Outcome::Dead(why), ..effects })
+    }
+
+    async fn settle_plainly(&self, ended: Result<Effects, JobError>) -> Result<End, sqlx::Error> {
+        self.finish(self.context.pool.begin().await?, ended).await
+    }
+}
+
+enum Decided {
+    Step { step: Step, subject: String, call: i64 },
+    End(End),
+}
+
+fn wait(reason: &str) -> Snooze {
+    Snooze { reason: reason.into(), fact: None, limit: Duration::from_hours(30 * 24) }
+}
+
+fn retry(claimed: &Claimed, seen: &Seen) -> JobError {
+    let after = match &seen.reply {
+        Reply::Limited { after } | Reply::Busy { after } | Reply::Unknown { after, .. } => *after,
+        Reply::Success(_)
+        | Reply::Rejected { .. }
+        | Reply::KeyMisuse { .. }
+        | Reply::Unauthorized { .. }
+        | Reply::NotSent { .. } => None,
+    };
+    let after = after.or_else(|| (claimed.attempt == 1).then_some(backoff::FLOOR));
+    JobError::Retry { after, source: seen.reply.to_string().into() }
+}

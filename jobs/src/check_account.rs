@@ -1,0 +1,78 @@
+//! Check an account: when Stripe says that a connected account changed, ask how it stands now, and let go what was held for it.
+//!
+//! Rules
+//! - Events come late and out of order: what counts is what Stripe answers now, never the event's snapshot.
+//! - An account is a receiver's by its `metadata.user_id`. An account of another user, or a user's second account, is a conflict.
+//! - Held payouts are let go in the transaction that makes the receiver active, under the receiver's row.
+
+use bursar_stripe::{Client, Seen, accounts};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use crate::{
+    call::{Answer, Call, Looked, Plan},
+    effects::{Change, Standing},
+    event::{self, Event, OfEvent, check_user},
+    job::{Effects, Job, JobError},
+    kinds::{CHECK_ACCOUNT, Kind},
+    terms::Terms,
+};
+
+/// Checks the account of one event.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckAccount(OfEvent);
+
+impl Job for CheckAccount {
+    const KIND: Kind = CHECK_ACCOUNT;
+}
+
+#[derive(Deserialize)]
+struct Object {
+    id: String,
+}
+
+impl Call for CheckAccount {
+    type Facts = Event;
+
+    async fn gather(&self, db: &mut PgConnection) -> Result<Event, sqlx::Error> {
+        let mut events = event::load(db, &[&self.0]).await?;
+        events.pop().ok_or(sqlx::Error::RowNotFound)
+    }
+
+    fn intent(&self, event: &Event, terms: &Terms) -> Result<Plan, JobError> {
+        // It happened on a connected account, as it must; only the mode can be foreign.
+        if let Some(reason) = event.of_other_mode(terms) {
+            return Ok(Plan::Nothing(Effects::skip(reason)));
+        }
+        let account: Object = event.object()?;
+        Ok(Plan::Ask(accounts::retrieve(&account.id)))
+    }
+
+    async fn look(&self, _: &Event, _: &Client) -> Result<Looked, Seen> {
+        Ok(Looked::Nothing)
+    }
+
+    fn resolve(&self, _: &Event, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
+        let object = match answer {
+            Answer::Fact(object) => object,
+            Answer::Gone(error) => return Ok(Effects::skip(format!("Stripe does not know the account: {error}"))),
+            Answer::Made(_) | Answer::Refused { .. } | Answer::Unknown(_) => {
+                return Err(JobError::Dead("a question has no effect".into()));
+            }
+        };
+        let account: bursar_stripe::Account = serde_json::from_value(object.clone())
+            .map_err(|error| JobError::Dead(format!("the account does not read: {error}")))?;
+        let Some(user_id) = account.metadata.get("user_id").filter(|user| !user.is_empty()).cloned() else {
+            return Ok(Effects::skip(format!("not ours: {} names no user (metadata.user_id)", account.id)));
+        };
+        check_user(&user_id)?;
+        let standing = Standing {
+            user_id,
+            active: account.transfers_active(),
+            state: account.standing(),
+            account_id: account.id,
+        };
+        Ok(Effects { changes: vec![Change::SetReceiver(standing)], ..Effects::done() })
+    }
+}

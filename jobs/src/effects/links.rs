@@ -1,0 +1,61 @@
+//! Links between Stripe's customers and our users.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::{Change, RACED, Verdict, changes};
+use crate::job::Effects;
+
+/// Which user a Stripe customer is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// `cus_…`
+    pub id: String,
+    /// Ours.
+    pub user_id: String,
+    /// The event that says so.
+    pub event_id: String,
+}
+
+/// Makes the links of a batch.
+pub(super) async fn link_customers(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]) -> Result<(), sqlx::Error> {
+    let wanted: Vec<(usize, &Link)> = changes(batch, |change| match change {
+        Change::LinkCustomer(link) => Some(link),
+        _ => None,
+    });
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let links: Vec<&Link> = wanted.iter().map(|(_, link)| *link).collect();
+    // The outer statement does not see rows made by the inner one, hence the union.
+    let known = sqlx::query!(
+        r#"WITH wanted AS MATERIALIZED (
+               SELECT DISTINCT ON (id) * FROM jsonb_to_recordset($1) AS w (id text, user_id text, event_id text) ORDER BY id
+           ), made AS (
+               INSERT INTO bursar.customer (id, user_id, event_id) SELECT id, user_id, event_id FROM wanted
+               ON CONFLICT (id) DO NOTHING RETURNING id, user_id
+           ), woken AS (
+               UPDATE apalis.jobs SET run_at = clock_timestamp()
+               WHERE status = 'Pending' AND waits_for IN (SELECT 'customer:' || id FROM wanted)
+           )
+           SELECT id AS "id!", user_id AS "user_id!", true AS "new!" FROM made
+           UNION ALL
+           SELECT c.id, c.user_id, false FROM bursar.customer c JOIN wanted w ON w.id = c.id"#,
+        sqlx::types::Json(links) as _,
+    )
+    .fetch_all(db)
+    .await?;
+    for (owner, link) in wanted {
+        match known.iter().find(|row| row.id == link.id) {
+            Some(row) if row.user_id != link.user_id => {
+                verdicts[owner].conflict =
+                    Some(format!("customer {} is linked to user {}, not to {}", link.id, row.user_id, link.user_id));
+            }
+            Some(row) if row.new => verdicts[owner].new = true,
+            Some(_) => verdicts[owner].already = Some(format!("customer {} is linked to {}", link.id, link.user_id)),
+            // Made by a transaction that committed while this statement ran: not in its snapshot. The next try sees it.
+            None => return Err(sqlx::Error::Protocol(RACED.into())),
+        }
+    }
+    Ok(())
+}

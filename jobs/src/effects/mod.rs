@@ -1,0 +1,143 @@
+//! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
+
+mod links;
+mod payouts;
+mod receivers;
+
+use sqlx::PgConnection;
+
+
+pub use links::Link;
+pub use payouts::{Payout, PayoutMove};
+pub use receivers::Standing;
+
+use crate::{
+    enqueue,
+    job::Effects,
+    ledger::{self, Posted, Posting},
+};
+
+/// A change other than a posting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// This Stripe customer is this user.
+    LinkCustomer(Link),
+    /// A receiver is owed for a verified job.
+    RecordPayout(Payout),
+    /// A payout comes into another state.
+    MovePayout(PayoutMove),
+    /// How a receiver's account stands; what was held for an active one is let go.
+    SetReceiver(Standing),
+    /// Transfers to a receiver's account turned out not to be active.
+    DeactivateReceiver {
+        /// The receiver.
+        user_id: String,
+    },
+    /// What is held for a receiver is let go.
+    ReleaseHeld {
+        /// The receiver.
+        user_id: String,
+    },
+    /// A user has an account, even before the first credit.
+    OpenAccount {
+        /// The user.
+        user_id: String,
+    },
+}
+
+/// What one job's effects came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// Something is new, or there was nothing to make.
+    New,
+    /// All of it stood already.
+    Already(String),
+    /// Something stands with other content; the transaction must not be committed.
+    Conflict(String),
+}
+
+/// Makes the effects of a batch true inside the caller's transaction; one answer a job, in order.
+pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Applied>, sqlx::Error> {
+    let mut verdicts: Vec<Verdict> = batch.iter().map(|_| Verdict::default()).collect();
+    links::link_customers(db, batch, &mut verdicts).await?;
+    payouts::record(db, batch, &mut verdicts).await?;
+    payouts::move_all(db, batch).await?;
+    receivers::apply(db, batch, &mut verdicts).await?;
+    open_accounts(db, batch).await?;
+    post(db, batch, &mut verdicts).await?;
+    let follow_ups: Vec<_> = batch.iter().flat_map(|e| e.follow_ups.iter().cloned()).collect();
+    enqueue::enqueue(&mut *db, &follow_ups).await?;
+    Ok(verdicts.into_iter().map(Verdict::into_applied).collect())
+}
+
+#[derive(Default)]
+struct Verdict {
+    new: bool,
+    already: Option<String>,
+    conflict: Option<String>,
+}
+
+impl Verdict {
+    fn into_applied(self) -> Applied {
+        match (self.conflict, self.new, self.already) {
+            (Some(what), _, _) => Applied::Conflict(what),
+            (None, false, Some(what)) => Applied::Already(what),
+            (None, _, _) => Applied::New,
+        }
+    }
+}
+
+async fn post(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]) -> Result<(), sqlx::Error> {
+    let (owners, postings): (Vec<usize>, Vec<Posting>) =
+        batch.iter().enumerate().flat_map(|(i, e)| e.postings.iter().map(move |p| (i, p.clone()))).unzip();
+    if postings.is_empty() {
+        return Ok(());
+    }
+    for ((owner, posting), posted) in owners.into_iter().zip(&postings).zip(ledger::post(db, &postings).await?) {
+        match posted {
+            Posted::New(_) => verdicts[owner].new = true,
+            Posted::Already(id) => {
+                verdicts[owner].already = Some(format!("posting {id} has this key: {}", posting.key));
+            }
+            // What was said of it before, of the payout itself, is more telling.
+            Posted::Conflict(id) => {
+                verdicts[owner].conflict.get_or_insert_with(|| {
+                    format!(
+                        "posting {id} has the key {} with other content; look at both before you do anything",
+                        posting.key
+                    )
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn open_accounts(db: &mut PgConnection, batch: &[Effects]) -> Result<(), sqlx::Error> {
+    let mut names: Vec<String> = changes(batch, |change| match change {
+        Change::OpenAccount { user_id } => Some(user_id),
+        _ => None,
+    })
+    .into_iter()
+    .map(|(_, user)| ledger::Account::User(user.clone()).to_string())
+    .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable();
+    sqlx::query!(
+        "INSERT INTO bursar.account (name, unit, derived) SELECT name, 'credits', false FROM unnest($1::text[]) AS name
+         ON CONFLICT DO NOTHING",
+        &names,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Says that two transactions met over one key in one statement; repeating the transaction shows the winner's row.
+pub(crate) const RACED: &str = "another transaction made the same row meanwhile";
+
+fn changes<'a, T>(batch: &'a [Effects], pick: impl Fn(&'a Change) -> Option<&'a T>) -> Vec<(usize, &'a T)> {
+    batch.iter().enumerate().flat_map(|(i, e)| e.changes.iter().filter_map(&pick).map(move |t| (i, t))).collect()
+}

@@ -1,0 +1,243 @@
+//! Pay a receiver: one Transfer for one verified job, or the payout is held.
+//!
+//! Rules
+//! - Whether to hold or to send is decided with the receiver's row locked, so that an account which becomes active meanwhile
+//!   finds either a held payout or a sent one, and never one that was about to be held.
+//! - Key, `transfer_group` and metadata derive from the job id (DESIGN: every effect, its key). One payout, at most one Transfer.
+//! - A look matches the payout by its `transfer_group`, its amount and its destination; a reversed Transfer was still sent.
+//! - `balance_insufficient` waits for the platform's balance and goes on; an account without the capability holds again; any
+//!   other refusal is for an operator.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bursar_stripe::{Client, Request, Seen, Transfer, transfers};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::{
+    call::{Answer, Call, Looked, Plan},
+    effects::{Change, PayoutMove},
+    job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
+    kinds::{Kind, PAY_RECEIVER},
+    ledger::{Account, Posting},
+    terms::Terms,
+};
+
+/// Sends the payout of one verified job.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PayReceiver {
+    /// The marketplace's job.
+    pub job_id: String,
+}
+
+impl PayReceiver {
+    /// The job that sends a payout, or holds it: one for each time that it is let go.
+    pub fn release(job_id: &str, releases: i32, cause: &str) -> NewJob {
+        NewJob {
+            kind: PAY_RECEIVER.name,
+            key: format!("{job_id}:{releases}"),
+            args: serde_json::json!({ "job_id": job_id }),
+            max_attempts: PAY_RECEIVER.max_attempts,
+            delay_ms: 0,
+            cause: Some(cause.to_owned()),
+        }
+    }
+}
+
+impl Job for PayReceiver {
+    const KIND: Kind = PAY_RECEIVER;
+}
+
+/// The payout, and how its receiver stands.
+#[derive(Debug)]
+pub struct Facts {
+    payout: Option<Payout>,
+}
+
+#[derive(Debug)]
+struct Payout {
+    job_id: String,
+    receiver_id: String,
+    amount: i64,
+    currency: String,
+    state: String,
+    event_id: Option<String>,
+    since: DateTime<Utc>,
+    destination: Option<String>,
+    active: bool,
+}
+
+impl Payout {
+    /// Names the payout at Stripe and here.
+    fn subject(&self) -> String {
+        format!("payout:{}", self.job_id)
+    }
+
+    fn request(&self, destination: &str) -> Request {
+        let metadata = BTreeMap::from([
+            ("job_id".to_owned(), self.job_id.clone()),
+            ("user_id".to_owned(), self.receiver_id.clone()),
+        ]);
+        transfers::create(self.amount, &self.currency, destination, &self.subject(), &metadata, None)
+    }
+
+    fn moved(&self, to: &'static str, reason: impl Into<String>) -> Change {
+        Change::MovePayout(PayoutMove {
+            job_id: self.job_id.clone(),
+            state: to,
+            reason: Some(reason.into()),
+            transfer_id: None,
+        })
+    }
+
+    fn paid(&self, object: &Value) -> Result<Effects, JobError> {
+        let transfer: Transfer = serde_json::from_value(object.clone())
+            .map_err(|error| JobError::Dead(format!("the Transfer that was made does not read: {error}")))?;
+        if let Some(how) = self.differs(&transfer) {
+            return Err(JobError::Dead(how));
+        }
+        let mut posting = Posting::new(
+            "transfer",
+            format!("transfer:{}", self.job_id),
+            Account::Receiver(self.receiver_id.clone()),
+            Account::Stripe,
+            &self.currency,
+            self.amount,
+        );
+        posting.event_id.clone_from(&self.event_id);
+        posting.reference = Some(transfer.id.clone());
+        let paid = PayoutMove {
+            job_id: self.job_id.clone(),
+            state: "paid",
+            reason: transfer.reversed.then(|| "the Transfer was reversed since".to_owned()),
+            transfer_id: Some(transfer.id),
+        };
+        Ok(Effects { postings: vec![posting], changes: vec![Change::MovePayout(paid)], ..Effects::done() })
+    }
+
+    /// How a Transfer of ours is not the one that would have been sent.
+    fn differs(&self, transfer: &Transfer) -> Option<String> {
+        let wanted = (self.amount, self.currency.as_str(), self.destination.as_deref());
+        let seen = (transfer.amount, transfer.currency.as_str(), Some(transfer.destination.as_str()));
+        (wanted != seen).then(|| {
+            format!(
+                "{} moved {} {} to {}, but {} {} is owed to {}",
+                transfer.id,
+                transfer.amount,
+                transfer.currency,
+                transfer.destination,
+                self.amount,
+                self.currency,
+                self.destination.as_deref().unwrap_or("an account that is not known")
+            )
+        })
+    }
+}
+
+impl Facts {
+    fn payout(&self) -> Result<&Payout, JobError> {
+        self.payout.as_ref().ok_or_else(|| JobError::Dead("there is no such payout".into()))
+    }
+}
+
+impl Call for PayReceiver {
+    type Facts = Facts;
+
+    async fn gather(&self, db: &mut PgConnection) -> Result<Facts, sqlx::Error> {
+        // The receiver before the payout, as everywhere; a receiver that was never seen gets a row to lock.
+        sqlx::query!(
+            "INSERT INTO bursar.receiver (user_id) SELECT receiver_id FROM bursar.payout WHERE job_id = $1 ON CONFLICT DO NOTHING",
+            self.job_id
+        )
+        .execute(&mut *db)
+        .await?;
+        sqlx::query!(
+            "SELECT FROM bursar.receiver WHERE user_id = (SELECT receiver_id FROM bursar.payout WHERE job_id = $1) FOR UPDATE",
+            self.job_id
+        )
+        .execute(&mut *db)
+        .await?;
+        let payout = sqlx::query_as!(
+            Payout,
+            r#"SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, p.event_id,
+                      least(p.recorded_at, p.verified_at) AS "since!", r.account_id AS destination, r.active
+               FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
+               WHERE p.job_id = $1 FOR UPDATE OF p"#,
+            self.job_id
+        )
+        .fetch_optional(db)
+        .await?;
+        Ok(Facts { payout })
+    }
+
+    fn intent(&self, facts: &Facts, _: &Terms) -> Result<Plan, JobError> {
+        let payout = facts.payout()?;
+        match payout.state.as_str() {
+            "held" | "sending" | "unknown" => {}
+            other => return Ok(Plan::Nothing(Effects::skip(format!("the payout is {other}")))),
+        }
+        match &payout.destination {
+            // What has an intent is brought to its end, whatever became of the account.
+            Some(account) if payout.active || payout.state != "held" => Ok(Plan::Send {
+                subject: payout.subject(),
+                request: payout.request(account),
+                since: payout.since,
+                marks: if payout.state == "held" { vec![payout.moved("sending", "under way")] } else { Vec::new() },
+            }),
+            destination => {
+                let why = match destination {
+                    Some(account) => format!("transfers to {account} are not active"),
+                    None => format!("{} has no connected account", payout.receiver_id),
+                };
+                Ok(Plan::Nothing(Effects { changes: vec![payout.moved("held", why.clone())], ..Effects::skip(format!("held: {why}")) }))
+            }
+        }
+    }
+
+    async fn look(&self, facts: &Facts, stripe: &Client) -> Result<Looked, Seen> {
+        let Some(payout) = &facts.payout else { return Ok(Looked::Nothing) };
+        let subject = payout.subject();
+        let found = transfers::list_all(stripe, None, Some(&subject)).await?;
+        // The list is asked for our group; what it answers is still checked.
+        let ours: Vec<&Transfer> = found.iter().filter(|t| t.transfer_group.as_deref() == Some(subject.as_str())).collect();
+        match ours.as_slice() {
+            [] => Ok(Looked::Nothing),
+            [one] => Ok(match payout.differs(one) {
+                Some(how) => Looked::Different(how),
+                None => Looked::Found(serde_json::to_value(one).unwrap_or_default()),
+            }),
+            several => {
+                let ids: Vec<&str> = several.iter().map(|t| t.id.as_str()).collect();
+                Ok(Looked::Different(format!("there are {} Transfers for it: {}", ids.len(), ids.join(", "))))
+            }
+        }
+    }
+
+    fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
+        let payout = facts.payout()?;
+        match answer {
+            Answer::Made(object) => payout.paid(object),
+            Answer::Unknown(why) => Ok(Effects { changes: vec![payout.moved("unknown", why)], ..Effects::done() }),
+            Answer::Refused { error, saved } => Ok(match error.code.as_deref() {
+                Some("balance_insufficient") if saved => {
+                    let why = "waits for the platform's balance at Stripe";
+                    let wait = Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(30 * 24) };
+                    Effects { changes: vec![payout.moved("sending", why)], ..Effects::snooze(wait) }
+                }
+                Some("insufficient_capabilities_for_transfer") if saved => {
+                    let why = format!("Stripe says that transfers to its account are not active: {error}");
+                    let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
+                    Effects { changes: vec![payout.moved("held", why.clone()), inactive], ..Effects::skip(format!("held: {why}")) }
+                }
+                _ => {
+                    let why = format!("Stripe refused it: {error}");
+                    let outcome = Outcome::Dead(why.clone());
+                    Effects { outcome, changes: vec![payout.moved("rejected", why)], ..Effects::done() }
+                }
+            }),
+            Answer::Fact(_) | Answer::Gone(_) => Err(JobError::Dead("a payout asks no question".into())),
+        }
+    }
+}

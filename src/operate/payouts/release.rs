@@ -1,0 +1,63 @@
+//! `bursar payouts release`: an operator lets a payout go. Whether anything may leave is still the engine's to decide.
+
+use bursar_jobs::{enqueue::enqueue, pay_receiver::PayReceiver};
+use serde::Serialize;
+use sqlx::{Connection, PgConnection};
+
+use super::no_such;
+use crate::operate::{Failure, Screen, values::operator};
+
+#[derive(Serialize)]
+struct Released<'a> {
+    job_id: &'a str,
+    was: &'a str,
+    state: &'a str,
+}
+
+/// Releases it.
+pub(super) async fn run(db: &mut PgConnection, screen: &Screen, job: &str, after_saved_failure: bool) -> Result<(), Failure> {
+    let mut tx = db.begin().await?;
+    let payout = sqlx::query!("SELECT state, releases FROM bursar.payout WHERE job_id = $1 FOR UPDATE", job)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or_else(|| no_such(job))?;
+    let state = match payout.state.as_str() {
+        "held" | "skipped" | "rejected" => "held",
+        "unknown" => "unknown",
+        other => {
+            let hint = format!("see it with: bursar payouts show {job}");
+            return Err(Failure::refused(format!("the payout for {job} is {other}: there is nothing to let go"), hint));
+        }
+    };
+    if after_saved_failure {
+        let raised = sqlx::query!(
+            "UPDATE bursar.intent SET state = 'rejected', changed_at = clock_timestamp()
+             WHERE subject = $1 AND saved_failure AND looks > 0 AND state = 'unknown'
+               AND generation = (SELECT max(generation) FROM bursar.intent WHERE subject = $1)",
+            format!("payout:{job}"),
+        )
+        .execute(&mut *tx)
+        .await?;
+        if raised.rows_affected() == 0 {
+            return Err(Failure::refused(
+                format!("the payout for {job} has no saved failure that was looked behind"),
+                "release it without --after-saved-failure: it is looked for first",
+            ));
+        }
+    }
+    let releases = payout.releases + 1;
+    sqlx::query!(
+        "UPDATE bursar.payout SET state = $2, releases = $3, reason = $4, changed_at = clock_timestamp() WHERE job_id = $1",
+        job,
+        state,
+        releases,
+        format!("released by {}", operator()),
+    )
+    .execute(&mut *tx)
+    .await?;
+    enqueue(&mut *tx, &[PayReceiver::release(job, releases, "operator")]).await?;
+    tx.commit().await?;
+    let released = Released { job_id: job, was: &payout.state, state };
+    screen.done(&released, &format!("let go the payout for {job}; see what becomes of it: bursar payouts show {job}"))?;
+    Ok(())
+}
