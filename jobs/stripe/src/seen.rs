@@ -48,7 +48,7 @@ impl Seen {
         Self { request_id: None, status: None, replayed: false, reply, raw: String::new() }
     }
 
-    /// The object that was asked for; else what was seen, where a 2xx that is not a `T` is now [`Reply::Unknown`].
+    /// The object that was asked for; else what was seen, where a 2xx that is not a `T` is now [`Reply::Unknown`], to be looked up.
     pub fn read<T: Object>(self) -> Result<T, Box<Self>> {
         let Reply::Success(json) = &self.reply else { return Err(Box::new(self)) };
         let name = json.get("object").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -63,10 +63,9 @@ impl Seen {
         Err(self.but(Why::NotWhatWasAsked(why)))
     }
 
-    /// The same, but not a success after all.
+    /// The same, but not a success after all. Something was done, and the same key can only give the same answer: it is to be looked up.
     pub(crate) fn but(self, why: Why) -> Box<Self> {
-        let look_up = self.replayed;
-        Box::new(Self { reply: Reply::Unknown { why, look_up, after: None }, ..self })
+        Box::new(Self { reply: Reply::Unknown { why, look_up: true, after: None }, ..self })
     }
 }
 
@@ -91,6 +90,6 @@ impl std::error::Error for Seen {}
 impl StripeClientErr for Box<Seen> {
     fn deserialize_err(why: impl fmt::Display) -> Self {
         let why = Why::NotWhatWasAsked(why.to_string());
-        Box::new(Seen::unanswered(Reply::Unknown { why, look_up: false, after: None }))
+        Box::new(Seen::unanswered(Reply::Unknown { why, look_up: true, after: None }))
     }
 }

@@ -120,8 +120,9 @@ async fn read(socket: &mut TcpStream) -> Option<(String, String)> {
 
 /// An HTTP answer. `headers` are whole lines.
 pub fn http(status: u16, headers: &[&str], body: &str) -> String {
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nrequest-id: req_1\r\n{headers}\r\n{body}", body.len())
+    let length = format!("content-length: {}", body.len());
+    let head = [&["request-id: req_1", length.as_str()], headers].concat().join("\r\n");
+    format!("HTTP/1.1 {status} X\r\n{head}\r\n\r\n{body}")
 }
 
 /// Stripe's error object.

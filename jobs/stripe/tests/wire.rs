@@ -116,6 +116,17 @@ async fn nobody_there_is_unknown() {
 }
 
 #[tokio::test]
+async fn an_https_address_is_only_spoken_to_over_tls() {
+    let stub = Stub::doing(vec![Do::ResetAfter]).await;
+    let base = stub.base.replace("http://", "https://");
+    let config = Config { timeout: Duration::from_millis(500), ..Config::new(base, SECRET) };
+    let seen = Client::new(config).unwrap().send(&payment(), Some("k")).await;
+    // A handshake that finds no TLS: the stub reads no request out of it, and waits for more until the time is over.
+    assert!(matches!(lost(&seen.reply), Some(Lost::NoConnection(_) | Lost::TimedOut)), "{seen}");
+    assert_eq!(stub.asked().len(), 0);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_is_unknown() {
     let truncated = format!("HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{TRANSFER}");
     let unframed = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", &TRANSFER[..30]);
@@ -139,7 +150,7 @@ async fn a_success_that_is_something_else_is_unknown() {
     for other in [r#"{"object":"customer","id":"cus_1"}"#, r#"{"object":"transfer","id":"tr_1"}"#] {
         let (seen, _) = pay(Do::Answer(http(200, &[], other))).await;
         let seen = seen.read::<Transfer>().unwrap_err();
-        assert!(matches!(seen.reply, Reply::Unknown { why: Why::NotWhatWasAsked(_), .. }), "{seen}");
+        assert!(matches!(seen.reply, Reply::Unknown { why: Why::NotWhatWasAsked(_), look_up: true, .. }), "{seen}");
         assert_eq!((seen.status, seen.request_id.as_deref(), seen.raw.as_str()), (Some(200), Some("req_1"), other));
     }
 }
