@@ -119,7 +119,8 @@ END $$;
 -- A suspect of a crash (`alone`) is claimed by itself. A worker whose own lease has run out gets nothing.
 -- The planner is held to the index: with the wrong plan a claim costs 200 ms at 120,000 ready, with this one 0.2 ms.
 CREATE FUNCTION bursar.claim(worker text, kinds text[], limits integer[], timeouts_ms bigint[])
-RETURNS TABLE (id text, kind text, key text, args bytea, attempt integer, max_attempts integer, lease uuid, enqueued_at timestamptz)
+RETURNS TABLE (id text, kind text, key text, args bytea, attempt integer, max_attempts integer, allowance integer,
+               lease uuid, enqueued_at timestamptz)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 #variable_conflict use_column
@@ -152,9 +153,13 @@ BEGIN
         SET status = 'Running', attempts = j.attempts + 1, lock_by = worker, lock_at = at, lease = token,
             deadline = at + timeouts_ms[i] * interval '1 millisecond', waits_for = NULL
         WHERE j.id = ANY (picked)
-        RETURNING j.id, j.job_type, j.idempotency_key, j.job, j.attempts, j.max_attempts, j.lease, j.enqueued_at;
+        RETURNING j.id, j.job_type, j.idempotency_key, j.job, j.attempts, j.max_attempts, j.allowance, j.lease, j.enqueued_at;
     END LOOP;
 END $$;
+
+-- Whether the fact that a job waits for is known by now. It is asked under a lock on the fact's name, shared by those who will wait and
+-- exclusive for whoever establishes it, so that no wake-up is lost between the look and the settlement. Made anew where facts are kept.
+CREATE FUNCTION bursar.is_known(fact text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT false $$;
 
 -- Settles attempts, in the transaction that holds their effects. `settlements` is an array of
 -- {id, attempt, outcome, delay_ms, reason, errors, waits_for}. Fenced by job, lease, attempt and the worker's lease:
@@ -169,7 +174,8 @@ CREATE FUNCTION bursar.settle(worker text, lease uuid, settlements jsonb) RETURN
                           WHEN s.outcome = 'dead' OR s.outcome = 'retry' AND j.attempts >= j.max_attempts THEN 'Failed'
                           WHEN s.outcome IN ('snooze', 'retry') THEN 'Pending' END,   -- else NULL: refused by the column
             attempts = CASE WHEN s.outcome = 'snooze' THEN j.attempts - 1 ELSE j.attempts END,
-            run_at = CASE WHEN s.outcome IN ('snooze', 'retry') THEN clock_timestamp() + s.delay_ms * interval '1 millisecond' ELSE j.run_at END,
+            run_at = CASE WHEN s.outcome = 'snooze' AND bursar.is_known(s.waits_for) THEN clock_timestamp()
+                          WHEN s.outcome IN ('snooze', 'retry') THEN clock_timestamp() + s.delay_ms * interval '1 millisecond' ELSE j.run_at END,
             done_at = CASE WHEN s.outcome IN ('snooze', 'retry') AND NOT (s.outcome = 'retry' AND j.attempts >= j.max_attempts)
                            THEN NULL ELSE clock_timestamp() END,
             reason = CASE WHEN s.outcome = 'retry' AND j.attempts >= j.max_attempts
@@ -211,7 +217,7 @@ CREATE FUNCTION bursar.sweep(most integer) RETURNS TABLE (id text, kind text, st
     ), taken AS (
         UPDATE apalis.jobs j
         SET status = CASE WHEN j.attempts >= j.max_attempts THEN 'Failed' ELSE 'Pending' END,
-            run_at = clock_timestamp() + random() * least(2 ^ (j.attempts - 1), 300) * interval '1 second',
+            run_at = clock_timestamp() + random() * least(2 ^ greatest(j.attempts - (j.max_attempts - j.allowance) - 1, 0), 300) * interval '1 second',
             done_at = CASE WHEN j.attempts >= j.max_attempts THEN clock_timestamp() END,
             reason = CASE WHEN j.attempts >= j.max_attempts THEN 'gave up after ' || j.attempts || ' attempts: ' || l.reason ELSE l.reason END,
             last_result = jsonb_build_object('Err', l.reason),

@@ -135,21 +135,21 @@ BEGIN
     SELECT p.* INTO known FROM bursar.posting p WHERE p.key = unique_key;
     IF known.id IS NOT NULL THEN
         RETURN QUERY SELECT CASE WHEN known.debit = payer.id AND known.amount = micros AND known.ref IS NOT DISTINCT FROM spend.ref THEN 'done' ELSE 'conflict' END,
-                            known.id, trim_scale(payer.balance / 1000000.0);
+                            known.id, trim_scale(payer.balance * 0.000001);
         RETURN;
     END IF;
     IF payer.id IS NULL OR payer.balance < micros THEN
-        RETURN QUERY SELECT 'short', NULL::bigint, trim_scale(coalesce(payer.balance, 0) / 1000000.0); RETURN;
+        RETURN QUERY SELECT 'short', NULL::bigint, trim_scale(coalesce(payer.balance, 0) * 0.000001); RETURN;
     END IF;
     INSERT INTO bursar.posting AS p (key, kind, debit, credit, amount, ref, why)
     VALUES (unique_key, 'spend', payer.id, sink, micros, spend.ref, spend.why) RETURNING p.* INTO known;
     UPDATE bursar.account a SET balance = a.balance - micros WHERE a.id = payer.id;
-    RETURN QUERY SELECT 'done', known.id, trim_scale((payer.balance - micros) / 1000000.0);
+    RETURN QUERY SELECT 'done', known.id, trim_scale((payer.balance - micros) * 0.000001);
 END $$;
 
 -- A user's credits, read without a lock. A user never seen has none.
 CREATE FUNCTION bursar.balance(user_id text) RETURNS numeric LANGUAGE sql STABLE AS $$
-    SELECT coalesce((SELECT trim_scale(a.balance / 1000000.0) FROM bursar.account a
+    SELECT coalesce((SELECT trim_scale(a.balance * 0.000001) FROM bursar.account a
                      WHERE a.name = 'user:' || balance.user_id AND a.unit = 'credits'), 0)
 $$;
 

@@ -5,6 +5,10 @@ CREATE TABLE bursar.customer (
     event_id  text,                                 -- what told us
     linked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE OR REPLACE FUNCTION bursar.is_known(fact text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT fact LIKE 'customer:%' AND EXISTS (SELECT FROM bursar.customer c WHERE c.id = substr(fact, 10))
+$$;
+
 CREATE INDEX customer_by_user ON bursar.customer (user_id);
 
 -- What a receiver is owed for one verified job.

@@ -2,6 +2,7 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
+use bursar_jobs::terms::Terms;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -46,6 +47,17 @@ pub enum BootError {
          payouts skipped. Set the key again, or set `[stripe] provider = \"off\"` if that is what you want"
     )]
     KeyLost,
+    /// The key is of the other mode.
+    #[error(
+        "STRIPE_SECRET_KEY is a {key} mode key, but this database has worked in {kept} mode: every event would be a stranger's. Use a \
+         {kept} mode key, or another database"
+    )]
+    OtherMode {
+        /// The mode of the database.
+        kept: String,
+        /// The mode of the key.
+        key: &'static str,
+    },
     /// The port cannot be had.
     #[error("cannot listen on {0}: {1}. Set PORT to a free one")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),
@@ -81,9 +93,7 @@ pub async fn worker() -> Result<(), BootError> {
         return Err(BootError::Behind);
     }
     remember_mode(&pool, &stripe).await?;
-    if !stripe.is_on() {
-        tracing::warn!("Stripe is off: credit checks pass, and payouts are recorded as skipped, to be released later");
-    }
+    say_terms(&terms, &stripe);
     Ok(queue::run(pool, options, Arc::new(terms), on_signal()).await?)
 }
 
@@ -94,13 +104,19 @@ pub async fn migrate() -> Result<(), BootError> {
     Ok(migrate::migrate(&pool).await?)
 }
 
-/// Keeps in the database that Stripe was on once: a key that is lost later must not quietly turn it off.
+/// Keeps in the database that Stripe was on once, and in which mode: a key that is lost must not quietly turn it off, and one of the
+/// other mode must not make every event a stranger's.
 pub async fn remember_mode(pool: &PgPool, stripe: &Stripe) -> Result<(), BootError> {
+    let word = if stripe.livemode { "live" } else { "test" };
     if stripe.is_on() {
-        sqlx::query!("INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'on') ON CONFLICT (name) DO NOTHING")
-            .execute(pool)
-            .await?;
-        return Ok(());
+        let kept = sqlx::query_scalar!(
+            "INSERT INTO bursar.setting (name, value) VALUES ('stripe', $1)
+             ON CONFLICT (name) DO UPDATE SET value = setting.value RETURNING value",
+            word
+        )
+        .fetch_one(pool)
+        .await?;
+        return if kept == word { Ok(()) } else { Err(BootError::OtherMode { kept, key: word }) };
     }
     if stripe.provider != Provider::Stripe {
         return Ok(());
@@ -108,6 +124,26 @@ pub async fn remember_mode(pool: &PgPool, stripe: &Stripe) -> Result<(), BootErr
     let was_on =
         sqlx::query_scalar!("SELECT value FROM bursar.setting WHERE name = 'stripe'").fetch_optional(pool).await?;
     if was_on.is_some() { Err(BootError::KeyLost) } else { Ok(()) }
+}
+
+/// Says what an operator would otherwise find out from a dead job.
+fn say_terms(terms: &Terms, stripe: &Stripe) {
+    let mode = if terms.livemode { "live" } else { "test" };
+    if stripe.is_on() {
+        tracing::info!("Stripe is on, in {mode} mode");
+    } else {
+        tracing::warn!(
+            "Stripe is off: credit checks pass, and payouts are recorded as skipped, to be released later. Events of {mode} mode \
+             count; set `[stripe] livemode` (BURSAR_STRIPE__LIVEMODE) if that is the wrong one"
+        );
+    }
+    for tier in terms.tiers.iter().filter(|tier| tier.prices.is_empty()) {
+        tracing::warn!(
+            "no price sells the tier {0}: set STRIPE_PRICE_{1}, or nothing refills it",
+            tier.name,
+            tier.name.to_uppercase()
+        );
+    }
 }
 
 fn lazily(url: &str, connections: u32, patience: Duration) -> Result<PgPool, sqlx::Error> {

@@ -324,7 +324,7 @@ async fn what_a_paid_invoice_refills_follows_the_lines() {
             "another price",
             vec![("/data/object/lines/data/0/pricing/price_details/price", json!("price_other"))],
             "0",
-            "skip",
+            "dead",
         ),
         ("not paid", vec![("/data/object/status", json!("open"))], "0", "skip"),
         ("more lines", vec![("/data/object/lines/has_more", json!(true))], "0", "dead"),
@@ -519,4 +519,112 @@ async fn what_is_long_done_is_pruned_and_what_matters_is_kept() {
         "an id is never taken for new again"
     );
     assert_eq!(postings(&db).await, 1);
+}
+
+#[tokio::test]
+async fn an_invoice_of_nobody_for_a_price_of_nobody_is_not_ours() {
+    let db = database().await;
+    let mut patches = NO_METADATA.to_vec();
+    patches.push(("/data/object/lines/data/0/pricing/price_details/price", json!("price_other")));
+    receive(&db, &event(INVOICE, "evt_1", &patches)).await;
+    drain(&db, terms()).await;
+    let end = end_of(&db, "evt_1").await;
+    assert_eq!(end.1, "skip");
+    assert!(end.2.contains("not ours"), "{end:?}");
+}
+
+#[tokio::test]
+async fn one_id_from_both_sources_is_two_events_and_two_jobs() {
+    let db = database().await;
+    let stripe = json!({"id": "same", "object": "event", "type": "a.new.type", "livemode": false, "data": {"object": {"id": 7}}});
+    assert_eq!(receive(&db, &stripe).await, Received::New);
+    assert_eq!(verify(&db, "same", &json!({"type": "another.new.type", "data": {}})).await, Received::New);
+    drain(&db, terms()).await;
+    let keys: Vec<String> =
+        sqlx::query_scalar("SELECT key FROM bursar.job ORDER BY key").fetch_all(&db.pool).await.unwrap();
+    assert_eq!(keys, ["same", "verification:same"]);
+}
+
+#[tokio::test]
+async fn another_body_under_a_known_webhook_id_is_not_acknowledged() {
+    let db = database().await;
+    assert_eq!(verify(&db, "w1", &verified("job_1", "bob", "research")).await, Received::New);
+    assert_eq!(verify(&db, "w1", &verified("job_1", "bob", "research")).await, Received::Duplicate);
+    assert_eq!(verify(&db, "w1", &verified("job_2", "carol", "research")).await, Received::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_an_application_leaves_open_costs_no_attempt_and_stops_nobody_else() {
+    let db = database().await;
+    for (id, user) in [("evt_0", "alice"), ("evt_1", "alice"), ("evt_2", "bob"), ("evt_3", "alice")] {
+        let patches = [
+            ("/data/object/id", json!(format!("cs_{id}"))),
+            ("/data/object/client_reference_id", json!(user)),
+            ("/data/object/metadata", json!({"user_id": user, "credits": "200"})),
+        ];
+        receive(&db, &event(CHECKOUT, id, &patches)).await;
+        if id == "evt_0" {
+            drain(&db, terms()).await;
+        }
+    }
+    let mut open = db.pool.begin().await.unwrap();
+    let spent = ledger::spend(&mut *open, "alice", credits(1), "thinking", None, None).await.unwrap();
+    assert!(matches!(spent, ledger::Spent::Done { .. }));
+
+    drain(&db, terms()).await;
+    assert_eq!(balance(&db, "bob").await, "200", "an innocent batch-mate is done");
+    let waiting: Vec<(String, i32, String)> =
+        sqlx::query_as("SELECT state, attempt, reason FROM bursar.job WHERE state <> 'done'")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(waiting.len(), 2, "{waiting:?}");
+    for (state, attempt, reason) in waiting {
+        assert_eq!((state.as_str(), attempt), ("scheduled", 0), "{reason}");
+        assert!(reason.contains("another transaction holds a lock"), "{reason}");
+    }
+    open.commit().await.unwrap();
+    sqlx::query("UPDATE apalis.jobs SET run_at = clock_timestamp() WHERE status = 'Pending'")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    drain(&db, terms()).await;
+    assert_eq!(balance(&db, "alice").await, "599");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_made_while_an_invoice_decides_to_wait_wakes_it_all_the_same() {
+    let db = database().await;
+    receive(&db, &event(INVOICE, "evt_invoice", &NO_METADATA)).await;
+    // Old, so that a lost wake-up would show: the next look by itself would be half an hour away.
+    sqlx::query("UPDATE apalis.jobs SET enqueued_at = enqueued_at - interval '10 hours'")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    // The settlement is held up after the facts were gathered; the link comes in between.
+    let mut barrier = db.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE bursar.attempt IN SHARE MODE").execute(&mut *barrier).await.unwrap();
+    let (stopper, stop) = stop::channel();
+    let worker = tokio::spawn(queue::run(db.pool.clone(), queue::Options::default(), Arc::new(terms()), stop));
+    eventually(Duration::from_secs(20), || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks WHERE relation = 'bursar.attempt'::regclass AND NOT granted",
+        )
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+        if waiting > 0 { Ok(()) } else { Err("nobody settles yet") }
+    })
+    .await;
+    let customer = json!({"id": "evt_link", "object": "event", "type": "customer.updated", "livemode": false,
+                          "data": {"object": {"id": "cus_BursarAlice", "object": "customer", "metadata": {"user_id": "alice"}}}});
+    receive(&db, &customer).await;
+    barrier.rollback().await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        let balance = balance(&db, "alice").await;
+        if balance == "150" { Ok(()) } else { Err(balance) }
+    })
+    .await;
+    stopper.stop();
+    worker.await.unwrap().unwrap();
 }

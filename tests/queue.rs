@@ -183,6 +183,31 @@ async fn a_worker_frozen_past_its_lease_cannot_settle_even_when_no_other_took_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_frozen_in_the_middle_of_its_transaction_lets_go_of_the_job() {
+    let db = database().await;
+    let mut held = db.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE bursar.attempt IN SHARE MODE").execute(&mut *held).await.unwrap();
+    let frozen = probe(&db).start();
+    enqueue(&db.pool, "probe_post", 3, &[json!({"user": "alice"})]).await;
+    // It has posted and locked its job's row, and waits to write its attempt.
+    until(
+        &db.pool,
+        "SELECT least(count(*), 1) FROM pg_locks WHERE relation = 'bursar.attempt'::regclass AND NOT granted",
+        1,
+    )
+    .await;
+    frozen.signal(Signal::SIGSTOP);
+    held.rollback().await.unwrap();
+    let _other = probe(&db).start();
+    let begun = std::time::Instant::now();
+    until(&db.pool, DONE, 1).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "started again only after {:?}", begun.elapsed());
+    frozen.signal(Signal::SIGCONT);
+    until(&db.pool, "SELECT count(*) FROM apalis.workers", 2).await;
+    assert_eq!(count(&db.pool, POSTINGS).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_kills_its_worker_each_time_is_dead_at_its_limit_and_takes_no_other_along() {
     let db = database().await;
     let mut args: Vec<_> = (0..9).map(|i| json!({"user": format!("u{i}")})).collect();

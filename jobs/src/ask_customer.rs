@@ -48,14 +48,16 @@ impl Call for AskCustomer {
         })
     }
 
-    async fn look(&self, _: &Option<String>, _: &Client) -> Result<Looked, Seen> {
+    async fn look(&self, _: &Option<String>, _: &Client) -> Result<Looked, Box<Seen>> {
         Ok(Looked::Nothing)
     }
 
     fn resolve(&self, _: &Option<String>, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
         let object = match answer {
             Answer::Fact(object) => object,
-            Answer::Gone(error) => return Ok(Effects::skip(format!("Stripe does not know {}: {error}", self.customer))),
+            Answer::Gone(error) => {
+                return Ok(Effects::skip(format!("Stripe does not know {}: {error}", self.customer)));
+            }
             Answer::Made(_) | Answer::Refused { .. } | Answer::Unknown(_) => {
                 return Err(JobError::Dead("a question has no effect".into()));
             }

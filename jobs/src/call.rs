@@ -23,11 +23,11 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
-    backoff, clock,
+    backoff, clock, db,
     effects::{self, Applied, Change},
     intent::{self, Intent, News},
     job::{Batch, Claimed, Effects, Job, JobError, Outcome, Snooze},
-    perform::{Context, Disturbed, Report},
+    perform::{Context, Disturbed, Report, is_code, is_disturbance},
     settle::{Settlement, settle},
     terms::Terms,
 };
@@ -49,7 +49,7 @@ pub trait Call: Job {
     fn intent(&self, facts: &Self::Facts, terms: &Terms) -> Result<Plan, JobError>;
 
     /// Looks for the effect at Stripe, by list, all pages. Only for what is sent under an intent.
-    fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Seen>> + Send;
+    fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Box<Seen>>> + Send;
 
     /// What an answer means.
     fn resolve(&self, facts: &Self::Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError>;
@@ -121,12 +121,23 @@ pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result
         match serde_json::from_slice::<J>(&claimed.args) {
             Ok(job) => {
                 let run = Run { context, batch: &alone, claimed, job: &job };
-                run.perform().await?.into_report(claimed, &mut report);
+                let end = match run.perform().await {
+                    Ok(end) => end,
+                    Err(error) if is_disturbance(&error) || is_code(&error, &["55P03"]) => {
+                        return Err(Disturbed(error));
+                    }
+                    Err(error) => {
+                        run.settle_plainly(Err(JobError::Retry { after: None, source: error.into() })).await?
+                    }
+                };
+                end.into_report(claimed, &mut report);
             }
             Err(error) => {
                 let dead = JobError::Dead(format!("its arguments cannot be read: {error}"));
                 let settlement = Settlement::of_error(claimed, &dead);
-                let settled = settle(&context.pool, &alone, std::slice::from_ref(&settlement)).await?;
+                let mut tx = db::begin(&context.pool).await?;
+                let settled = settle(&mut *tx, &alone, std::slice::from_ref(&settlement)).await?;
+                tx.commit().await?;
                 End::of(settlement, &settled).into_report(claimed, &mut report);
             }
         }
@@ -174,7 +185,7 @@ impl<J: Call> Run<'_, J> {
         match step {
             Step::Ask(request) => {
                 let Some(seen) = self.leave(stripe, &request, None).await else { return Ok(End::Stale) };
-                self.conclude(call, &seen, None, &subject).await
+                self.conclude(call, &seen, None).await
             }
             Step::Look(intent) => self.look(stripe, call, intent, &subject).await,
             Step::Send(intent) => {
@@ -189,7 +200,7 @@ impl<J: Call> Run<'_, J> {
                     seen = again;
                 }
                 self.context.reach("after_request").await;
-                self.conclude(call, &seen, Some(&intent), &subject).await
+                self.conclude(call, &seen, Some(&intent)).await
             }
         }
     }
@@ -205,7 +216,7 @@ impl<J: Call> Run<'_, J> {
 
     /// The first transaction: decides under locks, and commits the intent.
     async fn decide(&self) -> Result<Decided, sqlx::Error> {
-        let mut tx = self.context.pool.begin().await?;
+        let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
         let (subject, step) = match self.job.intent(&facts, &self.context.terms) {
             Err(error) => return self.settle_plainly(Err(error)).await.map(Decided::End),
@@ -266,12 +277,12 @@ impl<J: Call> Run<'_, J> {
     }
 
     async fn look(&self, stripe: &Client, call: i64, intent: Intent, subject: &str) -> Result<End, sqlx::Error> {
-        let mut tx = self.context.pool.begin().await?;
+        let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
         tx.rollback().await?;
         let looked = self.job.look(&facts, stripe).await;
         self.context.reach("after_request").await;
-        let mut tx = self.context.pool.begin().await?;
+        let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
         let terms = &self.context.terms;
         let ended = match looked {
@@ -314,16 +325,18 @@ impl<J: Call> Run<'_, J> {
     }
 
     /// The second transaction: settles what came back.
-    async fn conclude(&self, call: i64, seen: &Seen, intent: Option<&Intent>, subject: &str) -> Result<End, sqlx::Error> {
+    async fn conclude(&self, call: i64, seen: &Seen, intent: Option<&Intent>) -> Result<End, sqlx::Error> {
         self.context.reach("before_settlement").await;
-        let mut tx = self.context.pool.begin().await?;
+        let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
         intent::end_call(&mut tx, call, seen).await?;
         let terms = &self.context.terms;
         let Some(intent) = intent else {
             let ended = match &seen.reply {
                 Reply::Success(value) => self.job.resolve(&facts, Answer::Fact(value), terms),
-                Reply::Rejected { error, .. } if seen.status == Some(404) => self.job.resolve(&facts, Answer::Gone(error), terms),
+                Reply::Rejected { error, .. } if seen.status == Some(404) => {
+                    self.job.resolve(&facts, Answer::Gone(error), terms)
+                }
                 Reply::Rejected { error, .. } => Err(JobError::Dead(format!("Stripe refused the question: {error}"))),
                 Reply::NotSent { why } => Err(JobError::Dead((*why).to_owned())),
                 Reply::Limited { .. }
@@ -342,9 +355,15 @@ impl<J: Call> Run<'_, J> {
                         intent::record(&mut tx, intent, News::Unknown { saved: false }).await?;
                         self.for_an_operator(&facts, how)
                     }
-                    ended => {
+                    // It was done, says the status, but what was done cannot be read: look.
+                    Err(JobError::Retry { after, source }) => {
+                        intent::record(&mut tx, intent, News::Unknown { saved: true }).await?;
+                        self.mark_unknown(&mut tx, &facts, &source.to_string()).await?;
+                        Err(JobError::Retry { after, source })
+                    }
+                    Ok(effects) => {
                         intent::record(&mut tx, intent, News::Succeeded).await?;
-                        ended
+                        Ok(effects)
                     }
                 }
             }
@@ -354,18 +373,16 @@ impl<J: Call> Run<'_, J> {
             }
             Reply::Unknown { why, look_up, .. } => {
                 intent::record(&mut tx, intent, News::Unknown { saved: *look_up }).await?;
-                match self.job.resolve(&facts, Answer::Unknown(&format!("not known: {why}")), terms) {
-                    Ok(effects) => {
-                        effects::apply(&mut tx, std::slice::from_ref(&effects)).await?;
-                        Err(retry(self.claimed, seen))
-                    }
-                    Err(error) => Err(error),
-                }
+                self.mark_unknown(&mut tx, &facts, &format!("not known: {why}")).await?;
+                Err(retry(self.claimed, seen))
             }
             Reply::KeyMisuse { error } => {
                 intent::record(&mut tx, intent, News::Unknown { saved: false }).await?;
                 let key = &intent.key;
-                self.for_an_operator(&facts, format!("Stripe says that {key} was used with other parameters ({error}): look at both"))
+                self.for_an_operator(
+                    &facts,
+                    format!("Stripe says that {key} was used with other parameters ({error}): look at both"),
+                )
             }
             Reply::Limited { .. } | Reply::Busy { .. } | Reply::Unauthorized { .. } => Err(retry(self.claimed, seen)),
             Reply::NotSent { why } => Err(JobError::Dead((*why).to_owned())),
@@ -388,7 +405,7 @@ impl<J: Call> Run<'_, J> {
                 match (applied.into_iter().next(), &effects.outcome) {
                     (Some(Applied::Conflict(what)), _) => {
                         tx.rollback().await?;
-                        return self.settle_plainly(Err(JobError::Dead(what))).await;
+                        return Box::pin(self.settle_plainly(Err(JobError::Dead(what)))).await;
                     }
                     (Some(Applied::Already(what)), Outcome::Done) => {
                         Settlement::of_outcome(self.claimed, &Outcome::Skip(what))
@@ -408,6 +425,17 @@ impl<J: Call> Run<'_, J> {
         Ok(End::of(settlement, &settled))
     }
 
+    /// Says to operators that it is not known for now.
+    async fn mark_unknown(&self, db: &mut PgConnection, facts: &J::Facts, why: &str) -> Result<(), sqlx::Error> {
+        match self.job.resolve(facts, Answer::Unknown(why), &self.context.terms) {
+            Ok(effects) => effects::apply(db, std::slice::from_ref(&effects)).await.map(drop),
+            Err(error) => {
+                tracing::error!(job = self.claimed.id, %error, "a call does not say what unknown means for it");
+                Ok(())
+            }
+        }
+    }
+
     /// What is not known, and will not become known by itself.
     fn for_an_operator(&self, facts: &J::Facts, why: String) -> Result<Effects, JobError> {
         let effects = self.job.resolve(facts, Answer::Unknown(&why), &self.context.terms)?;
@@ -415,7 +443,7 @@ impl<J: Call> Run<'_, J> {
     }
 
     async fn settle_plainly(&self, ended: Result<Effects, JobError>) -> Result<End, sqlx::Error> {
-        self.finish(self.context.pool.begin().await?, ended).await
+        self.finish(db::begin(&self.context.pool).await?, ended).await
     }
 }
 

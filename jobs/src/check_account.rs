@@ -5,7 +5,10 @@
 //! - An account is a receiver's by its `metadata.user_id`. An account of another user, or a user's second account, is a conflict.
 //! - Held payouts are let go in the transaction that makes the receiver active, under the receiver's row.
 
-use bursar_stripe::{Client, Seen, accounts};
+use bursar_stripe::{
+    Client, Seen,
+    accounts::{self, Account, Capability},
+};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -25,6 +28,17 @@ pub struct CheckAccount(OfEvent);
 
 impl Job for CheckAccount {
     const KIND: Kind = CHECK_ACCOUNT;
+}
+
+/// In a word, for people.
+fn standing(account: &Account) -> String {
+    match (&account.transfers, &account.disabled_reason) {
+        (Capability::Active, _) => "active".into(),
+        (_, Some(reason)) => format!("restricted: {reason}"),
+        (Capability::Pending, None) => "pending".into(),
+        (Capability::Inactive, None) => "inactive".into(),
+        (Capability::Other(word), None) => word.clone(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -49,7 +63,7 @@ impl Call for CheckAccount {
         Ok(Plan::Ask(accounts::retrieve(&account.id)))
     }
 
-    async fn look(&self, _: &Event, _: &Client) -> Result<Looked, Seen> {
+    async fn look(&self, _: &Event, _: &Client) -> Result<Looked, Box<Seen>> {
         Ok(Looked::Nothing)
     }
 
@@ -61,7 +75,7 @@ impl Call for CheckAccount {
                 return Err(JobError::Dead("a question has no effect".into()));
             }
         };
-        let account: bursar_stripe::Account = serde_json::from_value(object.clone())
+        let account: Account = serde_json::from_value(object.clone())
             .map_err(|error| JobError::Dead(format!("the account does not read: {error}")))?;
         let Some(user_id) = account.metadata.get("user_id").filter(|user| !user.is_empty()).cloned() else {
             return Ok(Effects::skip(format!("not ours: {} names no user (metadata.user_id)", account.id)));
@@ -69,8 +83,8 @@ impl Call for CheckAccount {
         check_user(&user_id)?;
         let standing = Standing {
             user_id,
-            active: account.transfers_active(),
-            state: account.standing(),
+            active: account.transfers == Capability::Active,
+            state: standing(&account),
             account_id: account.id,
         };
         Ok(Effects { changes: vec![Change::SetReceiver(standing)], ..Effects::done() })

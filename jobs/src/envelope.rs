@@ -1,7 +1,15 @@
 //! The envelope of an event: the few fields that are read before it is stored. Everything else stays bytes until a job reads it.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{
+    Deserialize,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+/// Bytes of the longest id that is taken for one.
+const LONGEST: usize = 255;
 
 /// Who sent an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +84,63 @@ struct Data {
 
 #[derive(Deserialize)]
 struct Object {
-    id: Option<String>,
-    mode: Option<serde_json::Value>,
+    #[serde(default)]
+    id: Text,
+    #[serde(default)]
+    mode: Text,
+}
+
+/// A text, or whatever a version to come puts in its place, which is no reason to refuse the event.
+#[derive(Default)]
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                let sane = !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
+                Ok(Text(sane.then(|| text.to_owned())))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 #[derive(Deserialize)]
@@ -111,8 +174,8 @@ impl Envelope {
             livemode: wire.livemode,
             api_version: wire.api_version,
             account: wire.account,
-            mode: object.as_ref().and_then(|o| o.mode.as_ref()?.as_str().map(String::from)),
-            object_id: object.and_then(|o| o.id),
+            mode: object.as_ref().and_then(|o| o.mode.0.clone()),
+            object_id: object.and_then(|o| o.id.0),
         }
         .checked()
     }
@@ -136,7 +199,7 @@ impl Envelope {
     }
 
     fn checked(self) -> Result<Self, EnvelopeError> {
-        let sane = |text: &str| !text.is_empty() && text.len() <= 255 && !text.chars().any(char::is_control);
+        let sane = |text: &str| !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
         let optional = |text: &Option<String>| text.as_deref().is_none_or(sane);
         for (ok, field) in [
             (sane(&self.id), "id"),

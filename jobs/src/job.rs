@@ -147,6 +147,13 @@ impl Batch {
     }
 }
 
+impl Claimed {
+    /// Which attempt this is since it was enqueued or last retried, from 1: what back-off goes by.
+    pub fn attempt_of_life(&self) -> i32 {
+        (self.attempt - (self.max_attempts - self.allowance)).max(1)
+    }
+}
+
 /// One claimed attempt.
 #[derive(Debug, Clone)]
 pub struct Claimed {
@@ -160,6 +167,8 @@ pub struct Claimed {
     pub attempt: i32,
     /// The last that is allowed.
     pub max_attempts: i32,
+    /// Of how many, since it was enqueued or an operator last retried it.
+    pub allowance: i32,
     /// When it was enqueued.
     pub enqueued_at: DateTime<Utc>,
 }

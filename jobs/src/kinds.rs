@@ -54,8 +54,17 @@ pub const RETURN_SPEND: Kind = pure("return_spend");
 
 /// All kinds of this version, in the order a worker claims them.
 pub const ALL: &[Kind] = &[
-    GRANT_PURCHASE, REFILL_TIER, LINK_SUBSCRIBER, RECORD_PAYOUT, PAY_RECEIVER, OPEN_ACCOUNT, RETURN_SPEND, CHECK_ACCOUNT,
-    ASK_CUSTOMER, SWEEP_HELD, NOTE_EVENT,
+    GRANT_PURCHASE,
+    REFILL_TIER,
+    LINK_SUBSCRIBER,
+    RECORD_PAYOUT,
+    PAY_RECEIVER,
+    OPEN_ACCOUNT,
+    RETURN_SPEND,
+    CHECK_ACCOUNT,
+    ASK_CUSTOMER,
+    SWEEP_HELD,
+    NOTE_EVENT,
 ];
 
 /// Which kind of job an event becomes. Nothing is dropped: what no job acts on becomes a [`NOTE_EVENT`], which an operator sees

@@ -178,7 +178,7 @@ pub async fn spend(
 ) -> Result<Spent, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT status AS "status!", posting_id, (balance * 1000000)::bigint AS balance
-           FROM bursar.spend($1, $2::bigint / 1000000.0, $3, $4, $5)"#,
+           FROM bursar.spend($1, $2::bigint * 0.000001, $3, $4, $5)"#,
         user,
         amount.micros(),
         key,

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod call;
 pub mod clock;
 pub mod credits;
+pub mod db;
 pub mod effects;
 pub mod enqueue;
 pub mod envelope;

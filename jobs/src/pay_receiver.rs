@@ -10,7 +10,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bursar_stripe::{Client, Request, Seen, Transfer, transfers};
+use bursar_stripe::{
+    Client, Request, Seen,
+    transfers::{self, Filter, NewTransfer, Transfer},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,7 +83,14 @@ impl Payout {
             ("job_id".to_owned(), self.job_id.clone()),
             ("user_id".to_owned(), self.receiver_id.clone()),
         ]);
-        transfers::create(self.amount, &self.currency, destination, &self.subject(), &metadata, None)
+        transfers::create(&NewTransfer {
+            amount: self.amount,
+            currency: &self.currency,
+            destination,
+            transfer_group: &self.subject(),
+            metadata,
+            source_transaction: None,
+        })
     }
 
     fn moved(&self, to: &'static str, reason: impl Into<String>) -> Change {
@@ -93,8 +103,10 @@ impl Payout {
     }
 
     fn paid(&self, object: &Value) -> Result<Effects, JobError> {
-        let transfer: Transfer = serde_json::from_value(object.clone())
-            .map_err(|error| JobError::Dead(format!("the Transfer that was made does not read: {error}")))?;
+        let transfer: Transfer = serde_json::from_value(object.clone()).map_err(|error| JobError::Retry {
+            after: None,
+            source: format!("the Transfer does not read: {error}").into(),
+        })?;
         if let Some(how) = self.differs(&transfer) {
             return Err(JobError::Dead(how));
         }
@@ -120,14 +132,14 @@ impl Payout {
     /// How a Transfer of ours is not the one that would have been sent.
     fn differs(&self, transfer: &Transfer) -> Option<String> {
         let wanted = (self.amount, self.currency.as_str(), self.destination.as_deref());
-        let seen = (transfer.amount, transfer.currency.as_str(), Some(transfer.destination.as_str()));
+        let seen = (transfer.amount, transfer.currency.as_str(), transfer.destination.as_deref());
         (wanted != seen).then(|| {
             format!(
                 "{} moved {} {} to {}, but {} {} is owed to {}",
                 transfer.id,
                 transfer.amount,
                 transfer.currency,
-                transfer.destination,
+                transfer.destination.as_deref().unwrap_or("nobody"),
                 self.amount,
                 self.currency,
                 self.destination.as_deref().unwrap_or("an account that is not known")
@@ -191,17 +203,22 @@ impl Call for PayReceiver {
                     Some(account) => format!("transfers to {account} are not active"),
                     None => format!("{} has no connected account", payout.receiver_id),
                 };
-                Ok(Plan::Nothing(Effects { changes: vec![payout.moved("held", why.clone())], ..Effects::skip(format!("held: {why}")) }))
+                Ok(Plan::Nothing(Effects {
+                    changes: vec![payout.moved("held", why.clone())],
+                    ..Effects::skip(format!("held: {why}"))
+                }))
             }
         }
     }
 
-    async fn look(&self, facts: &Facts, stripe: &Client) -> Result<Looked, Seen> {
+    async fn look(&self, facts: &Facts, stripe: &Client) -> Result<Looked, Box<Seen>> {
         let Some(payout) = &facts.payout else { return Ok(Looked::Nothing) };
         let subject = payout.subject();
-        let found = transfers::list_all(stripe, None, Some(&subject)).await?;
+        let filter = Filter { transfer_group: Some(&subject), ..Filter::default() };
+        let found = transfers::list_all(stripe, &filter).await?;
         // The list is asked for our group; what it answers is still checked.
-        let ours: Vec<&Transfer> = found.iter().filter(|t| t.transfer_group.as_deref() == Some(subject.as_str())).collect();
+        let ours: Vec<&Transfer> =
+            found.iter().filter(|t| t.transfer_group.as_deref() == Some(subject.as_str())).collect();
         match ours.as_slice() {
             [] => Ok(Looked::Nothing),
             [one] => Ok(match payout.differs(one) {
@@ -229,7 +246,10 @@ impl Call for PayReceiver {
                 Some("insufficient_capabilities_for_transfer") if saved => {
                     let why = format!("Stripe says that transfers to its account are not active: {error}");
                     let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
-                    Effects { changes: vec![payout.moved("held", why.clone()), inactive], ..Effects::skip(format!("held: {why}")) }
+                    Effects {
+                        changes: vec![payout.moved("held", why.clone()), inactive],
+                        ..Effects::skip(format!("held: {why}"))
+                    }
                 }
                 _ => {
                     let why = format!("Stripe refused it: {error}");

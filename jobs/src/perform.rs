@@ -8,15 +8,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use bursar_stripe::Client;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::{
     call::{self, Call},
+    db,
     effects::{self, Applied},
-    job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure},
+    job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure, Snooze},
     kinds::Kind,
     settle::{Settlement, settle},
     terms::Terms,
@@ -136,12 +138,19 @@ async fn perform<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result
                     continue;
                 }
                 Why::Conflict(what) => Settlement::of_error(job, &JobError::Dead(what)),
+                Why::Locked => Settlement::of_outcome(job, &Outcome::Snooze(wait_for_lock())),
+                // Data that does not fit its column fits it no better the next time.
+                Why::Refused(error) if is_of_class(&error, &["22", "23"]) => {
+                    Settlement::of_error(job, &JobError::Dead(format!("the database refuses it: {error}")))
+                }
                 Why::Refused(error) => {
                     Settlement::of_error(job, &JobError::Retry { after: None, source: error.into() })
                 }
             },
         };
-        let settled = settle(pool, &alone, std::slice::from_ref(&settlement)).await?;
+        let mut tx = db::begin(pool).await?;
+        let settled = settle(&mut *tx, &alone, std::slice::from_ref(&settlement)).await?;
+        tx.commit().await?;
         if settled.is_empty() { report.stale.push(job.id.clone()) } else { report.settled.push(settlement) }
     }
     Ok(report)
@@ -158,6 +167,8 @@ enum Why {
     Stale,
     /// A permanent key stands with other content.
     Conflict(String),
+    /// Another transaction holds a lock that one of them needs.
+    Locked,
     /// The database refused what a job wanted, for a reason that repeating does not mend.
     Refused(sqlx::Error),
 }
@@ -166,13 +177,14 @@ enum Why {
 async fn together<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Together, Disturbed> {
     match transact::<J>(pool, terms, batch).await {
         Ok(together) => Ok(together),
+        Err(error) if is_code(&error, &["55P03"]) => Ok(Together::RolledBack(Why::Locked)),
         Err(error) if is_disturbance(&error) => Err(Disturbed(error)),
         Err(error) => Ok(Together::RolledBack(Why::Refused(error))),
     }
 }
 
 async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Together, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = db::begin(pool).await?;
     let (read, unreadable) = decode::<J>(&batch.jobs);
     let (claimed, jobs): (Vec<&Claimed>, Vec<J>) = read.into_iter().unzip();
     let facts = J::gather(&mut tx, &jobs).await?;
@@ -199,11 +211,28 @@ async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Resul
             (Applied::New | Applied::Already(_), outcome) => Settlement::of_outcome(claimed, &outcome),
         });
     }
+    hold_facts(&mut tx, &settlements).await?;
     if settle(&mut *tx, batch, &settlements).await?.len() != batch.jobs.len() {
         return Ok(Together::RolledBack(Why::Stale));
     }
     tx.commit().await?;
     Ok(Together::Committed(Report { settled: settlements, stale: Vec::new() }))
+}
+
+/// Keeps the facts that are about to be waited for from being established unseen: see `bursar.is_known`.
+async fn hold_facts(db: &mut PgConnection, settlements: &[Settlement]) -> Result<(), sqlx::Error> {
+    let mut facts: Vec<String> = settlements.iter().filter_map(|s| s.waits_for.clone()).collect();
+    if facts.is_empty() {
+        return Ok(());
+    }
+    facts.sort_unstable();
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended(fact, 0)) FROM unnest($1::text[]) AS fact",
+        &facts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Arguments that this version cannot read make the job dead, never lost.
@@ -234,12 +263,31 @@ fn run<J: Pure>(job: &J, facts: &J::Facts, terms: &Terms) -> Result<Effects, Job
     }
 }
 
+/// A wait that costs no attempt: whoever holds the lock is neither the job's fault nor its batch-mates'.
+fn wait_for_lock() -> Snooze {
+    Snooze {
+        reason: "another transaction holds a lock that it needs (an application's, left open?)".into(),
+        fact: None,
+        limit: Duration::from_hours(72),
+    }
+}
+
+pub(crate) fn is_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    matches!(error, sqlx::Error::Database(e) if e.code().is_some_and(|code| codes.contains(&&*code)))
+}
+
+fn is_of_class(error: &sqlx::Error, classes: &[&str]) -> bool {
+    matches!(error, sqlx::Error::Database(e) if e.code().is_some_and(|code| classes.contains(&&code[..2])))
+}
+
 /// Whether an error is the database's state and not the job's doing.
-fn is_disturbance(error: &sqlx::Error) -> bool {
+pub(crate) fn is_disturbance(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            // Deadlock, serialisation, lock time-out, statement time-out, too many connections, shutdown, disk full, connection loss.
-            matches!(&*code, "40P01" | "40001" | "55P03" | "57014") || matches!(&code[..2], "08" | "53" | "57" | "58")
+            // Deadlock, serialisation, statement time-out, too many connections, shutdown, disk full, connection loss, or cut off
+            // while it stood still in a transaction.
+            matches!(&*code, "40P01" | "40001" | "57014" | "25P03" | "25P04")
+                || matches!(&code[..2], "08" | "53" | "57" | "58")
         }),
         sqlx::Error::Protocol(what) => what == effects::RACED,
         sqlx::Error::Io(_)

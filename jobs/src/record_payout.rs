@@ -13,11 +13,11 @@ use sqlx::PgConnection;
 use crate::{
     credits::Credits,
     effects::{Change, Payout},
-    pay_receiver::PayReceiver,
     event::{self, Event, OfEvent, check_user},
     job::{Effects, Job, JobError, Pure},
     kinds::{Kind, RECORD_PAYOUT},
     ledger::{Account, Posting},
+    pay_receiver::PayReceiver,
     terms::{PayoutTerms, Terms},
 };
 

@@ -6,6 +6,8 @@
 //! - `invoice.paid` includes payment out of band and by customer balance: a full refill. A line of amount zero is a trial: none.
 //!   Amounts on lines are before discounts, so a coupon of 100 % refills.
 //! - Proration lines adjust a period that was paid for; they are a plan change, not a refill. A quantity multiplies.
+//! - A user who paid for a subscription price that sells no tier is an operator's matter: dead, with the price. Without a user it is
+//!   not ours.
 //! - The user is named by metadata, or is the one the customer is linked to; where neither is known yet the job waits for the link.
 
 use std::collections::{BTreeMap, HashMap};
@@ -85,6 +87,12 @@ impl Pure for RefillTier {
         }
         let refills = refills(&invoice, terms)?;
         if refills.is_empty() {
+            let ours = facts.linked.is_some() || !invoice.users.is_empty();
+            if let Some(price) = paid_without_tier(&invoice, terms).filter(|_| ours) {
+                return Err(JobError::Dead(format!(
+                    "a user paid for {price}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job"
+                )));
+            }
             return Ok(Effects::skip(nothing_to_refill(&invoice, terms)));
         }
         let user = match (invoice.users.as_slice(), &facts.linked) {
@@ -159,6 +167,17 @@ fn tier_paid_by<'a>(line: &Line, terms: &'a Terms) -> Option<&'a Tier> {
         return None;
     }
     terms.tier_of_price(line.price.as_deref()?)
+}
+
+/// A price that a subscription was paid for and that sells no tier of ours.
+fn paid_without_tier<'a>(invoice: &'a Invoice, terms: &Terms) -> Option<&'a str> {
+    let paid = |line: &&Line| line.subscription.is_some() && !line.proration && line.amount > 0;
+    invoice
+        .lines
+        .iter()
+        .filter(paid)
+        .filter_map(|line| line.price.as_deref())
+        .find(|price| terms.tier_of_price(price).is_none())
 }
 
 fn nothing_to_refill(invoice: &Invoice, terms: &Terms) -> String {

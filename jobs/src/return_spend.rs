@@ -63,10 +63,14 @@ impl Pure for ReturnSpend {
             )
             .fetch_all(&mut *db)
             .await?;
-            let payout = sqlx::query_scalar!("SELECT state FROM bursar.payout WHERE job_id = $1", job_id).fetch_optional(&mut *db).await?;
+            let payout = sqlx::query_scalar!("SELECT state FROM bursar.payout WHERE job_id = $1", job_id)
+                .fetch_optional(&mut *db)
+                .await?;
             let spends = spends
                 .into_iter()
-                .filter_map(|row| Some(Spend { id: row.id, user: row.name.strip_prefix("user:")?.to_owned(), amount: row.amount }))
+                .filter_map(|row| {
+                    Some(Spend { id: row.id, user: row.name.strip_prefix("user:")?.to_owned(), amount: row.amount })
+                })
                 .collect();
             all.push(Facts { event, spends, payout });
         }

@@ -22,7 +22,8 @@ pub struct Settlement {
     /// Why, in words.
     pub reason: Option<String>,
     errors: Option<Vec<String>>,
-    waits_for: Option<String>,
+    /// The fact that it waits for, where it has a name.
+    pub waits_for: Option<String>,
 }
 
 impl Settlement {
@@ -53,7 +54,7 @@ impl Settlement {
     pub fn of_error(job: &Claimed, error: &JobError) -> Self {
         match error {
             JobError::Retry { after, source } => Self {
-                delay_ms: millis(backoff::retry(job.attempt, *after, backoff::jitter())),
+                delay_ms: millis(backoff::retry(job.attempt_of_life(), *after, backoff::jitter())),
                 errors: Some(chain(source.as_ref())),
                 ..Self::new(job, "retry", Some(source.to_string()))
             },

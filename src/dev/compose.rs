@@ -13,7 +13,7 @@ use super::{
     secrets,
     steps::{Step, say},
 };
-use crate::{config::Settings, migrate, queue, stop, web};
+use crate::{boot, config::Settings, migrate, queue, stop, web};
 
 /// Prices that the fixtures name, where the settings name none.
 const PRICES: [(&str, &str); 3] =
@@ -63,6 +63,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let pool = PgPoolOptions::new().max_connections(settings.database_max_connections()?).connect(&url).await?;
     migrate::migrate(&pool).await?;
     step.done("schema", "current");
+    boot::remember_mode(&pool, &stripe).await?;
 
     let listener = listen(web.address).await?;
     let address = listener.local_addr().map_err(|error| DevError::Listen(web.address, error))?;

@@ -77,6 +77,9 @@ pub enum DevError {
     /// Signals cannot be heard.
     #[error("signals cannot be heard: {0}")]
     Signals(#[source] io::Error),
+    /// The database has worked with Stripe in another way than the settings say.
+    #[error(transparent)]
+    Mode(#[from] crate::boot::BootError),
     /// web failed.
     #[error("web: {0}")]
     Web(#[from] WebError),

@@ -165,7 +165,7 @@ async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind]) -> Result<Vec<Batch>
         kinds.iter().map(|kind| i64::try_from((kind.timeout + GRACE).as_millis()).unwrap_or(i64::MAX)).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id!", kind AS "kind!", key, args AS "args!", attempt AS "attempt!", max_attempts AS "max_attempts!",
-                  lease AS "lease!", enqueued_at AS "enqueued_at!"
+                  allowance AS "allowance!", lease AS "lease!", enqueued_at AS "enqueued_at!"
            FROM bursar.claim($1, $2, $3, $4)"#,
         worker,
         &names,
@@ -189,6 +189,7 @@ async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind]) -> Result<Vec<Batch>
             args: row.args,
             attempt: row.attempt,
             max_attempts: row.max_attempts,
+            allowance: row.allowance,
             enqueued_at: row.enqueued_at,
         });
     }

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bursar_jobs::{
-    backoff, clock,
+    backoff, clock, db,
     job::{Batch, JobError},
     perform::{Context, Disturbed, Performer, Report},
     settle::{Settlement, settle},
@@ -67,7 +67,7 @@ impl Engine {
                         break;
                     }
                 }
-                Try::Panicked(said) => {
+                Try::Panicked(said) if batch.jobs.len() == 1 => {
                     self.give_back(&batch, &format!("the job panicked: {said}")).await;
                     break;
                 }
@@ -75,12 +75,12 @@ impl Engine {
                     self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).await;
                     break;
                 }
-                Try::TimedOut => {
-                    // Which of them hung is not known. The sweep takes them back at their deadline, and each then runs alone.
+                Try::TimedOut | Try::Panicked(_) => {
+                    // Which of them it was is not known. The sweep takes them back at their deadline, and each then runs alone.
                     tracing::warn!(
                         kind = batch.kind.name,
                         jobs = batch.jobs.len(),
-                        "a batch timed out; its jobs will run alone"
+                        "a batch broke; its jobs will run alone"
                     );
                     break;
                 }
@@ -133,7 +133,13 @@ impl Engine {
                 .iter()
                 .map(|job| Settlement::of_error(job, &JobError::Retry { after: None, source: why.into() }))
                 .collect();
-            match settle(&self.context.pool, batch, &settlements).await {
+            let settled = async {
+                let mut tx = db::begin(&self.context.pool).await?;
+                let settled = settle(&mut *tx, batch, &settlements).await?;
+                tx.commit().await?;
+                Ok(settled)
+            };
+            match settled.await {
                 Ok(settled) => {
                     tracing::warn!(kind = batch.kind.name, settled = settled.len(), of = batch.jobs.len(), "{why}");
                     return;

@@ -18,9 +18,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Incoming, limits: &Limits) -
         let detail = format!("The body is larger than {} bytes, which no event is.", limits.body_bytes);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     };
-    let declared = body.size_hint().lower();
-    let fits = usize::try_from(declared).is_ok_and(|bytes| bytes <= limits.body_bytes);
-    if !fits && headers.contains_key(EXPECT) {
+    if declares_too_much(&body, limits) && headers.contains_key(EXPECT) {
         // The sender waits for our word before it sends: this is it.
         return Err(too_large());
     }
@@ -33,6 +31,11 @@ pub(super) async fn read(headers: &HeaderMap, body: Incoming, limits: &Limits) -
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
         }
     }
+}
+
+/// Whether what the sender declares is over the limit, whatever it will send.
+pub(super) fn declares_too_much(body: &Incoming, limits: &Limits) -> bool {
+    usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes > limits.body_bytes)
 }
 
 /// The body; `None` when there was more of it than the limit.

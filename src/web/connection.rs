@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     io::{self, IoSlice},
     pin::{Pin, pin},
     sync::{
@@ -17,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::Sleep,
 };
 
 use super::{Web, routes};
@@ -37,6 +39,7 @@ pub(super) async fn serve(web: Arc<Web>, stream: TcpStream) -> Result<(), hyper:
         }
     });
     let limits = &web.settings.limits;
+    let patience = limits.head;
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -44,7 +47,10 @@ pub(super) async fn serve(web: Arc<Web>, stream: TcpStream) -> Result<(), hyper:
             .header_read_timeout(limits.head)
             .max_header_size(limits.head_bytes)
             .max_buf_size(limits.buffer_bytes)
-            .serve_connection(TokioIo::new(Watched { stream, seen: Arc::clone(&seen) }), service)
+            .serve_connection(
+                TokioIo::new(Watched { stream, seen: Arc::clone(&seen), patience, stalled: None }),
+                service
+            )
     );
     tokio::select! {
         // First, so that the bytes which are there are seen before the stop is.
@@ -79,11 +85,31 @@ impl Seen {
     }
 }
 
-/// A stream that counts what is read from it.
+/// A stream that counts what is read from it, and gives up on a peer that does not read what is written to it.
 #[derive(Debug)]
 struct Watched {
     stream: TcpStream,
     seen: Arc<Seen>,
+    patience: Duration,
+    /// Runs while a write makes no progress: the HTTP library has no such limit of its own, and its others stand still meanwhile.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    fn written(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if done.is_ready() {
+            self.stalled = None;
+            return done;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its answers")))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl AsyncRead for Watched {
@@ -98,7 +124,8 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let done = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, done)
     }
 
     fn poll_write_vectored(
@@ -106,7 +133,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let done = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(cx, done)
     }
 
     fn is_write_vectored(&self) -> bool {

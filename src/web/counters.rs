@@ -42,6 +42,7 @@ impl Counters {
         match received {
             Received::New => self.received.fetch_add(1, Relaxed),
             Received::Duplicate => self.duplicate.fetch_add(1, Relaxed),
+            Received::Conflict => self.rejected.fetch_add(1, Relaxed),
         };
     }
 

@@ -70,13 +70,20 @@ async fn webhook(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
     let (head, stream) = request.into_parts();
+    // Before the body: a stranger without a signature gets none of our memory, and at most hears that it sends too much.
+    let signature = header(&head.headers, stripe_signature::HEADER);
+    if let Err(error) = &signature
+        && !body::declares_too_much(&stream, &web.settings.limits)
+    {
+        return Err(unsigned(web, "stripe", *error));
+    }
     let bytes =
         body::read(&head.headers, stream, &web.settings.limits).await.inspect_err(|_| web.counters.rejected())?;
-    header(&head.headers, stripe_signature::HEADER)
+    signature
         .and_then(|signature| secrets.verify(signature, &bytes, clock::now().timestamp()))
         .map_err(|error| unsigned(web, "stripe", error))?;
     let envelope = Envelope::stripe(&bytes).map_err(|error| not_an_event(web, "stripe", &error))?;
-    store(web, &envelope, &bytes).await.map(|received| reply::received(StatusCode::OK, received))
+    reply::received(StatusCode::OK, store(web, &envelope, &bytes).await?)
 }
 
 /// One of the application's own events.
@@ -86,8 +93,6 @@ async fn verification(web: &Web, request: Request<Incoming>) -> Result<Reply, Pr
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
     let (head, stream) = request.into_parts();
-    let bytes =
-        body::read(&head.headers, stream, &web.settings.limits).await.inspect_err(|_| web.counters.rejected())?;
     let signed = || {
         Ok(Signed {
             id: header(&head.headers, standard_webhooks::ID)?,
@@ -96,10 +101,12 @@ async fn verification(web: &Web, request: Request<Incoming>) -> Result<Reply, Pr
         })
     };
     let signed = signed().map_err(|error| unsigned(web, "verification", error))?;
+    let bytes =
+        body::read(&head.headers, stream, &web.settings.limits).await.inspect_err(|_| web.counters.rejected())?;
     secrets.verify(signed, &bytes, clock::now().timestamp()).map_err(|error| unsigned(web, "verification", error))?;
     let envelope =
         Envelope::verification(signed.id, &bytes).map_err(|error| not_an_event(web, "verification", &error))?;
-    store(web, &envelope, &bytes).await.map(|received| reply::received(StatusCode::ACCEPTED, received))
+    reply::received(StatusCode::ACCEPTED, store(web, &envelope, &bytes).await?)
 }
 
 /// A header that must be there once.

@@ -87,7 +87,7 @@ async fn a_sender_that_never_finishes_does_not_hold_up_the_stop() {
     })
     .await;
     let mut client = Client::connect(server.address).await;
-    client.send(&head("POST", WEBHOOK, &[], 100)).await;
+    client.send(&head("POST", WEBHOOK, &[stripe_signature("whsec_new", "")], 100)).await;
     server.stopper.stop();
     assert_eq!(client.reply().await.status, 408);
     server.ended().await;

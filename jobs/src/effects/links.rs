@@ -18,7 +18,11 @@ pub struct Link {
 }
 
 /// Makes the links of a batch.
-pub(super) async fn link_customers(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]) -> Result<(), sqlx::Error> {
+pub(super) async fn link_customers(
+    db: &mut PgConnection,
+    batch: &[Effects],
+    verdicts: &mut [Verdict],
+) -> Result<(), sqlx::Error> {
     let wanted: Vec<(usize, &Link)> = changes(batch, |change| match change {
         Change::LinkCustomer(link) => Some(link),
         _ => None,
@@ -27,6 +31,12 @@ pub(super) async fn link_customers(db: &mut PgConnection, batch: &[Effects], ver
         return Ok(());
     }
     let links: Vec<&Link> = wanted.iter().map(|(_, link)| *link).collect();
+    let mut facts: Vec<String> = links.iter().map(|link| format!("customer:{}", link.id)).collect();
+    facts.sort_unstable();
+    // See bursar.is_known: whoever is about to wait for one of these either sees it, or is woken below.
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended(fact, 0)) FROM unnest($1::text[]) AS fact", &facts)
+        .execute(&mut *db)
+        .await?;
     // The outer statement does not see rows made by the inner one, hence the union.
     let known = sqlx::query!(
         r#"WITH wanted AS MATERIALIZED (

@@ -6,7 +6,6 @@ mod receivers;
 
 use sqlx::PgConnection;
 
-
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;

@@ -69,7 +69,11 @@ pub(super) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result
 }
 
 /// Records the payouts of a batch.
-pub(super) async fn record(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]) -> Result<(), sqlx::Error> {
+pub(super) async fn record(
+    db: &mut PgConnection,
+    batch: &[Effects],
+    verdicts: &mut [Verdict],
+) -> Result<(), sqlx::Error> {
     let wanted: Vec<(usize, &Payout)> = changes(batch, |change| match change {
         Change::RecordPayout(payout) => Some(payout),
         _ => None,

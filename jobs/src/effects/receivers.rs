@@ -19,7 +19,11 @@ pub struct Standing {
 }
 
 /// Makes the changes of a batch that concern receivers.
-pub(super) async fn apply(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]) -> Result<(), sqlx::Error> {
+pub(super) async fn apply(
+    db: &mut PgConnection,
+    batch: &[Effects],
+    verdicts: &mut [Verdict],
+) -> Result<(), sqlx::Error> {
     for (owner, effects) in batch.iter().enumerate() {
         for change in &effects.changes {
             match change {
@@ -36,10 +40,15 @@ pub(super) async fn apply(db: &mut PgConnection, batch: &[Effects], verdicts: &m
                     .await?;
                 }
                 Change::ReleaseHeld { user_id } => {
-                    sqlx::query!("SELECT FROM bursar.receiver WHERE user_id = $1 FOR UPDATE", user_id).execute(&mut *db).await?;
+                    sqlx::query!("SELECT FROM bursar.receiver WHERE user_id = $1 FOR UPDATE", user_id)
+                        .execute(&mut *db)
+                        .await?;
                     release(db, user_id).await?;
                 }
-                Change::LinkCustomer(_) | Change::RecordPayout(_) | Change::MovePayout(_) | Change::OpenAccount { .. } => {}
+                Change::LinkCustomer(_)
+                | Change::RecordPayout(_)
+                | Change::MovePayout(_)
+                | Change::OpenAccount { .. } => {}
             }
         }
     }
@@ -89,8 +98,10 @@ async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), sqlx::Error
     )
     .fetch_all(&mut *db)
     .await?;
-    let jobs: Vec<_> =
-        released.iter().map(|row| PayReceiver::release(&row.job_id, row.releases, &format!("receiver:{user_id}"))).collect();
+    let jobs: Vec<_> = released
+        .iter()
+        .map(|row| PayReceiver::release(&row.job_id, row.releases, &format!("receiver:{user_id}")))
+        .collect();
     enqueue::enqueue(db, &jobs).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stripe_connect::transfer::{CreateTransfer, ListTransfer};
 use stripe_types::{Currency, RangeBoundsTs, RangeQueryTs};
 
@@ -50,7 +50,7 @@ pub struct Filter<'a> {
 }
 
 /// A Transfer that exists. A reversed one was still sent.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {
     /// `tr_…`.
     pub id: String,

@@ -15,7 +15,12 @@ struct Released<'a> {
 }
 
 /// Releases it.
-pub(super) async fn run(db: &mut PgConnection, screen: &Screen, job: &str, after_saved_failure: bool) -> Result<(), Failure> {
+pub(super) async fn run(
+    db: &mut PgConnection,
+    screen: &Screen,
+    job: &str,
+    after_saved_failure: bool,
+) -> Result<(), Failure> {
     let mut tx = db.begin().await?;
     let payout = sqlx::query!("SELECT state, releases FROM bursar.payout WHERE job_id = $1 FOR UPDATE", job)
         .fetch_optional(&mut *tx)
@@ -58,6 +63,7 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, job: &str, after
     enqueue(&mut *tx, &[PayReceiver::release(job, releases, "operator")]).await?;
     tx.commit().await?;
     let released = Released { job_id: job, was: &payout.state, state };
-    screen.done(&released, &format!("let go the payout for {job}; see what becomes of it: bursar payouts show {job}"))?;
+    screen
+        .done(&released, &format!("let go the payout for {job}; see what becomes of it: bursar payouts show {job}"))?;
     Ok(())
 }
