@@ -37,7 +37,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  bursar dev\n  bursar dev send fixtures/checkout.session.completed.json --new")]
     Dev(Dev),
     /// Run a local Stripe, to build and test against: it moves no money, and fails on request.
-    #[command(after_help = "Example:\n  bursar sandbox --port 12111\n  curl http://127.0.0.1:12111/v1/balance -u sk_test_sandbox:")]
+    #[command(
+        after_help = "Example:\n  bursar sandbox --port 12111\n  curl http://127.0.0.1:12111/v1/balance -u sk_test_sandbox:"
+    )]
     Sandbox(Sandbox),
     /// The commands of an operator.
     #[command(flatten)]

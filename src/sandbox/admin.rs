@@ -73,7 +73,8 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         ("POST", ["balance"]) => {
             let Balance { currency, available } = read(request)?;
             let known = Money::currency(&currency);
-            let currency = known.ok_or_else(|| Failure::invalid(format!("Invalid currency: {currency}")).param("currency"))?;
+            let currency =
+                known.ok_or_else(|| Failure::invalid(format!("Invalid currency: {currency}")).param("currency"))?;
             world.money.set(currency, available);
             Ok(world.money.shown(PLATFORM, world.now))
         }

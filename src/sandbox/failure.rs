@@ -15,13 +15,11 @@ pub(super) struct Failure {
     code: Option<&'static str>,
     message: String,
     param: Option<String>,
-    /// Sent beside the body.
-    header: Option<(&'static str, String)>,
 }
 
 impl Failure {
     pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code: None, message: message.into(), param: None, header: None }
+        Self { status, kind, code: None, message: message.into(), param: None }
     }
 
     /// A 400 `invalid_request_error`.
@@ -36,11 +34,6 @@ impl Failure {
 
     pub fn param(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
-        self
-    }
-
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.header = Some((name, value.into()));
         self
     }
 
@@ -78,7 +71,7 @@ impl Failure {
     }
 
     pub fn unauthorized(message: impl Into<String>) -> Self {
-        Self::new(401, "invalid_request_error", message).header("WWW-Authenticate", r#"Basic realm="Stripe""#)
+        Self::new(401, "invalid_request_error", message)
     }
 }
 
@@ -93,7 +86,9 @@ impl From<Failure> for Response {
             error["param"] = json!(param);
         }
         let mut response = Self::json(failure.status, &json!({ "error": error }));
-        response.headers.extend(failure.header);
+        if failure.status == 401 {
+            response.headers.push(("WWW-Authenticate", r#"Basic realm="Stripe""#.to_owned()));
+        }
         response
     }
 }

@@ -93,7 +93,10 @@ impl Faults {
     pub fn add(&mut self, fault: Fault) -> Result<(), Failure> {
         let refuse = |message: String, param| Err(Failure::invalid(message).param(param));
         if fault.route != "*" && !routes::is_known(&fault.route) {
-            return refuse(format!("No such route: '{}'. Write it like POST /v1/transfers/{{id}}.", fault.route), "route");
+            return refuse(
+                format!("No such route: '{}'. Write it like POST /v1/transfers/{{id}}.", fault.route),
+                "route",
+            );
         }
         if !(1..=MAX_TIMES).contains(&fault.times) {
             return refuse(format!("times is between 1 and {MAX_TIMES}."), "times");
@@ -102,7 +105,10 @@ impl Faults {
             return refuse(format!("ms is for slow alone, and at most {MAX_MS}."), "ms");
         }
         if fault.applied.is_some() && fault.default_applied().is_none() {
-            return refuse("applied is for the 500s that are saved, html_502, garbage_200 and truncated_200.".to_owned(), "applied");
+            return refuse(
+                "applied is for the 500s that are saved, html_502, garbage_200 and truncated_200.".to_owned(),
+                "applied",
+            );
         }
         self.0.push_back(fault);
         Ok(())
@@ -185,7 +191,9 @@ impl Fault {
     /// The refusal that execution meets as its first step; saved under the key.
     pub fn at_execution(&self) -> Option<Failure> {
         match self.kind {
-            Kind::Saved500 | Kind::ShouldRetryFalse500 | Kind::ShouldRetryTrue500 if !self.applies() => Some(Failure::internal()),
+            Kind::Saved500 | Kind::ShouldRetryFalse500 | Kind::ShouldRetryTrue500 if !self.applies() => {
+                Some(Failure::internal())
+            }
             Kind::BalanceInsufficient => Some(super::v1::transfers::insufficient()),
             Kind::CapabilityInactive => Some(super::v1::transfers::incapable("the destination")),
             _ => None,
@@ -208,7 +216,8 @@ impl Fault {
             Kind::Html502 => {
                 answer.status = 502;
                 answer.content_type = "text/html";
-                "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>bad gateway</body>\n</html>\n".clone_into(&mut answer.body);
+                "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>bad gateway</body>\n</html>\n"
+                    .clone_into(&mut answer.body);
             }
             Kind::Garbage200 => {
                 answer.status = 200;

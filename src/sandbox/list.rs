@@ -53,8 +53,9 @@ pub(super) struct Created {
 
 impl Created {
     pub fn read(params: &Params) -> Result<Self, Failure> {
-        if let Ok(Some(at)) = params.integer("created") {
-            return Ok(Self { from: Some(at), to: Some(at) });
+        if let Ok(Some(_)) = params.text("created") {
+            let at = params.integer("created")?;
+            return Ok(Self { from: at, to: at });
         }
         let Some(bounds) = params.below("created")? else { return Ok(Self::default()) };
         let later = |at: i64| at.saturating_add(1);

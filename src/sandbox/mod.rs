@@ -28,6 +28,7 @@ mod world;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
 };
 
@@ -166,12 +167,16 @@ pub async fn run(options: Options, stop: Stop) -> Result<(), SandboxError> {
 /// Runs `bursar sandbox` until Ctrl-C or SIGTERM.
 pub async fn run_until_signal(options: Options) -> Result<(), SandboxError> {
     let (stopper, stop) = stop::channel();
+    let mut running = pin!(run(options, stop));
     tokio::select! {
-        ended = run(options, stop) => ended,
+        // First, so that signals are heard by the time it says where it is.
+        biased;
         heard = stop::signalled() => {
             stopper.stop();
+            running.await?;
             heard.map_err(SandboxError::Signals)
         }
+        ended = running.as_mut() => ended,
     }
 }
 

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 /// The currencies the sandbox deals in, in lower case; a part of Stripe's.
 const CURRENCIES: &[&str] = &[
-    "aed", "aud", "bgn", "bhd", "brl", "cad", "chf", "czk", "dkk", "eur", "gbp", "hkd", "huf", "idr", "ils", "inr", "jod", "jpy",
-    "krw", "kwd", "mxn", "myr", "nok", "nzd", "omr", "php", "pln", "ron", "sar", "sek", "sgd", "thb", "tnd", "try", "twd", "uah",
-    "usd", "vnd", "zar",
+    "aed", "aud", "bgn", "bhd", "brl", "cad", "chf", "czk", "dkk", "eur", "gbp", "hkd", "huf", "idr", "ils", "inr",
+    "jod", "jpy", "krw", "kwd", "mxn", "myr", "nok", "nzd", "omr", "php", "pln", "ron", "sar", "sek", "sgd", "thb",
+    "tnd", "try", "twd", "uah", "usd", "vnd", "zar",
 ];
 /// The balance of the platform itself.
 pub(super) const PLATFORM: &str = "";
@@ -41,7 +41,9 @@ impl Money {
 
     /// Moves `amount`, which may be negative, to `owner`; where it comes from is the caller's matter.
     pub fn add(&mut self, owner: &str, currency: &str, amount: i64) {
-        *self.available.entry((owner.to_owned(), currency.to_owned())).or_default() += amount;
+        let balance = self.available.entry((owner.to_owned(), currency.to_owned())).or_default();
+        // An admin may have set any number.
+        *balance = balance.saturating_add(amount);
     }
 
     /// What is available of a currency is so much from now on.
@@ -57,9 +59,7 @@ impl Money {
     /// Stripe's `balance` object.
     pub fn shown(&mut self, owner: &str, now: i64) -> Value {
         self.arrive(now);
-        let entry = |currency: &str, amount: i64| {
-            json!({ "amount": amount, "currency": currency, "source_types": { "card": amount } })
-        };
+        let entry = |currency: &str, amount: i64| json!({ "amount": amount, "currency": currency, "source_types": { "card": amount } });
         let mut pending: BTreeMap<&str, i64> = BTreeMap::new();
         for (_, currency, amount) in self.pending.iter().filter(|_| owner == PLATFORM) {
             *pending.entry(currency).or_default() += amount;

@@ -15,7 +15,9 @@ pub(super) fn show(world: &World, path: &str) -> Response {
     let text = match rest.split_once('/') {
         Some(("checkout", id)) => {
             let id = escaped(id);
-            format!("<p>A Checkout session would be paid here.</p><pre>curl -X POST {url}/_sandbox/checkout/{id}/complete</pre>")
+            format!(
+                "<p>A Checkout session would be paid here.</p><pre>curl -X POST {url}/_sandbox/checkout/{id}/complete</pre>"
+            )
         }
         Some(("accounts", id)) => {
             let id = escaped(id);
@@ -26,7 +28,9 @@ pub(super) fn show(world: &World, path: &str) -> Response {
         }
         Some(("invoices", id)) => {
             let id = escaped(id);
-            format!("<p>An invoice would be paid here.</p><pre>curl {url}/v1/invoices/{id}/pay -u sk_test_sandbox: -X POST</pre>")
+            format!(
+                "<p>An invoice would be paid here.</p><pre>curl {url}/v1/invoices/{id}/pay -u sk_test_sandbox: -X POST</pre>"
+            )
         }
         _ => format!(
             "<p>It speaks a part of Stripe's API, moves no money, and forgets everything when it stops.</p>\

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
 
+/// Stripe: amounts have at most twelve digits.
+pub(super) const MAX_AMOUNT: i64 = 999_999_999_999;
 /// Deeper than any parameter of Stripe's; a bound for what strangers send.
 const MAX_DEPTH: usize = 8;
 /// More fields than any request of Stripe's has.
@@ -123,9 +125,8 @@ impl Params {
             let message = format!("This value must be greater than or equal to {least}.");
             return Err(Failure::invalid(message).code("parameter_invalid_integer").param(self.path(name)));
         }
-        // Stripe: amounts have at most twelve digits.
-        if value.is_some_and(|value| value > 999_999_999_999) {
-            let message = "Amount must be no more than 999999999999.";
+        if value.is_some_and(|value| value > MAX_AMOUNT) {
+            let message = format!("Amount must be no more than {MAX_AMOUNT}.");
             return Err(Failure::invalid(message).code("amount_too_large").param(self.path(name)));
         }
         Ok(value)
@@ -183,10 +184,14 @@ impl Params {
         for (key, _) in &given.fields {
             let value = given.text(key)?.unwrap_or_default();
             if key.chars().count() > METADATA_KEY_CHARS {
-                return refuse(format!("Metadata keys have at most {METADATA_KEY_CHARS} characters: '{key}' is longer."));
+                return refuse(format!(
+                    "Metadata keys have at most {METADATA_KEY_CHARS} characters: '{key}' is longer."
+                ));
             }
             if value.chars().count() > METADATA_VALUE_CHARS {
-                return refuse(format!("Metadata values have at most {METADATA_VALUE_CHARS} characters: '{key}' has more."));
+                return refuse(format!(
+                    "Metadata values have at most {METADATA_VALUE_CHARS} characters: '{key}' has more."
+                ));
             }
             if value.is_empty() {
                 merged.remove(key);
@@ -322,7 +327,12 @@ mod tests {
     fn an_unknown_parameter_is_named_with_its_path() {
         let form = params("items[0][price]=a&items[0][prise]=b");
         let failure = form.check(&["items[][price]"]).unwrap_err();
-        assert_eq!(failure, Failure::invalid("Received unknown parameter: items[0][prise]").code("parameter_unknown").param("items[0][prise]"));
+        assert_eq!(
+            failure,
+            Failure::invalid("Received unknown parameter: items[0][prise]")
+                .code("parameter_unknown")
+                .param("items[0][prise]")
+        );
         form.check(&["items*"]).unwrap();
     }
 

@@ -161,7 +161,11 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, Failure> {
     let body = match timeout(PATIENCE, Limited::new(body, BODY_BYTES).collect()).await {
         Ok(Ok(body)) => body.to_bytes().to_vec(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Failure::new(413, "invalid_request_error", format!("A request has at most {BODY_BYTES} bytes.")));
+            return Err(Failure::new(
+                413,
+                "invalid_request_error",
+                format!("A request has at most {BODY_BYTES} bytes."),
+            ));
         }
         Ok(Err(_)) => return Err(Failure::invalid("The body ended early.")),
         Err(_) => return Err(Failure::new(408, "invalid_request_error", "The body did not arrive in time.")),

@@ -28,8 +28,11 @@ fn walk(store: &Store, mut object: Value, paths: &[&[&str]]) -> Value {
         }
     }
     for (field, value) in fields.iter_mut() {
-        let below: Vec<&[&str]> =
-            paths.iter().filter(|path| path.first() == Some(&field.as_str())).filter_map(|path| path.get(1..)).collect();
+        let below: Vec<&[&str]> = paths
+            .iter()
+            .filter(|path| path.first() == Some(&field.as_str()))
+            .filter_map(|path| path.get(1..))
+            .collect();
         let named = value.as_str().filter(|_| !below.is_empty()).and_then(|id| store.any(id)).cloned();
         let whole = named.unwrap_or_else(|| value.take());
         // Below a list's own frame and below what was asked for, the same rules hold.

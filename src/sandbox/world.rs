@@ -136,7 +136,8 @@ impl World {
         let mut happened = None;
         let arrived = |response| Reply { response, fate: Fate::Arrives };
         let is_admin = request.path == "/_sandbox" || request.path.starts_with("/_sandbox/");
-        let mut reply = if request.path == "/" || (is_admin && request.method == "GET" && pages::is_page(&request.path)) {
+        let mut reply = if request.path == "/" || (is_admin && request.method == "GET" && pages::is_page(&request.path))
+        {
             arrived(pages::show(self, &request.path))
         } else if is_admin {
             self.executed = true;
@@ -230,7 +231,8 @@ impl World {
         let ran = self.executed || answer.is_ok() || request.method == "GET";
         let response = answer.map_or_else(Response::from, |object| Response::json(200, &object));
         if let Some(key) = key.filter(|_| self.executed) {
-            let saved = Saved { status: response.status, body: response.body.clone(), request_id: self.request_id.clone() };
+            let saved =
+                Saved { status: response.status, body: response.body.clone(), request_id: self.request_id.clone() };
             let slow = fault.is_some_and(|fault| fault.kind == Kind::Slow);
             self.keys.save(key.clone(), fingerprint, saved, slow, self.now);
         }
@@ -279,7 +281,11 @@ impl World {
             let shown: String = key.chars().take(8).collect();
             return Err(Failure::unauthorized(format!(
                 "Invalid API Key provided: {shown}***. The sandbox takes {}.",
-                if self.api_key.is_some() { "the key it was started with" } else { "any sk_test_ key of 12 or more characters" }
+                if self.api_key.is_some() {
+                    "the key it was started with"
+                } else {
+                    "any sk_test_ key of 12 or more characters"
+                }
             )));
         }
         Ok(format!("{key} {}", request.header("stripe-account").unwrap_or_default()))

@@ -13,8 +13,22 @@ use crate::sandbox::{
 };
 
 const PARAMS: &[&str] = &[
-    "type", "country", "email", "capabilities*", "business_type", "business_profile*", "metadata*", "default_currency",
-    "settings*", "tos_acceptance*", "individual*", "company*", "controller*", "external_account", "account_token", "groups*",
+    "type",
+    "country",
+    "email",
+    "capabilities*",
+    "business_type",
+    "business_profile*",
+    "metadata*",
+    "default_currency",
+    "settings*",
+    "tos_acceptance*",
+    "individual*",
+    "company*",
+    "controller*",
+    "external_account",
+    "account_token",
+    "groups*",
 ];
 
 pub(super) const ROUTES: &[Route] = &[
@@ -165,7 +179,8 @@ pub(in crate::sandbox) fn put(world: &mut World, id: &str, state: State) -> Answ
         }
     };
     account["_gone"] = json!(false);
-    let names: Vec<String> = account["capabilities"].as_object().map(Map::keys).into_iter().flatten().cloned().collect();
+    let names: Vec<String> =
+        account["capabilities"].as_object().map(Map::keys).into_iter().flatten().cloned().collect();
     for name in &names {
         account["capabilities"][name] = json!(status);
     }
@@ -237,7 +252,10 @@ pub(super) fn no_access(id: &str) -> Failure {
 fn requested(params: &Params) -> Result<Vec<(String, bool)>, Failure> {
     let Some(given) = params.below("capabilities")? else { return Ok(Vec::new()) };
     let names = given.names();
-    names.into_iter().map(|name| Ok((name.clone(), given.below(&name)?.unwrap_or_default().boolean("requested")? == Some(true)))).collect()
+    names
+        .into_iter()
+        .map(|name| Ok((name.clone(), given.below(&name)?.unwrap_or_default().boolean("requested")? == Some(true))))
+        .collect()
 }
 
 fn fields(params: &Params, metadata: &Value) -> Result<Vec<(&'static str, Value)>, Failure> {

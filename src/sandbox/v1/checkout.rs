@@ -16,16 +16,41 @@ use crate::sandbox::{
 };
 
 const CREATE: &[&str] = &[
-    "mode", "line_items[][price]", "line_items[][quantity]", "line_items[][price_data]*", "line_items[][adjustable_quantity]*",
-    "success_url", "cancel_url", "return_url", "customer", "customer_email", "customer_creation", "customer_update*",
-    "client_reference_id", "metadata*", "payment_intent_data*", "subscription_data*", "allow_promotion_codes", "expires_at",
-    "payment_method_types[]", "payment_method_collection", "automatic_tax*", "ui_mode", "locale", "billing_address_collection",
-    "invoice_creation*", "submit_type", "tax_id_collection*", "phone_number_collection*", "consent_collection*", "custom_text*",
-    "saved_payment_method_options*", "currency",
+    "mode",
+    "line_items[][price]",
+    "line_items[][quantity]",
+    "line_items[][price_data]*",
+    "line_items[][adjustable_quantity]*",
+    "success_url",
+    "cancel_url",
+    "return_url",
+    "customer",
+    "customer_email",
+    "customer_creation",
+    "customer_update*",
+    "client_reference_id",
+    "metadata*",
+    "payment_intent_data*",
+    "subscription_data*",
+    "allow_promotion_codes",
+    "expires_at",
+    "payment_method_types[]",
+    "payment_method_collection",
+    "automatic_tax*",
+    "ui_mode",
+    "locale",
+    "billing_address_collection",
+    "invoice_creation*",
+    "submit_type",
+    "tax_id_collection*",
+    "phone_number_collection*",
+    "consent_collection*",
+    "custom_text*",
+    "saved_payment_method_options*",
+    "currency",
 ];
-const LIST: &[&str] = &[
-    "customer", "subscription", "payment_intent", "status", "created*", "limit", "starting_after", "ending_before",
-];
+const LIST: &[&str] =
+    &["customer", "subscription", "payment_intent", "status", "created*", "limit", "starting_after", "ending_before"];
 /// Seconds that a session stays open; Stripe's default and its most.
 const LIFE: i64 = 24 * 60 * 60;
 
@@ -57,7 +82,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let kept = |name: &str| Ok::<_, Failure>(params.nullable(name)?.unwrap_or_default());
     let (success, cancel) = (kept("success_url")?, kept("cancel_url")?);
     let (reference, email, customer) = (kept("client_reference_id")?, kept("customer_email")?, kept("customer")?);
-    if params.text("ui_mode")?.is_none_or(|mode| mode == "hosted" || mode == "hosted_page") {
+    if params.text("ui_mode")?.is_none_or(|mode| mode == "hosted_page") {
         params.required("success_url")?;
     }
     let mut asked = Vec::new();
@@ -74,7 +99,8 @@ fn create(world: &mut World, call: &Call) -> Answer {
     }
     let expires_at = params.integer("expires_at")?.unwrap_or(world.now + LIFE);
     if !(world.now + 30 * 60 - 60..=world.now + LIFE + 60).contains(&expires_at) {
-        let message = "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.";
+        let message =
+            "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.";
         return Err(Failure::invalid(message).param("expires_at"));
     }
     let (trial, later) = after_payment(params, &mode)?;
@@ -96,7 +122,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
             return Err(Failure::invalid(message).param("mode"));
         }
         world.store.insert("price", price.clone());
-        lines.push(line(world, &price, quantity));
+        lines.push(line(world, &price, quantity)?);
     }
     if mode == "subscription" && !lines.iter().any(|line| line["price"]["type"] == "recurring") {
         let message = "You must provide at least one recurring price in `subscription` mode when using prices.";
@@ -106,7 +132,11 @@ fn create(world: &mut World, call: &Call) -> Answer {
     if lines.iter().any(|line| line["currency"] != currency) {
         return Err(Failure::invalid("All line items must have the same currency.").param("line_items"));
     }
-    let due_now: i64 = lines.iter().filter(|line| trial == 0 || line["price"]["type"] != "recurring").map(|line| number(line, "amount_total")).sum();
+    let due_now: i64 = lines
+        .iter()
+        .filter(|line| trial == 0 || line["price"]["type"] != "recurring")
+        .map(|line| number(line, "amount_total"))
+        .sum();
     let id = world.ids.next("cs_test_");
     let defaults = json!({
         "object": "checkout.session",
@@ -138,31 +168,34 @@ fn create(world: &mut World, call: &Call) -> Answer {
         "submit_type": null,
         "subscription": null,
         "total_details": { "amount_discount": 0, "amount_shipping": 0, "amount_tax": 0 },
-        "ui_mode": "hosted",
+        "ui_mode": "hosted_page",
         "wallet_options": null,
     });
-    let session = with(defaults, json!({
-        "amount_subtotal": if lines.is_empty() { Value::Null } else { json!(due_now) },
-        "amount_total": if lines.is_empty() { Value::Null } else { json!(due_now) },
-        "cancel_url": cancel,
-        "client_reference_id": reference,
-        "created": world.now,
-        "currency": currency,
-        "customer": customer,
-        "customer_creation": if mode == "payment" { json!("if_required") } else { json!("always") },
-        "customer_email": email,
-        "expires_at": expires_at,
-        "line_items": { "object": "list", "data": lines, "has_more": false, "url": format!("/v1/checkout/sessions/{id}/line_items") },
-        "livemode": false,
-        "metadata": metadata,
-        "mode": mode,
-        "payment_method_types": if methods.is_empty() { json!(["card"]) } else { json!(methods) },
-        "success_url": success,
-        "url": format!("{}/_sandbox/checkout/{id}", world.url),
-        "id": id,
-        "_later": later,
-        "_trial_days": trial,
-    }));
+    let session = with(
+        defaults,
+        json!({
+            "amount_subtotal": if lines.is_empty() { Value::Null } else { json!(due_now) },
+            "amount_total": if lines.is_empty() { Value::Null } else { json!(due_now) },
+            "cancel_url": cancel,
+            "client_reference_id": reference,
+            "created": world.now,
+            "currency": currency,
+            "customer": customer,
+            "customer_creation": if mode == "payment" { json!("if_required") } else { json!("always") },
+            "customer_email": email,
+            "expires_at": expires_at,
+            "line_items": { "object": "list", "data": lines, "has_more": false, "url": format!("/v1/checkout/sessions/{id}/line_items") },
+            "livemode": false,
+            "metadata": metadata,
+            "mode": mode,
+            "payment_method_types": if methods.is_empty() { json!(["card"]) } else { json!(methods) },
+            "success_url": success,
+            "url": format!("{}/_sandbox/checkout/{id}", world.url),
+            "id": id,
+            "_later": later,
+            "_trial_days": trial,
+        }),
+    );
     world.store.insert("checkout.session", session.clone());
     Ok(session)
 }
@@ -182,18 +215,19 @@ fn after_payment(params: &Params, mode: &str) -> Result<(i64, Value), Failure> {
     Ok((data.at_least(0, "trial_period_days")?.unwrap_or_default().min(730), later))
 }
 
-fn line(world: &mut World, price: &Value, quantity: i64) -> Value {
-    let total = prices::total(price, quantity);
-    json!({
+fn line(world: &mut World, price: &Value, quantity: i64) -> Answer {
+    let total = prices::total(price, quantity)?;
+    Ok(json!({
         "id": world.ids.next("li_"), "object": "item", "amount_discount": 0, "amount_subtotal": total, "amount_tax": 0,
         "amount_total": total, "currency": price["currency"], "description": price["product"], "price": price, "quantity": quantity,
-    })
+    }))
 }
 
 /// The buyer pays. What it was for is made, and then told of.
 pub(in crate::sandbox) fn complete(world: &mut World, id: &str, email: Option<&str>) -> Answer {
     let mut session = open(world, id)?;
-    let email = email.map(|email| json!(email)).or_else(|| session.get("customer_email").filter(|e| !e.is_null()).cloned());
+    let email =
+        email.map(|email| json!(email)).or_else(|| session.get("customer_email").filter(|e| !e.is_null()).cloned());
     let mode = text(&session, "mode").to_owned();
     if session["customer"].is_null() && mode != "payment" {
         let mut customer = customers::blank(world);
@@ -203,7 +237,8 @@ pub(in crate::sandbox) fn complete(world: &mut World, id: &str, email: Option<&s
     }
     let known = customers::email_of(world, text(&session, "customer"));
     let shown = email.unwrap_or_else(|| if known.is_null() { json!("buyer@example.com") } else { known });
-    session["customer_details"] = json!({ "address": null, "email": shown, "name": null, "phone": null, "tax_exempt": "none", "tax_ids": [] });
+    session["customer_details"] =
+        json!({ "address": null, "email": shown, "name": null, "phone": null, "tax_exempt": "none", "tax_ids": [] });
     let (amount, currency) = (number(&session, "amount_total"), text(&session, "currency").to_owned());
     let metadata = session["_later"]["metadata"].clone();
     match mode.as_str() {
@@ -261,7 +296,9 @@ fn open(world: &World, id: &str) -> Answer {
     let session = world.object("checkout.session", "checkout.session", id)?;
     let status = text(&session, "status");
     if status != "open" || number(&session, "expires_at") <= world.now {
-        let message = format!("Only Checkout Sessions with a status in [\"open\"] can be changed. This one has a status of {status}.");
+        let message = format!(
+            "Only Checkout Sessions with a status in [\"open\"] can be changed. This one has a status of {status}."
+        );
         return Err(Failure::invalid(message));
     }
     Ok(session)
@@ -273,7 +310,8 @@ fn retrieve(world: &mut World, call: &Call) -> Answer {
 
 fn line_items(world: &mut World, call: &Call) -> Answer {
     let session = world.object("checkout.session", "checkout.session", call.id())?;
-    let lines: Vec<&Value> = session.pointer("/line_items/data").and_then(Value::as_array).into_iter().flatten().collect();
+    let lines: Vec<&Value> =
+        session.pointer("/line_items/data").and_then(Value::as_array).into_iter().flatten().collect();
     list::page(&lines, &call.params, "item", &format!("/v1/checkout/sessions/{}/line_items", call.id()))
 }
 

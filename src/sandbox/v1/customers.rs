@@ -12,8 +12,23 @@ use crate::sandbox::{
 };
 
 const PARAMS: &[&str] = &[
-    "email", "name", "phone", "description", "metadata*", "address*", "shipping*", "payment_method", "invoice_settings*",
-    "preferred_locales[]", "tax_exempt", "balance", "source", "invoice_prefix", "tax*", "tax_id_data*", "default_source",
+    "email",
+    "name",
+    "phone",
+    "description",
+    "metadata*",
+    "address*",
+    "shipping*",
+    "payment_method",
+    "invoice_settings*",
+    "preferred_locales[]",
+    "tax_exempt",
+    "balance",
+    "source",
+    "invoice_prefix",
+    "tax*",
+    "tax_id_data*",
+    "default_source",
 ];
 
 pub(super) const ROUTES: &[Route] = &[
@@ -110,7 +125,11 @@ fn existing(world: &World, id: &str) -> Answer {
 /// The customer that a parameter names, if it may still buy.
 pub(super) fn buyer(world: &World, id: &str) -> Answer {
     let customer = world.named("customer", "customer", id, "customer")?;
-    if customer.get("deleted").is_some() { Err(Failure::no_such_param("customer", id, "customer")) } else { Ok(customer) }
+    if customer.get("deleted").is_some() {
+        Err(Failure::no_such_param("customer", id, "customer"))
+    } else {
+        Ok(customer)
+    }
 }
 
 /// What is given, read; nothing is changed yet.

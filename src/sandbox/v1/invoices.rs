@@ -35,14 +35,14 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// The invoice of a subscription's first period, open, and told of.
-pub(super) fn first(world: &mut World, subscription: &Value, is_trial: bool) -> Value {
+pub(super) fn first(world: &mut World, subscription: &Value, is_trial: bool) -> Answer {
     let id = world.ids.next("in_");
     let sub = text(subscription, "id").to_owned();
     let items = subscription.pointer("/items/data").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut data = Vec::new();
     for item in &items {
         let quantity = number(item, "quantity");
-        let amount = if is_trial { 0 } else { prices::total(&item["price"], quantity) };
+        let amount = if is_trial { 0 } else { prices::total(&item["price"], quantity)? };
         data.push(json!({
             "id": world.ids.next("il_"),
             "object": "line_item",
@@ -113,38 +113,41 @@ pub(super) fn first(world: &mut World, subscription: &Value, is_trial: bool) -> 
         "total_taxes": [],
         "webhooks_delivered_at": null,
     });
-    let invoice = with(defaults, json!({
-        "amount_due": total,
-        "amount_remaining": total,
-        "collection_method": subscription["collection_method"],
-        "created": world.now,
-        "currency": subscription["currency"],
-        "customer": subscription["customer"],
-        "customer_email": customers::email_of(world, text(subscription, "customer")),
-        "effective_at": world.now,
-        "hosted_invoice_url": format!("{}/_sandbox/invoices/{id}", world.url),
-        "lines": { "object": "list", "has_more": false, "total_count": data.len(), "url": format!("/v1/invoices/{id}/lines"), "data": data },
-        "number": format!("SANDBOX-{count:04}"),
-        "parent": {
-            "quote_details": null,
-            "subscription_details": { "metadata": subscription["metadata"], "subscription": sub },
-            "type": "subscription_details",
-        },
-        "payments": { "object": "list", "data": [], "has_more": false, "total_count": 0,
-            "url": format!("/v1/invoice_payments?invoice={id}") },
-        "period_end": world.now,
-        "period_start": world.now,
-        "status_transitions": { "finalized_at": world.now, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null },
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
-        "total": total,
-        "total_excluding_tax": total,
-        "id": id,
-    }));
+    let invoice = with(
+        defaults,
+        json!({
+            "amount_due": total,
+            "amount_remaining": total,
+            "collection_method": subscription["collection_method"],
+            "created": world.now,
+            "currency": subscription["currency"],
+            "customer": subscription["customer"],
+            "customer_email": customers::email_of(world, text(subscription, "customer")),
+            "effective_at": world.now,
+            "hosted_invoice_url": format!("{}/_sandbox/invoices/{id}", world.url),
+            "lines": { "object": "list", "has_more": false, "total_count": data.len(), "url": format!("/v1/invoices/{id}/lines"), "data": data },
+            "number": format!("SANDBOX-{count:04}"),
+            "parent": {
+                "quote_details": null,
+                "subscription_details": { "metadata": subscription["metadata"], "subscription": sub },
+                "type": "subscription_details",
+            },
+            "payments": { "object": "list", "data": [], "has_more": false, "total_count": 0,
+                "url": format!("/v1/invoice_payments?invoice={id}") },
+            "period_end": world.now,
+            "period_start": world.now,
+            "status_transitions": { "finalized_at": world.now, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null },
+            "subtotal": total,
+            "subtotal_excluding_tax": total,
+            "total": total,
+            "total_excluding_tax": total,
+            "id": id,
+        }),
+    );
     world.store.insert("invoice", invoice.clone());
     world.emit("invoice.created", &invoice);
     world.emit("invoice.finalized", &invoice);
-    invoice
+    Ok(invoice)
 }
 
 /// Takes what is due; `out_of_band` is money that went past Stripe.
@@ -200,7 +203,7 @@ fn pay(world: &mut World, call: &Call) -> Answer {
     }
     let invoice = settle(world, call.id(), out_of_band)?;
     if let Some(id) = invoice.pointer("/parent/subscription_details/subscription").and_then(Value::as_str) {
-        subscriptions::paid(world, &id.to_owned());
+        subscriptions::paid(world, id);
     }
     Ok(invoice)
 }

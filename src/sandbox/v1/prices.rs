@@ -7,20 +7,30 @@ use crate::sandbox::{
     failure::{Answer, Failure},
     list::{self, Created},
     money::Money,
-    params::Params,
+    params::{MAX_AMOUNT, Params},
     routes::{Call, Route},
     store::{number, text},
     world::World,
 };
 
 const CREATE: &[&str] = &[
-    "currency", "product", "product_data*", "unit_amount", "unit_amount_decimal", "recurring*", "nickname", "lookup_key",
-    "transfer_lookup_key", "metadata*", "active", "tax_behavior", "billing_scheme",
+    "currency",
+    "product",
+    "product_data*",
+    "unit_amount",
+    "unit_amount_decimal",
+    "recurring*",
+    "nickname",
+    "lookup_key",
+    "transfer_lookup_key",
+    "metadata*",
+    "active",
+    "tax_behavior",
+    "billing_scheme",
 ];
 const UPDATE: &[&str] = &["nickname", "lookup_key", "transfer_lookup_key", "metadata*", "active", "tax_behavior"];
-const LIST: &[&str] = &[
-    "active", "product", "type", "currency", "lookup_keys[]", "created*", "limit", "starting_after", "ending_before",
-];
+const LIST: &[&str] =
+    &["active", "product", "type", "currency", "lookup_keys[]", "created*", "limit", "starting_after", "ending_before"];
 const INTERVALS: &[&str] = &["day", "week", "month", "year"];
 
 pub(super) const ROUTES: &[Route] = &[
@@ -46,7 +56,7 @@ pub(super) struct Draft {
 /// Reads what `POST /v1/prices` and every `price_data` have in common.
 pub(super) fn draft(params: &Params, param: &'static str) -> Result<Draft, Failure> {
     let currency = currency(params)?;
-    let unit_amount = match (params.at_least(0, "unit_amount")?, params.integer("unit_amount_decimal")?) {
+    let unit_amount = match (params.at_least(0, "unit_amount")?, params.at_least(0, "unit_amount_decimal")?) {
         (Some(amount), None) | (None, Some(amount)) => amount,
         (None, None) => return Err(params.missing("unit_amount")),
         (Some(_), Some(_)) => {
@@ -154,9 +164,10 @@ fn update(world: &mut World, call: &Call) -> Answer {
 /// A look-up key names one price: it is refused when taken, or moved when that is asked for.
 fn free_lookup_key(world: &mut World, call: &Call, price: &Value) -> Result<(), Failure> {
     let key = text(price, "lookup_key");
-    let taken = world.store.all("price").find(|other| {
-        !key.is_empty() && text(other, "lookup_key") == key && text(other, "id") != text(price, "id")
-    });
+    let taken = world
+        .store
+        .all("price")
+        .find(|other| !key.is_empty() && text(other, "lookup_key") == key && text(other, "id") != text(price, "id"));
     let Some(mut other) = taken.cloned() else { return Ok(()) };
     if call.params.boolean("transfer_lookup_key")? != Some(true) {
         let message = format!("A price (`{}`) already uses that lookup key.", text(&other, "id"));
@@ -195,6 +206,10 @@ fn fields(params: &Params, metadata: &Value) -> Result<Vec<(&'static str, Value)
 }
 
 /// What a price costs, so many times.
-pub(super) fn total(price: &Value, quantity: i64) -> i64 {
-    number(price, "unit_amount").saturating_mul(quantity)
+pub(super) fn total(price: &Value, quantity: i64) -> Result<i64, Failure> {
+    let total = number(price, "unit_amount").saturating_mul(quantity);
+    if total > MAX_AMOUNT {
+        return Err(Failure::invalid(format!("Amount must be no more than {MAX_AMOUNT}.")).code("amount_too_large"));
+    }
+    Ok(total)
 }

@@ -11,12 +11,35 @@ use crate::sandbox::{
 };
 
 const CREATE: &[&str] = &[
-    "id", "name", "active", "description", "metadata*", "images[]", "statement_descriptor", "tax_code", "unit_label", "url",
-    "shippable", "type", "marketing_features*", "package_dimensions*",
+    "id",
+    "name",
+    "active",
+    "description",
+    "metadata*",
+    "images[]",
+    "statement_descriptor",
+    "tax_code",
+    "unit_label",
+    "url",
+    "shippable",
+    "type",
+    "marketing_features*",
+    "package_dimensions*",
 ];
 const UPDATE: &[&str] = &[
-    "name", "active", "description", "metadata*", "images[]", "statement_descriptor", "tax_code", "unit_label", "url",
-    "shippable", "default_price", "marketing_features*", "package_dimensions*",
+    "name",
+    "active",
+    "description",
+    "metadata*",
+    "images[]",
+    "statement_descriptor",
+    "tax_code",
+    "unit_label",
+    "url",
+    "shippable",
+    "default_price",
+    "marketing_features*",
+    "package_dimensions*",
 ];
 
 pub(super) const ROUTES: &[Route] = &[

@@ -44,7 +44,8 @@ fn create(world: &mut World, call: &Call) -> Answer {
     }
     let amount = asked.unwrap_or(left);
     if amount > left {
-        let message = format!("Transfer reversal amount ({amount}) is greater than unreversed amount on transfer ({left}).");
+        let message =
+            format!("Transfer reversal amount ({amount}) is greater than unreversed amount on transfer ({left}).");
         return Err(Failure::invalid(message).param("amount"));
     }
     let (currency, destination) = (text(&transfer, "currency").to_owned(), text(&transfer, "destination").to_owned());
@@ -89,5 +90,9 @@ fn all(world: &mut World, call: &Call) -> Answer {
 
 fn retrieve(world: &mut World, call: &Call) -> Answer {
     let reversal = world.object("transfer_reversal", "transfer reversal", call.second_id())?;
-    if text(&reversal, "transfer") == call.id() { Ok(reversal) } else { Err(Failure::no_such("transfer reversal", call.second_id())) }
+    if text(&reversal, "transfer") == call.id() {
+        Ok(reversal)
+    } else {
+        Err(Failure::no_such("transfer reversal", call.second_id()))
+    }
 }

@@ -15,13 +15,32 @@ use crate::sandbox::{
 
 const DAY: i64 = 24 * 60 * 60;
 const CREATE: &[&str] = &[
-    "customer", "items*", "metadata*", "default_payment_method", "description", "trial_period_days", "collection_method",
-    "days_until_due", "payment_behavior", "payment_settings*", "cancel_at_period_end", "off_session", "proration_behavior",
-    "automatic_tax*", "currency",
+    "customer",
+    "items*",
+    "metadata*",
+    "default_payment_method",
+    "description",
+    "trial_period_days",
+    "collection_method",
+    "days_until_due",
+    "payment_behavior",
+    "payment_settings*",
+    "cancel_at_period_end",
+    "off_session",
+    "proration_behavior",
+    "automatic_tax*",
+    "currency",
 ];
 const UPDATE: &[&str] = &[
-    "metadata*", "default_payment_method", "description", "cancel_at_period_end", "items*", "proration_behavior",
-    "payment_behavior", "payment_settings*", "off_session",
+    "metadata*",
+    "default_payment_method",
+    "description",
+    "cancel_at_period_end",
+    "items*",
+    "proration_behavior",
+    "payment_behavior",
+    "payment_settings*",
+    "off_session",
 ];
 const LIST: &[&str] = &["customer", "price", "status", "created*", "limit", "starting_after", "ending_before"];
 const CANCEL: &[&str] = &["invoice_now", "prorate", "cancellation_details*"];
@@ -58,7 +77,13 @@ pub(super) fn start(world: &mut World, start: &Start) -> Result<(Value, Value), 
         items.push(item(world, &id, price, *quantity, (world.now, end)));
     }
     let currency = start.items.first().map(|(price, _)| price["currency"].clone()).unwrap_or_default();
-    let status = if is_trial { "trialing" } else if start.pays { "active" } else { "incomplete" };
+    let status = if is_trial {
+        "trialing"
+    } else if start.pays {
+        "active"
+    } else {
+        "incomplete"
+    };
     let defaults = json!({
         "object": "subscription",
         "application": null,
@@ -94,22 +119,25 @@ pub(super) fn start(world: &mut World, start: &Start) -> Result<(Value, Value), 
         "transfer_data": null,
         "trial_settings": { "end_behavior": { "missing_payment_method": "create_invoice" } },
     });
-    let mut subscription = with(defaults, json!({
-        "billing_cycle_anchor": if is_trial { trial_end } else { world.now },
-        "created": world.now,
-        "currency": currency,
-        "customer": start.customer,
-        "description": start.description,
-        "items": { "object": "list", "has_more": false, "total_count": items.len(), "data": items,
-            "url": format!("/v1/subscription_items?subscription={id}") },
-        "metadata": start.metadata,
-        "start_date": world.now,
-        "status": status,
-        "trial_end": is_trial.then_some(trial_end),
-        "trial_start": is_trial.then_some(world.now),
-        "id": id,
-    }));
-    let invoice = invoices::first(world, &subscription, is_trial);
+    let mut subscription = with(
+        defaults,
+        json!({
+            "billing_cycle_anchor": if is_trial { trial_end } else { world.now },
+            "created": world.now,
+            "currency": currency,
+            "customer": start.customer,
+            "description": start.description,
+            "items": { "object": "list", "has_more": false, "total_count": items.len(), "data": items,
+                "url": format!("/v1/subscription_items?subscription={id}") },
+            "metadata": start.metadata,
+            "start_date": world.now,
+            "status": status,
+            "trial_end": is_trial.then_some(trial_end),
+            "trial_start": is_trial.then_some(world.now),
+            "id": id,
+        }),
+    );
+    let invoice = invoices::first(world, &subscription, is_trial)?;
     subscription["latest_invoice"] = invoice["id"].clone();
     world.create("subscription", "customer.subscription.created", subscription.clone());
     let paid = if start.pays || is_trial { invoices::settle(world, text(&invoice, "id"), false)? } else { invoice };
@@ -168,7 +196,9 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let trial_days = params.at_least(0, "trial_period_days")?.unwrap_or_default().min(730);
     let behaviors = &["allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"];
     let behavior = params.choice("payment_behavior", behaviors)?;
-    let method = params.choice("collection_method", &["charge_automatically", "send_invoice"])?.unwrap_or("charge_automatically");
+    let method = params
+        .choice("collection_method", &["charge_automatically", "send_invoice"])?
+        .unwrap_or("charge_automatically");
     let at_end = params.boolean("cancel_at_period_end")?.unwrap_or_default();
     let pays = behavior != Some("default_incomplete") && method == "charge_automatically";
     world.execute()?;
@@ -218,16 +248,22 @@ fn made(world: &mut World, drafts: Vec<ItemDraft>) -> Result<Vec<(Value, i64)>, 
         let price = match (draft.price, draft.data) {
             (Some(id), _) => world.named("price", "price", &id, "items[0][price]")?,
             (None, Some(data)) => data.make(world, false)?,
-            (None, None) => return Err(Failure::invalid("Missing required param: items[0][price].").code("parameter_missing")),
+            (None, None) => {
+                return Err(Failure::invalid("Missing required param: items[0][price].").code("parameter_missing"));
+            }
         };
         world.store.insert("price", price.clone());
         if text(&price, "type") != "recurring" {
-            let message = format!("The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`: {}", text(&price, "id"));
+            let message = format!(
+                "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`: {}",
+                text(&price, "id")
+            );
             return Err(Failure::invalid(message).param("items"));
         }
         if items.first().is_some_and(|(first, _)| first["currency"] != price["currency"]) {
             return Err(Failure::invalid("All prices on a subscription must have the same currency.").param("items"));
         }
+        prices::total(&price, draft.quantity)?;
         items.push((price, draft.quantity));
     }
     Ok(items)
@@ -254,7 +290,11 @@ fn update(world: &mut World, call: &Call) -> Answer {
         let data = subscription.pointer("/items/data").and_then(Value::as_array).cloned().unwrap_or_default();
         let at = data.iter().position(|item| draft.id.as_deref().is_some_and(|id| text(item, "id") == id));
         let Some(at) = at else {
-            return Err(Failure::no_such_param("subscription item", draft.id.as_deref().unwrap_or_default(), "items[0][id]"));
+            return Err(Failure::no_such_param(
+                "subscription item",
+                draft.id.as_deref().unwrap_or_default(),
+                "items[0][id]",
+            ));
         };
         let old = data.get(at).cloned().unwrap_or_default();
         let price = draft.price.clone().unwrap_or_else(|| text(&old["price"], "id").to_owned());

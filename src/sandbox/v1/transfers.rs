@@ -17,7 +17,14 @@ pub(super) const ROUTES: &[Route] = &[
         method: "POST",
         path: "/v1/transfers",
         params: &[
-            "amount", "currency", "destination", "description", "metadata*", "source_transaction", "source_type", "transfer_group",
+            "amount",
+            "currency",
+            "destination",
+            "description",
+            "metadata*",
+            "source_transaction",
+            "source_type",
+            "transfer_group",
         ],
         run: create,
     },
@@ -87,7 +94,10 @@ fn create(world: &mut World, call: &Call) -> Answer {
 fn from_charge(world: &World, id: &str, currency: &str, amount: i64) -> Result<String, Failure> {
     let charge = world.named("charge", "charge", id, "source_transaction")?;
     if text(&charge, "currency") != currency {
-        let message = format!("The currency of source_transaction's balance transaction ({}) must be the same as the transfer currency ({currency}).", text(&charge, "currency"));
+        let message = format!(
+            "The currency of source_transaction's balance transaction ({}) must be the same as the transfer currency ({currency}).",
+            text(&charge, "currency")
+        );
         return Err(Failure::invalid(message).param("currency"));
     }
     let sent: i64 = world
@@ -140,7 +150,9 @@ fn all(world: &mut World, call: &Call) -> Answer {
     let created = Created::read(&call.params)?;
     let mut matching: Vec<&Value> = Vec::new();
     for transfer in world.store.all("transfer").rev().filter(|transfer| created.holds(transfer)) {
-        if list::is_asked(transfer, &call.params, "destination")? && list::is_asked(transfer, &call.params, "transfer_group")? {
+        if list::is_asked(transfer, &call.params, "destination")?
+            && list::is_asked(transfer, &call.params, "transfer_group")?
+        {
             matching.push(transfer);
         }
     }

@@ -36,8 +36,11 @@ fn create(world: &mut World, call: &Call) -> Answer {
     if events.is_empty() {
         return Err(params.missing("enabled_events"));
     }
-    if let Some(version) = params.text("api_version")?.filter(|version| *version != crate::sandbox::world::API_VERSION) {
-        return Err(Failure::invalid(format!("The sandbox does not speak API version {version} yet.")).param("api_version"));
+    if let Some(version) = params.text("api_version")?.filter(|version| *version != crate::sandbox::world::API_VERSION)
+    {
+        return Err(
+            Failure::invalid(format!("The sandbox does not speak API version {version} yet.")).param("api_version")
+        );
     }
     let connect = params.boolean("connect")?.unwrap_or_default();
     let (metadata, description) = (params.metadata(&json!({}))?, params.nullable("description")?);
@@ -53,7 +56,13 @@ fn create(world: &mut World, call: &Call) -> Answer {
 }
 
 /// Makes an endpoint that was judged already.
-pub(in crate::sandbox) fn register(world: &mut World, url: &str, secret: &str, connect: bool, events: &[String]) -> Value {
+pub(in crate::sandbox) fn register(
+    world: &mut World,
+    url: &str,
+    secret: &str,
+    connect: bool,
+    events: &[String],
+) -> Value {
     let endpoint = json!({
         "id": world.ids.next("we_"),
         "object": "webhook_endpoint",
@@ -87,7 +96,8 @@ fn retrieve(world: &mut World, call: &Call) -> Answer {
 }
 
 fn all(world: &mut World, call: &Call) -> Answer {
-    let matching: Vec<&Value> = world.store.all("webhook_endpoint").rev().filter(|e| e.get("deleted").is_none()).collect();
+    let matching: Vec<&Value> =
+        world.store.all("webhook_endpoint").rev().filter(|e| e.get("deleted").is_none()).collect();
     list::page(&matching, &call.params, "webhook_endpoint", "/v1/webhook_endpoints")
 }
 
