@@ -110,6 +110,7 @@ fn ledger(world: &mut World) -> Value {
                 "id": transfer["id"],
                 "amount": transfer["amount"],
                 "amount_reversed": transfer["amount_reversed"],
+                "reversed": transfer["reversed"],
                 "currency": transfer["currency"],
                 "destination": transfer["destination"],
                 "transfer_group": transfer["transfer_group"],
