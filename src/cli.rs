@@ -1,10 +1,10 @@
 //! The command line, as it is declared. What a command does is in its room.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::operate;
+use crate::{operate, sandbox};
 
 /// A background job runner with a persistent queue for reliable Stripe side effects.
 #[derive(Debug, Parser)]
@@ -36,9 +36,28 @@ pub enum Command {
     /// Run web and worker here, over a database of their own where DATABASE_URL is not set.
     #[command(after_help = "Example:\n  bursar dev\n  bursar dev send fixtures/checkout.session.completed.json --new")]
     Dev(Dev),
+    /// Run a local Stripe, to build and test against: it moves no money, and fails on request.
+    #[command(
+        after_help = "Example:\n  bursar sandbox --port 12111\n  curl http://127.0.0.1:12111/v1/balance -u sk_test_sandbox:"
+    )]
+    Sandbox(Sandbox),
     /// The commands of an operator.
     #[command(flatten)]
     Operate(operate::Command),
+}
+
+/// What `bursar sandbox` takes.
+#[derive(Debug, Args)]
+pub struct Sandbox {
+    /// The port; 0 takes a free one.
+    #[arg(long, default_value_t = sandbox::PORT)]
+    pub port: u16,
+    /// The address; one that others can reach needs --public too.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// Others than this machine may reach it: whoever does can do anything to it.
+    #[arg(long)]
+    pub public: bool,
 }
 
 /// What `bursar dev` takes.

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod migrate;
 pub mod operate;
 pub mod queue;
+pub mod sandbox;
 pub mod stop;
 pub mod telemetry;
 pub mod web;

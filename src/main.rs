@@ -4,11 +4,11 @@ use std::{error::Error, path::Path, process::ExitCode};
 
 use bursar::{
     boot,
-    cli::{Cli, Command, DevAction},
+    cli::{self, Cli, Command, DevAction},
     config::Settings,
     dev,
     exit::Exit,
-    operate, telemetry,
+    operate, sandbox, telemetry,
 };
 use clap::Parser;
 use sqlx::{Connection, PgConnection};
@@ -20,6 +20,7 @@ async fn main() -> ExitCode {
         Command::Migrate => ended(boot::migrate().await),
         Command::Web => ended(boot::web().await),
         Command::Worker => ended(boot::worker().await),
+        Command::Sandbox(asked) => ended(simulate(asked).await),
         Command::Dev(asked) => match asked.action {
             Some(DevAction::Send { file, new }) => ended(dev::send::run(&file, new).await),
             None => ended(develop(dev::Options { fresh: asked.fresh }).await),
@@ -31,6 +32,12 @@ async fn main() -> ExitCode {
 async fn develop(options: dev::Options) -> Result<(), Box<dyn Error>> {
     telemetry::init(&Settings::load(&[])?.log()?)?;
     Ok(dev::run(options).await?)
+}
+
+async fn simulate(asked: cli::Sandbox) -> Result<(), Box<dyn Error>> {
+    telemetry::init(&Settings::load(&[])?.log()?)?;
+    let address = (asked.bind, asked.port).into();
+    Ok(sandbox::run_until_signal(sandbox::Options { address, public: asked.public, ..Default::default() }).await?)
 }
 
 async fn operate(command: operate::Command) -> Exit {

@@ -18,5 +18,6 @@ mod ledger;
 mod operate;
 mod outage;
 mod queue;
+mod sandbox;
 mod support;
 mod web;

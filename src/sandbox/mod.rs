@@ -1,0 +1,205 @@
+//! `bursar sandbox`: a local Stripe, so that money code can be built and broken without an account, a key or a network.
+//!
+//! It speaks a part of Stripe's v1 API, keeps what it is told in memory, treats idempotency keys as Stripe does, and fails on
+//! request in the ways that cost money. Its clock is ahead of the real one by what `/_sandbox/advance` was told, and moves nobody
+//! else's. What it does is one state machine without I/O ([`world`]); the rest of this room is its HTTP.
+
+mod admin;
+mod body;
+mod deliver;
+mod events;
+mod failure;
+mod faults;
+mod idempotency;
+mod list;
+mod money;
+mod pages;
+mod params;
+mod requests;
+mod routes;
+mod server;
+mod store;
+#[cfg(test)]
+mod tests;
+mod v1;
+mod view;
+mod world;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
+};
+
+use crate::stop::{self, Stop, Stopper};
+use server::Shared;
+use world::World;
+
+/// The port it listens on when none is named.
+pub const PORT: u16 = 12111;
+/// A key that it lets in unless it is told to want another.
+pub const KEY: &str = "sk_test_bursar_sandbox";
+/// What each currency's balance starts with, in minor units.
+const BALANCE: i64 = 100_000_000;
+
+/// How to run it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// That others than this machine may reach it is meant.
+    pub public: bool,
+    /// The only key that is let in; any `sk_test_…` of 12 or more characters when there is none.
+    pub key: Option<String>,
+    /// Who hears of events from the start.
+    pub webhooks: Vec<Webhook>,
+    /// What ids derive from; a new one each time when there is none, so that two runs never share an id.
+    pub seed: Option<u64>,
+    /// What each currency's available balance starts with, in minor units.
+    pub balance: i64,
+}
+
+/// An endpoint that gets every event.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// `http://` on this machine.
+    pub url: String,
+    /// What events are signed with.
+    pub secret: String,
+    /// Whether it hears of what happens on connected accounts, or of the rest. One that wants both is named twice.
+    pub connect: bool,
+}
+
+/// One that runs.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Its base URL, for `STRIPE_API_BASE`.
+    pub url: String,
+    /// A key that it lets in, for `STRIPE_SECRET_KEY`.
+    pub key: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stopper: Stopper,
+    serving: JoinHandle<()>,
+}
+
+/// Why it does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// Others than this machine could reach it.
+    #[error(
+        "the sandbox lets any test key in, and its admin routes ask for none: it listens on {0}, where others can reach it, \
+         only when --public says that this is meant"
+    )]
+    Public(IpAddr),
+    /// The port cannot be had.
+    #[error("cannot listen on {0}: {1}. Name a free port with --port")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// An endpoint is elsewhere.
+    #[error("{0}")]
+    Webhook(String),
+    /// Signals cannot be heard.
+    #[error("signals cannot be heard: {0}")]
+    Signals(#[source] io::Error),
+    /// It panicked.
+    #[error("the sandbox ended by itself: {0}")]
+    Ended(#[from] JoinError),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            address: (Ipv4Addr::LOCALHOST, PORT).into(),
+            public: false,
+            key: None,
+            webhooks: Vec::new(),
+            seed: None,
+            balance: BALANCE,
+        }
+    }
+}
+
+/// Starts one. Dropping it stops it too, without waiting.
+pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
+    if !options.address.ip().is_loopback() && !options.public {
+        return Err(SandboxError::Public(options.address.ip()));
+    }
+    for webhook in &options.webhooks {
+        v1::webhook_endpoints::check_url(&webhook.url).map_err(SandboxError::Webhook)?;
+    }
+    let failed = |error| SandboxError::Listen(options.address, error);
+    let listener = TcpListener::bind(options.address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let url = format!("http://{}", reachable(address));
+    let key = options.key.clone().unwrap_or_else(|| KEY.to_owned());
+    let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    let mut world = World::new(url.clone(), options.key, seed, options.balance);
+    for webhook in &options.webhooks {
+        let all = ["*".to_owned()];
+        v1::webhook_endpoints::register(&mut world, &webhook.url, &webhook.secret, webhook.connect, &all);
+    }
+    let (sender, deliveries) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::new(world, sender));
+    let (stopper, stop) = stop::channel();
+    let serving = tokio::spawn(async move {
+        let delivering = tokio::spawn(deliver::run(deliveries, Arc::downgrade(&shared)));
+        server::serve(listener, shared, stop).await;
+        delivering.abort();
+    });
+    Ok(Sandbox { url, key, address, stopper, serving })
+}
+
+/// Runs `bursar sandbox` until stop.
+pub async fn run(options: Options, stop: Stop) -> Result<(), SandboxError> {
+    let sandbox = start(options).await?;
+    anstream::eprintln!("{}", words(&sandbox));
+    stop.wait().await;
+    sandbox.stop().await
+}
+
+/// Runs `bursar sandbox` until Ctrl-C or SIGTERM.
+pub async fn run_until_signal(options: Options) -> Result<(), SandboxError> {
+    let (stopper, stop) = stop::channel();
+    let mut running = pin!(run(options, stop));
+    tokio::select! {
+        // First, so that signals are heard by the time it says where it is.
+        biased;
+        heard = stop::signalled() => {
+            stopper.stop();
+            running.await?;
+            heard.map_err(SandboxError::Signals)
+        }
+        ended = running.as_mut() => ended,
+    }
+}
+
+impl Sandbox {
+    /// Stops it: what is being answered is, except what a fault makes slow.
+    pub async fn stop(self) -> Result<(), SandboxError> {
+        self.stopper.stop();
+        Ok(self.serving.await?)
+    }
+}
+
+/// The address that a client on this machine uses.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, address.port()).into() } else { address }
+}
+
+fn words(sandbox: &Sandbox) -> String {
+    let Sandbox { url, key, .. } = sandbox;
+    format!(
+        "bursar sandbox: {url} (this is not Stripe, moves no money, and forgets everything when it stops)\n\n  \
+         STRIPE_API_BASE={url} STRIPE_SECRET_KEY={key} bursar worker\n  \
+         curl {url}/v1/balance -u {key}:\n  \
+         curl {url}/_sandbox/ledger\n  \
+         curl {url}/_sandbox/faults -d '{{\"route\":\"POST /v1/transfers\",\"fault\":\"lose_answer\"}}'\n"
+    )
+}

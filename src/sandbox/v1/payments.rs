@@ -1,0 +1,76 @@
+//! `/v1/payment_intents` and `/v1/charges`, to read: what Checkout and invoices took in.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{
+    failure::Answer,
+    routes::{Call, Route},
+    store::text,
+    world::World,
+};
+
+pub(super) const ROUTES: &[Route] = &[
+    Route { method: "GET", path: "/v1/payment_intents/{id}", params: &[], run: retrieve_intent },
+    Route { method: "GET", path: "/v1/charges/{id}", params: &[], run: retrieve_charge },
+];
+
+fn retrieve_intent(world: &mut World, call: &Call) -> Answer {
+    world.object("payment_intent", "payment_intent", call.id())
+}
+
+fn retrieve_charge(world: &mut World, call: &Call) -> Answer {
+    world.object("charge", "charge", call.id())
+}
+
+/// Takes a payment that succeeds; answers the payment intent's id.
+pub(super) fn take(world: &mut World, amount: i64, currency: &str, customer: &Value, metadata: &Value) -> Value {
+    let (intent_id, charge_id) = (world.ids.next("pi_"), world.ids.next("ch_"));
+    let card = json!({ "card": { "brand": "visa", "country": "US", "exp_month": 12, "exp_year": 2040, "funding": "credit",
+        "last4": "4242" }, "type": "card" });
+    let charge = json!({
+        "id": charge_id,
+        "object": "charge",
+        "amount": amount,
+        "amount_captured": amount,
+        "amount_refunded": 0,
+        "balance_transaction": world.ids.next("txn_"),
+        "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
+        "captured": true,
+        "created": world.now,
+        "currency": currency,
+        "customer": customer,
+        "disputed": false,
+        "fraud_details": {},
+        "livemode": false,
+        "metadata": metadata,
+        "paid": true,
+        "payment_intent": intent_id,
+        "payment_method_details": card,
+        "refunded": false,
+        "status": "succeeded",
+        "transfer_group": null,
+    });
+    let intent = json!({
+        "id": intent_id,
+        "object": "payment_intent",
+        "amount": amount,
+        "amount_capturable": 0,
+        "amount_received": amount,
+        "canceled_at": null,
+        "capture_method": "automatic",
+        "confirmation_method": "automatic",
+        "created": world.now,
+        "currency": currency,
+        "customer": customer,
+        "latest_charge": charge_id,
+        "livemode": false,
+        "metadata": metadata,
+        "payment_method_types": ["card"],
+        "status": "succeeded",
+        "transfer_group": null,
+    });
+    world.money.earn(currency, amount, world.now);
+    world.create("charge", "charge.succeeded", charge);
+    let intent = world.create("payment_intent", "payment_intent.succeeded", intent);
+    json!(text(&intent, "id"))
+}

@@ -1,0 +1,160 @@
+//! `/v1/transfers`: money that leaves for a receiver. The reason why all of this exists.
+
+use serde_json::{Value, json};
+
+use super::{accounts, prices};
+use crate::sandbox::{
+    failure::{Answer, Failure},
+    list::{self, Created},
+    money::PLATFORM,
+    routes::{Call, Route},
+    store::{number, text},
+    world::World,
+};
+
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: "POST",
+        path: "/v1/transfers",
+        params: &[
+            "amount",
+            "currency",
+            "destination",
+            "description",
+            "metadata*",
+            "source_transaction",
+            "source_type",
+            "transfer_group",
+        ],
+        run: create,
+    },
+    Route {
+        method: "GET",
+        path: "/v1/transfers",
+        params: &["destination", "transfer_group", "created*", "limit", "starting_after", "ending_before"],
+        run: all,
+    },
+    Route { method: "GET", path: "/v1/transfers/{id}", params: &[], run: retrieve },
+    Route { method: "POST", path: "/v1/transfers/{id}", params: &["description", "metadata*"], run: update },
+];
+
+fn create(world: &mut World, call: &Call) -> Answer {
+    let params = &call.params;
+    params.required("amount")?;
+    let amount = params.at_least(1, "amount")?.ok_or_else(|| params.missing("amount"))?;
+    let currency = prices::currency(params)?;
+    let destination = params.required("destination")?;
+    let metadata = params.metadata(&json!({}))?;
+    let description = params.nullable("description")?;
+    let source_type = params.choice("source_type", &["card", "bank_account", "fpx"])?.unwrap_or("card");
+    let group = params.nullable("transfer_group")?;
+    let source = params.text("source_transaction")?.filter(|id| !id.is_empty());
+
+    world.execute()?;
+    if !accounts::is_ours(world, destination) {
+        return Err(Failure::no_such_param("destination", destination, "destination"));
+    }
+    let account = world.named("account", "destination", destination, "destination")?;
+    if text(&account["capabilities"], "transfers") != "active" {
+        return Err(incapable(destination));
+    }
+    let source = source.map(|id| from_charge(world, id, currency, amount)).transpose()?;
+    if source.is_none() && world.money.available(PLATFORM, currency, world.now) < amount {
+        return Err(insufficient());
+    }
+    world.money.add(PLATFORM, currency, -amount);
+    world.money.add(destination, currency, amount);
+    let group_of_source = source.as_ref().map(|charge| json!(format!("group_{charge}")));
+    let id = world.ids.next("tr_");
+    let transfer = json!({
+        "object": "transfer",
+        "amount": amount,
+        "amount_reversed": 0,
+        "balance_transaction": world.ids.next("txn_"),
+        "created": world.now,
+        "currency": currency,
+        "description": description,
+        "destination": destination,
+        "destination_payment": world.ids.next("py_"),
+        "livemode": false,
+        "metadata": metadata,
+        "reversals": { "object": "list", "data": [], "has_more": false, "total_count": 0, "url": format!("/v1/transfers/{id}/reversals") },
+        "reversed": false,
+        "source_transaction": source,
+        "source_type": source_type,
+        "transfer_group": group.or(group_of_source),
+        "id": id,
+        "_idempotency_key": world.idempotency_key,
+        "_request_id": world.request_id,
+    });
+    Ok(world.create("transfer", "transfer.created", transfer))
+}
+
+/// A charge pays out what it took in, at most, and need not be available yet.
+fn from_charge(world: &World, id: &str, currency: &str, amount: i64) -> Result<String, Failure> {
+    let charge = world.named("charge", "charge", id, "source_transaction")?;
+    if text(&charge, "currency") != currency {
+        let message = format!(
+            "The currency of source_transaction's balance transaction ({}) must be the same as the transfer currency ({currency}).",
+            text(&charge, "currency")
+        );
+        return Err(Failure::invalid(message).param("currency"));
+    }
+    let sent: i64 = world
+        .store
+        .all("transfer")
+        .filter(|transfer| text(transfer, "source_transaction") == id)
+        .map(|transfer| number(transfer, "amount") - number(transfer, "amount_reversed"))
+        .sum();
+    if number(&charge, "amount") - sent < amount {
+        let message = "Transfers using this transaction as a source must not exceed the source amount.";
+        return Err(Failure::invalid(message).param("amount"));
+    }
+    Ok(id.to_owned())
+}
+
+/// There is not enough to send.
+pub(in crate::sandbox) fn insufficient() -> Failure {
+    let message = "You have insufficient available funds in your Stripe account. Try adding funds directly to your available \
+                   balance by creating Charges using the 4000000000000077 test card. See: \
+                   https://stripe.com/docs/testing#available-balance";
+    Failure::invalid(message).code("balance_insufficient")
+}
+
+/// The destination may not receive.
+pub(in crate::sandbox) fn incapable(destination: &str) -> Failure {
+    let message = format!(
+        "Your destination account needs to have at least one of the following capabilities enabled: transfers, \
+         crypto_transfers, legacy_payments ({destination} has none)"
+    );
+    Failure::invalid(message).code("insufficient_capabilities_for_transfer")
+}
+
+fn retrieve(world: &mut World, call: &Call) -> Answer {
+    world.object("transfer", "transfer", call.id())
+}
+
+fn update(world: &mut World, call: &Call) -> Answer {
+    let kept = world.store.get("transfer", call.id()).and_then(|t| t.get("metadata")).cloned().unwrap_or_default();
+    let (metadata, description) = (call.params.metadata(&kept)?, call.params.nullable("description")?);
+    world.execute()?;
+    let mut transfer = world.object("transfer", "transfer", call.id())?;
+    transfer["metadata"] = metadata;
+    if let Some(description) = description {
+        transfer["description"] = description;
+    }
+    Ok(world.change("transfer", "transfer.updated", transfer))
+}
+
+fn all(world: &mut World, call: &Call) -> Answer {
+    let created = Created::read(&call.params)?;
+    let mut matching: Vec<&Value> = Vec::new();
+    for transfer in world.store.all("transfer").rev().filter(|transfer| created.holds(transfer)) {
+        if list::is_asked(transfer, &call.params, "destination")?
+            && list::is_asked(transfer, &call.params, "transfer_group")?
+        {
+            matching.push(transfer);
+        }
+    }
+    list::page(&matching, &call.params, "transfer", "/v1/transfers")
+}
