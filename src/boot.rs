@@ -85,8 +85,11 @@ pub async fn worker() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
     let (terms, stripe) = (settings.terms()?, settings.stripe()?);
     let url = settings.database_url()?.expose();
-    let options =
-        queue::Options { listen_url: Some(settings.listen_url()?.expose().to_owned()), ..queue::Options::default() };
+    let options = queue::Options {
+        listen_url: Some(settings.listen_url()?.expose().to_owned()),
+        stripe: stripe.client()?,
+        ..queue::Options::default()
+    };
     telemetry::init(&settings.log()?)?;
     let pool = lazily(url, settings.database_max_connections()?, WORKER_PATIENCE)?;
     if !migrate::is_current(&pool).await? {

@@ -34,7 +34,7 @@ mod refill_tier;
 mod return_spend;
 pub mod sweep_held;
 
-pub use bursar_stripe::{Client as Stripe, Config as StripeConfig};
+pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.

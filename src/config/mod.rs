@@ -60,6 +60,17 @@ pub struct Stripe {
 }
 
 impl Stripe {
+    /// The client that calls are made by, where any are.
+    pub fn client(&self) -> Result<Option<bursar_jobs::Stripe>, SettingsError> {
+        let Some(key) = self.secret_key.as_ref().filter(|_| self.is_on()) else { return Ok(None) };
+        let config = bursar_jobs::StripeConfig::new(&self.api_base, key.expose());
+        let refuse = |error: bursar_jobs::StripeConfigError| {
+            let remedy = "See STRIPE_API_BASE and STRIPE_SECRET_KEY in .env.example.";
+            SettingsError::new("stripe.api_base", format!("cannot be used: {error}"), remedy)
+        };
+        bursar_jobs::Stripe::new(config).map(Some).map_err(refuse)
+    }
+
     /// Whether calls are made: there is a key, and the provider is Stripe.
     pub fn is_on(&self) -> bool {
         self.secret_key.is_some() && self.provider == Provider::Stripe

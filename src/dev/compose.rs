@@ -1,6 +1,12 @@
 //! What `bursar dev` is made of, and the order in which it comes and goes.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use bursar_jobs::terms::Terms;
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -13,7 +19,13 @@ use super::{
     secrets,
     steps::{Step, say},
 };
-use crate::{boot, config::Settings, migrate, queue, stop, web};
+use crate::{
+    boot,
+    config::{Provider, Settings},
+    migrate, queue,
+    sandbox::{self, Sandbox, Webhook},
+    stop, web,
+};
 
 /// Prices that the fixtures name, where the settings name none.
 const PRICES: [(&str, &str); 3] =
@@ -22,6 +34,8 @@ const PRICES: [(&str, &str); 3] =
 const USUAL_PORT: u16 = 3000;
 /// How long connections have to say goodbye to a private PostgreSQL that stops anyhow.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Whom the fixtures pay.
+const RECEIVER: &str = "bob";
 /// The database in the private PostgreSQL that every cluster has.
 const DATABASE: &str = "postgres";
 
@@ -34,6 +48,7 @@ pub(super) struct Prepared {
     web: web::Settings,
     worker: queue::Options,
     terms: Arc<Terms>,
+    sandbox: Option<Sandbox>,
 }
 
 /// Reads the settings, starts PostgreSQL, brings the schema up to date and takes a port.
@@ -54,9 +69,9 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     }
     let settings = Settings::load(&defaults)?;
     // Every setting is judged before anything is done with one.
-    let (web, terms, stripe) = (settings.web()?, Arc::new(settings.terms()?), settings.stripe()?);
+    let (web, mut terms, stripe) = (settings.web()?, settings.terms()?, settings.stripe()?);
     let url = settings.database_url()?.expose().to_owned();
-    let worker =
+    let mut worker =
         queue::Options { listen_url: Some(settings.listen_url()?.expose().to_owned()), ..queue::Options::default() };
 
     let step = Step::begin();
@@ -71,19 +86,31 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let taken =
         if [0, address.port()].contains(&wanted) { String::new() } else { format!(", for port {wanted} is taken") };
     say("web", &format!("http://{address}{taken}"));
-    let stripe = if stripe.is_on() { "on" } else { "off: without STRIPE_SECRET_KEY payouts are recorded as skipped" };
-    say("stripe", stripe);
+    let webhook_secret = settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned());
+    let webhook_path = web.webhook_paths.first().cloned().unwrap_or_default();
+    worker.stripe = stripe.client()?;
+    let sandbox = if stripe.secret_key.is_none() && stripe.provider == Provider::Stripe {
+        let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;
+        worker.stripe = Some(sandbox_client(&sandbox)?);
+        terms.stripe_on = true;
+        say("stripe", &format!("a sandbox at {}, for STRIPE_SECRET_KEY is not set", sandbox.url));
+        Some(sandbox)
+    } else {
+        say("stripe", if stripe.is_on() { "on" } else { "off: payouts are recorded as skipped" });
+        None
+    };
     let instance = Instance {
         url: format!("http://{address}"),
-        webhook_path: web.webhook_paths.first().cloned().unwrap_or_default(),
+        webhook_path,
         database_url: url,
-        webhook_secret: settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned()),
+        webhook_secret,
+        sandbox: sandbox.as_ref().map(|sandbox| sandbox.url.clone()),
         verification_secret: settings
             .verification_secret()
             .map_or(secrets.verification_secret, |s| s.expose().to_owned()),
         pid: std::process::id(),
     };
-    Ok(Prepared { instance, postgres, pool, listener, web, worker, terms })
+    Ok(Prepared { instance, postgres, pool, listener, web, worker, terms: Arc::new(terms), sandbox })
 }
 
 impl Prepared {
@@ -120,6 +147,9 @@ impl Prepared {
                 }
             }
         };
+        if let Some(sandbox) = self.sandbox {
+            sandbox.stop().await?;
+        }
         if let Some(postgres) = self.postgres {
             let ending = Step::begin();
             // Connections that were cut off are never given back.
@@ -129,6 +159,35 @@ impl Prepared {
         }
         ended
     }
+}
+
+/// A local Stripe whose events come to our web. It remembers nothing of an earlier run, but the database does: the receivers' accounts are
+/// opened again under the ids that are known, and bob's, whom the fixtures pay.
+async fn start_sandbox(pool: &PgPool, url: &str, secret: &str) -> Result<Sandbox, DevError> {
+    let hears = |connect| Webhook { url: url.to_owned(), secret: secret.to_owned(), connect };
+    let options = sandbox::Options {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        webhooks: vec![hears(false), hears(true)],
+        ..sandbox::Options::default()
+    };
+    let sandbox = sandbox::start(options).await?;
+    let known = sqlx::query!(
+        r#"SELECT user_id, account_id AS "account_id!" FROM bursar.receiver WHERE account_id IS NOT NULL"#
+    )
+    .fetch_all(pool)
+    .await?;
+    for receiver in &known {
+        sandbox.open_account(&receiver.user_id, Some(&receiver.account_id));
+    }
+    if known.iter().all(|receiver| receiver.user_id != RECEIVER) {
+        sandbox.open_account(RECEIVER, None);
+    }
+    Ok(sandbox)
+}
+
+fn sandbox_client(sandbox: &Sandbox) -> Result<bursar_jobs::Stripe, DevError> {
+    let config = bursar_jobs::StripeConfig::new(&sandbox.url, &sandbox.key);
+    Ok(bursar_jobs::Stripe::new(config)?)
 }
 
 async fn start_postgres(here: &Path, options: Options) -> Result<Postgres, DevError> {

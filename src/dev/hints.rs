@@ -11,6 +11,9 @@ use super::instance::Instance;
 pub(super) fn next(here: &Path, instance: &Instance) -> String {
     let bursar = command(here, std::env::args_os().next(), std::env::current_exe().ok());
     let url = &instance.url;
+    let moved = instance.sandbox.as_ref().map_or_else(String::new, |sandbox| {
+        format!("\n  # and what the sandbox says that really moved\n  curl -s {sandbox}/_sandbox/ledger")
+    });
     format!(
         "
 bursar runs at {url}. Paste these in another terminal, in this folder:
@@ -23,6 +26,8 @@ bursar runs at {url}. Paste these in another terminal, in this folder:
   {bursar} dev send fixtures/job.verified.json
   # alice's balance, and where it came from
   {bursar} credits history alice
+  # bob's payout, and every call that was made for it
+  {bursar} payouts show job_0001{moved}
 
 A line pasted twice is the same event and has one effect; with --new it is another event.
 Ctrl-C stops everything. The data stays until `bursar dev --fresh`.

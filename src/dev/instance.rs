@@ -28,6 +28,9 @@ pub struct Instance {
     pub webhook_secret: String,
     /// What its verifications are signed with.
     pub verification_secret: String,
+    /// Its local Stripe, where it runs one.
+    #[serde(default)]
+    pub sandbox: Option<String>,
     /// Its process.
     pub pid: u32,
 }
@@ -104,6 +107,7 @@ mod tests {
 
     fn instance() -> Instance {
         Instance {
+            sandbox: None,
             url: "http://127.0.0.1:3000".into(),
             webhook_path: "/api/stripe/webhook".into(),
             database_url: "postgres://postgres@localhost/bursar".into(),

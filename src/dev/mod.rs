@@ -80,6 +80,12 @@ pub enum DevError {
     /// The database has worked with Stripe in another way than the settings say.
     #[error(transparent)]
     Mode(#[from] crate::boot::BootError),
+    /// The local Stripe failed.
+    #[error("sandbox: {0}")]
+    Sandbox(#[from] crate::sandbox::SandboxError),
+    /// It cannot be spoken to.
+    #[error("sandbox: {0}")]
+    Client(#[from] bursar_jobs::StripeConfigError),
     /// web failed.
     #[error("web: {0}")]
     Web(#[from] WebError),

@@ -86,6 +86,7 @@ pub struct Sandbox {
     pub key: String,
     /// Where it listens.
     pub address: SocketAddr,
+    shared: Arc<Shared>,
     stopper: Stopper,
     serving: JoinHandle<()>,
 }
@@ -148,12 +149,13 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     let (sender, deliveries) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new(world, sender));
     let (stopper, stop) = stop::channel();
+    let served = Arc::clone(&shared);
     let serving = tokio::spawn(async move {
-        let delivering = tokio::spawn(deliver::run(deliveries, Arc::downgrade(&shared)));
-        server::serve(listener, shared, stop).await;
+        let delivering = tokio::spawn(deliver::run(deliveries, Arc::downgrade(&served)));
+        server::serve(listener, served, stop).await;
         delivering.abort();
     });
-    Ok(Sandbox { url, key, address, stopper, serving })
+    Ok(Sandbox { url, key, address, shared, stopper, serving })
 }
 
 /// Runs `bursar sandbox` until stop.
@@ -181,6 +183,18 @@ pub async fn run_until_signal(options: Options) -> Result<(), SandboxError> {
 }
 
 impl Sandbox {
+    /// Opens a connected account for one of our users, active as if its owner had clicked through Stripe's pages; under a known id where
+    /// it was opened in an earlier sandbox, for this one remembers nothing. Events about it are sent as Stripe would.
+    pub fn open_account(&self, user: &str, id: Option<&str>) {
+        let put = self.shared.change(|world| {
+            let id = v1::accounts::open(world, user, id);
+            v1::accounts::put(world, &id, v1::accounts::State::Active)
+        });
+        if put.is_err() {
+            tracing::warn!(user, "the account was not opened");
+        }
+    }
+
     /// Stops it: what is being answered is, except what a fault makes slow.
     pub async fn stop(self) -> Result<(), SandboxError> {
         self.stopper.stop();

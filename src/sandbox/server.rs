@@ -64,9 +64,14 @@ impl Shared {
     }
 
     fn handle(&self, request: &Request) -> Reply {
+        self.change(|world| world.handle(clock::now().timestamp(), request))
+    }
+
+    /// Changes the world, and sends off what that causes.
+    pub fn change<T>(&self, how: impl FnOnce(&mut World) -> T) -> T {
         let (reply, outbox) = {
             let mut world = self.world();
-            (world.handle(clock::now().timestamp(), request), world.take_outbox())
+            (how(&mut world), world.take_outbox())
         };
         for delivery in outbox {
             // Nobody listens any more only while everything stops.
