@@ -24,7 +24,7 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
     let printed = fs::read_to_string(folder.join("out")).unwrap();
     let lines: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(lines.len(), 4, "{printed}");
+    assert_eq!(lines.len(), 6, "{printed}");
     for line in &lines[..3] {
         let sent = folder.paste(line);
         assert!(said(&sent).ends_with("{\"received\":true}"), "{line}: {sent:?}");
@@ -34,7 +34,19 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
     for part in ["350", "cs_test_a1bursarCheckout0001", "in_1SVbursarInvoice0001"] {
         assert!(shown.contains(part), "{shown}");
     }
-    folder.eventually("SELECT amount || ' ' || currency FROM bursar.payout WHERE receiver_id = 'bob'", "100 usd").await;
+    folder
+        .eventually(
+            "SELECT amount || ' ' || currency || ' ' || state FROM bursar.payout WHERE receiver_id = 'bob'",
+            "100 usd paid",
+        )
+        .await;
+    let payout = said(&folder.paste(lines[4]));
+    assert!(payout.contains("tr_") && payout.contains("under payout:job_0001:1"), "{payout}");
+    assert!(
+        lines[5].starts_with("curl -s http://127.0.0.1:") && lines[5].ends_with("/_sandbox/ledger"),
+        "{}",
+        lines[5]
+    );
 
     dev.signal(Signal::SIGTERM);
     assert!(dev.wait().unwrap().success(), "{}", folder.words());

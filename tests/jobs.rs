@@ -1,5 +1,9 @@
 //! The jobs, from a stored event to the books: an event is received, the queue drained, and the world read.
 
+mod refills;
+mod verifications;
+mod waits;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bursar::{queue, stop};
@@ -114,6 +118,25 @@ const CHECKOUT: &str = "checkout.session.completed.json";
 const INVOICE: &str = "invoice.paid.json";
 const LEGACY: &str = "invoice.paid.legacy.json";
 
+const NO_METADATA: [(&str, Value); 3] = [
+    ("/data/object/parent/subscription_details/metadata", Value::Null),
+    ("/data/object/lines/data/0/metadata", Value::Null),
+    ("/data/object/metadata", Value::Null),
+];
+
+fn verified(job: &str, receiver: &str, skill: &str) -> Value {
+    json!({"type": "job.verified", "timestamp": "2026-11-01T09:45:00Z",
+           "data": {"job_id": job, "skill": skill, "receiver_id": receiver, "sender_id": "alice"}})
+}
+
+async fn payout(db: &Database, job: &str) -> (String, i64, String, String) {
+    sqlx::query_as("SELECT receiver_id, amount, currency, state FROM bursar.payout WHERE job_id = $1")
+        .bind(job)
+        .fetch_one(&db.pool)
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_paid_checkout_grants_its_package_once_per_session() {
     let db = database().await;
@@ -221,152 +244,6 @@ async fn discounts_and_price_ids_are_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_refill_is_granted_once_in_both_layouts_both_types_and_any_order() {
-    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
-        let db = database().await;
-        let succeeded = ("/type", json!("invoice.payment_succeeded"));
-        let events = [
-            event(INVOICE, "evt_0", &[]),
-            event(INVOICE, "evt_1", std::slice::from_ref(&succeeded)),
-            event(LEGACY, "evt_2", &[]),
-            event(LEGACY, "evt_3", &[succeeded]),
-        ];
-        for i in order {
-            receive(&db, &events[i]).await;
-            if i == 0 {
-                drain(&db, terms()).await;
-            }
-        }
-        drain(&db, terms()).await;
-        assert_eq!(balance(&db, "alice").await, "150", "order {order:?}");
-        assert_eq!(postings(&db).await, 1);
-    }
-}
-
-#[tokio::test]
-async fn both_layouts_read_alike() {
-    let mut seen: Vec<(String, String)> = Vec::new();
-    for name in [INVOICE, LEGACY] {
-        let db = database().await;
-        receive(&db, &event(name, "evt_1", &[])).await;
-        drain(&db, terms()).await;
-        seen.push(sqlx::query_as("SELECT key, amount::text FROM bursar.posting").fetch_one(&db.pool).await.unwrap());
-    }
-    assert_eq!(seen[0], seen[1]);
-}
-
-const NO_METADATA: [(&str, Value); 3] = [
-    ("/data/object/parent/subscription_details/metadata", Value::Null),
-    ("/data/object/lines/data/0/metadata", Value::Null),
-    ("/data/object/metadata", Value::Null),
-];
-
-#[tokio::test]
-async fn an_invoice_before_its_customer_is_known_waits_and_is_granted_once_when_it_is() {
-    let db = database().await;
-    receive(&db, &event(INVOICE, "evt_invoice", &NO_METADATA)).await;
-    drain(&db, terms()).await;
-    let (state, outcome, reason) = end_of(&db, "evt_invoice").await;
-    assert_eq!((state.as_str(), outcome.as_str()), ("scheduled", "snooze"), "{reason}");
-    assert_eq!(
-        sqlx::query_scalar::<_, i32>("SELECT attempt FROM bursar.job").fetch_one(&db.pool).await.unwrap(),
-        0,
-        "a wait is no attempt"
-    );
-
-    let subscription = [
-        ("/data/object/id", json!("cs_sub")),
-        ("/data/object/mode", json!("subscription")),
-        ("/data/object/customer", json!("cus_BursarAlice")),
-        ("/data/object/metadata", json!({})),
-        ("/data/object/client_reference_id", json!("alice")),
-    ];
-    receive(&db, &event(CHECKOUT, "evt_link", &subscription)).await;
-    drain(&db, terms()).await;
-    drain(&db, terms()).await;
-    assert_eq!(end_of(&db, "evt_link").await.1, "done");
-    assert_eq!(end_of(&db, "evt_invoice").await.1, "done", "the link wakes what waited for it");
-    assert_eq!(balance(&db, "alice").await, "150");
-}
-
-#[tokio::test]
-async fn a_wait_has_an_age_limit_and_then_is_dead() {
-    let db = database().await;
-    receive(&db, &event(INVOICE, "evt_1", &NO_METADATA)).await;
-    sqlx::query("UPDATE apalis.jobs SET enqueued_at = enqueued_at - interval '73 hours'")
-        .execute(&db.pool)
-        .await
-        .unwrap();
-    drain(&db, terms()).await;
-    let (state, _, reason) = end_of(&db, "evt_1").await;
-    assert_eq!(state, "dead");
-    assert!(reason.contains("waited 72 h in vain"), "{reason}");
-}
-
-#[tokio::test]
-async fn what_a_paid_invoice_refills_follows_the_lines() {
-    let cases = [
-        ("two seats", vec![("/data/object/lines/data/0/quantity", json!(2))], "300", "done"),
-        ("a trial", vec![("/data/object/lines/data/0/amount", json!(0))], "0", "skip"),
-        (
-            "a proration",
-            vec![("/data/object/lines/data/0/parent/subscription_item_details/proration", json!(true))],
-            "0",
-            "skip",
-        ),
-        (
-            "paid by balance",
-            vec![("/data/object/amount_due", json!(0)), ("/data/object/amount_paid", json!(0))],
-            "150",
-            "done",
-        ),
-        (
-            "another price",
-            vec![("/data/object/lines/data/0/pricing/price_details/price", json!("price_other"))],
-            "0",
-            "dead",
-        ),
-        ("not paid", vec![("/data/object/status", json!("open"))], "0", "skip"),
-        ("more lines", vec![("/data/object/lines/has_more", json!(true))], "0", "dead"),
-        ("an unknown word", vec![("/data/object/billing_reason", json!("a_reason_of_2031"))], "150", "done"),
-    ];
-    for (case, patches, granted, outcome) in cases {
-        let db = database().await;
-        receive(&db, &event(INVOICE, "evt_1", &patches)).await;
-        drain(&db, terms()).await;
-        let end = end_of(&db, "evt_1").await;
-        assert_eq!((balance(&db, "alice").await.as_str(), end.1.as_str()), (granted, outcome), "{case}: {end:?}");
-    }
-}
-
-#[tokio::test]
-async fn an_invoice_of_whom_two_things_are_said_is_quarantined() {
-    let db = database().await;
-    receive(&db, &event(INVOICE, "evt_1", &[("/data/object/lines/data/0/metadata", json!({"user_id": "bob"}))])).await;
-    drain(&db, terms()).await;
-    let end = end_of(&db, "evt_1").await;
-    assert_eq!(end.0, "dead");
-    assert!(end.2.contains("whose is"), "{end:?}");
-}
-
-#[tokio::test]
-async fn a_customer_belongs_to_one_user_for_ever() {
-    let db = database().await;
-    let customer = |id: &str, user: &str| {
-        json!({"id": id, "object": "event", "type": "customer.created", "livemode": false,
-               "data": {"object": {"id": "cus_1", "object": "customer", "metadata": {"user_id": user}}}})
-    };
-    receive(&db, &customer("evt_1", "alice")).await;
-    drain(&db, terms()).await;
-    receive(&db, &customer("evt_2", "bob")).await;
-    receive(&db, &customer("evt_3", "alice")).await;
-    drain(&db, terms()).await;
-    assert_eq!(end_of(&db, "evt_1").await.1, "done");
-    assert_eq!(end_of(&db, "evt_2").await.0, "dead");
-    assert_eq!(end_of(&db, "evt_3").await.1, "skip");
-}
-
-#[tokio::test]
 async fn what_is_not_ours_is_stored_and_skipped_with_the_reason() {
     let db = database().await;
     let cases = [
@@ -415,82 +292,6 @@ async fn an_event_that_does_not_read_is_dead_and_not_lost() {
     assert!(reason.contains("does not read"), "{reason}");
 }
 
-fn verified(job: &str, receiver: &str, skill: &str) -> Value {
-    json!({"type": "job.verified", "timestamp": "2026-11-01T09:45:00Z",
-           "data": {"job_id": job, "skill": skill, "receiver_id": receiver, "sender_id": "alice"}})
-}
-
-async fn payout(db: &Database, job: &str) -> (String, i64, String, String) {
-    sqlx::query_as("SELECT receiver_id, amount, currency, state FROM bursar.payout WHERE job_id = $1")
-        .bind(job)
-        .fetch_one(&db.pool)
-        .await
-        .unwrap()
-}
-
-#[tokio::test]
-async fn a_verified_job_is_a_debt_to_its_receiver_once_whatever_the_delivery() {
-    let db = database().await;
-    verify(&db, "msg_1", &verified("job_1", "bob", "research")).await;
-    verify(&db, "msg_2", &verified("job_1", "bob", "research")).await;
-    drain(&db, terms()).await;
-    assert_eq!(payout(&db, "job_1").await, ("bob".into(), 100, "usd".into(), "held".into()));
-    let owed: i64 =
-        sqlx::query_scalar("SELECT balance FROM bursar.account WHERE name = 'receiver:bob' AND unit = 'usd'")
-            .fetch_one(&db.pool)
-            .await
-            .unwrap();
-    assert_eq!(owed, 100);
-
-    verify(&db, "msg_3", &verified("job_1", "mallory", "research")).await;
-    verify(&db, "msg_4", &verified("job_2", "bob", "juggling")).await;
-    drain(&db, terms()).await;
-    assert!(end_of(&db, "msg_3").await.2.contains("to bob"), "another receiver for the same job is a conflict");
-    let (state, _, reason) = end_of(&db, "msg_4").await;
-    assert_eq!(state, "dead");
-    assert!(reason.contains("\"juggling\" has no price"), "{reason}");
-    assert_eq!(postings(&db).await, 1);
-}
-
-#[tokio::test]
-async fn where_stripe_is_off_a_payout_is_recorded_as_skipped() {
-    let db = database().await;
-    verify(&db, "msg_1", &verified("job_1", "bob", "research")).await;
-    drain(&db, Terms { stripe_on: false, ..terms() }).await;
-    assert_eq!(payout(&db, "job_1").await.3, "skipped");
-}
-
-#[tokio::test]
-async fn a_new_user_gets_an_account_and_the_initial_credits_once() {
-    let db = database().await;
-    let created = json!({"type": "user.created", "timestamp": "2026-11-01T09:45:00Z", "data": {"user_id": "carol"}});
-    verify(&db, "msg_1", &created).await;
-    verify(&db, "msg_2", &created).await;
-    drain(&db, Terms { initial_credits: credits(5), ..terms() }).await;
-    assert_eq!(balance(&db, "carol").await, "5");
-    let accounts: i64 = sqlx::query_scalar("SELECT count(*) FROM bursar.account WHERE name = 'user:carol'")
-        .fetch_one(&db.pool)
-        .await
-        .unwrap();
-    assert_eq!(accounts, 1);
-}
-
-#[tokio::test]
-async fn a_batch_with_one_conflict_in_it_settles_the_others_and_quarantines_that_one() {
-    let db = database().await;
-    for i in 0..20 {
-        verify(&db, &format!("msg_{i}"), &verified(&format!("job_{i}"), "bob", "research")).await;
-    }
-    verify(&db, "twice", &verified("job_7", "mallory", "research")).await;
-    drain(&db, terms()).await;
-    let states: Vec<(String, i64)> = sqlx::query_as("SELECT state, count(*) FROM bursar.job GROUP BY 1 ORDER BY 1")
-        .fetch_all(&db.pool)
-        .await
-        .unwrap();
-    assert_eq!(states, [("dead".into(), 1), ("done".into(), 20)]);
-    assert_eq!(postings(&db).await, 20);
-}
-
 #[tokio::test]
 async fn what_is_long_done_is_pruned_and_what_matters_is_kept() {
     let db = database().await;
@@ -519,112 +320,4 @@ async fn what_is_long_done_is_pruned_and_what_matters_is_kept() {
         "an id is never taken for new again"
     );
     assert_eq!(postings(&db).await, 1);
-}
-
-#[tokio::test]
-async fn an_invoice_of_nobody_for_a_price_of_nobody_is_not_ours() {
-    let db = database().await;
-    let mut patches = NO_METADATA.to_vec();
-    patches.push(("/data/object/lines/data/0/pricing/price_details/price", json!("price_other")));
-    receive(&db, &event(INVOICE, "evt_1", &patches)).await;
-    drain(&db, terms()).await;
-    let end = end_of(&db, "evt_1").await;
-    assert_eq!(end.1, "skip");
-    assert!(end.2.contains("not ours"), "{end:?}");
-}
-
-#[tokio::test]
-async fn one_id_from_both_sources_is_two_events_and_two_jobs() {
-    let db = database().await;
-    let stripe = json!({"id": "same", "object": "event", "type": "a.new.type", "livemode": false, "data": {"object": {"id": 7}}});
-    assert_eq!(receive(&db, &stripe).await, Received::New);
-    assert_eq!(verify(&db, "same", &json!({"type": "another.new.type", "data": {}})).await, Received::New);
-    drain(&db, terms()).await;
-    let keys: Vec<String> =
-        sqlx::query_scalar("SELECT key FROM bursar.job ORDER BY key").fetch_all(&db.pool).await.unwrap();
-    assert_eq!(keys, ["same", "verification:same"]);
-}
-
-#[tokio::test]
-async fn another_body_under_a_known_webhook_id_is_not_acknowledged() {
-    let db = database().await;
-    assert_eq!(verify(&db, "w1", &verified("job_1", "bob", "research")).await, Received::New);
-    assert_eq!(verify(&db, "w1", &verified("job_1", "bob", "research")).await, Received::Duplicate);
-    assert_eq!(verify(&db, "w1", &verified("job_2", "carol", "research")).await, Received::Conflict);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_an_application_leaves_open_costs_no_attempt_and_stops_nobody_else() {
-    let db = database().await;
-    for (id, user) in [("evt_0", "alice"), ("evt_1", "alice"), ("evt_2", "bob"), ("evt_3", "alice")] {
-        let patches = [
-            ("/data/object/id", json!(format!("cs_{id}"))),
-            ("/data/object/client_reference_id", json!(user)),
-            ("/data/object/metadata", json!({"user_id": user, "credits": "200"})),
-        ];
-        receive(&db, &event(CHECKOUT, id, &patches)).await;
-        if id == "evt_0" {
-            drain(&db, terms()).await;
-        }
-    }
-    let mut open = db.pool.begin().await.unwrap();
-    let spent = ledger::spend(&mut *open, "alice", credits(1), "thinking", None, None).await.unwrap();
-    assert!(matches!(spent, ledger::Spent::Done { .. }));
-
-    drain(&db, terms()).await;
-    assert_eq!(balance(&db, "bob").await, "200", "an innocent batch-mate is done");
-    let waiting: Vec<(String, i32, String)> =
-        sqlx::query_as("SELECT state, attempt, reason FROM bursar.job WHERE state <> 'done'")
-            .fetch_all(&db.pool)
-            .await
-            .unwrap();
-    assert_eq!(waiting.len(), 2, "{waiting:?}");
-    for (state, attempt, reason) in waiting {
-        assert_eq!((state.as_str(), attempt), ("scheduled", 0), "{reason}");
-        assert!(reason.contains("another transaction holds a lock"), "{reason}");
-    }
-    open.commit().await.unwrap();
-    sqlx::query("UPDATE apalis.jobs SET run_at = clock_timestamp() WHERE status = 'Pending'")
-        .execute(&db.pool)
-        .await
-        .unwrap();
-    drain(&db, terms()).await;
-    assert_eq!(balance(&db, "alice").await, "599");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_made_while_an_invoice_decides_to_wait_wakes_it_all_the_same() {
-    let db = database().await;
-    receive(&db, &event(INVOICE, "evt_invoice", &NO_METADATA)).await;
-    // Old, so that a lost wake-up would show: the next look by itself would be half an hour away.
-    sqlx::query("UPDATE apalis.jobs SET enqueued_at = enqueued_at - interval '10 hours'")
-        .execute(&db.pool)
-        .await
-        .unwrap();
-    // The settlement is held up after the facts were gathered; the link comes in between.
-    let mut barrier = db.pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE bursar.attempt IN SHARE MODE").execute(&mut *barrier).await.unwrap();
-    let (stopper, stop) = stop::channel();
-    let worker = tokio::spawn(queue::run(db.pool.clone(), queue::Options::default(), Arc::new(terms()), stop));
-    eventually(Duration::from_secs(20), || async {
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_locks WHERE relation = 'bursar.attempt'::regclass AND NOT granted",
-        )
-        .fetch_one(&db.pool)
-        .await
-        .unwrap();
-        if waiting > 0 { Ok(()) } else { Err("nobody settles yet") }
-    })
-    .await;
-    let customer = json!({"id": "evt_link", "object": "event", "type": "customer.updated", "livemode": false,
-                          "data": {"object": {"id": "cus_BursarAlice", "object": "customer", "metadata": {"user_id": "alice"}}}});
-    receive(&db, &customer).await;
-    barrier.rollback().await.unwrap();
-    eventually(Duration::from_secs(20), || async {
-        let balance = balance(&db, "alice").await;
-        if balance == "150" { Ok(()) } else { Err(balance) }
-    })
-    .await;
-    stopper.stop();
-    worker.await.unwrap().unwrap();
 }

@@ -17,6 +17,7 @@ mod jobs;
 mod ledger;
 mod operate;
 mod outage;
+mod payouts;
 mod queue;
 mod sandbox;
 mod support;

@@ -1,18 +1,20 @@
 //! A worker whose jobs crash, hang, panic and wait at a barrier on demand, as a process that tests can kill and freeze.
 //!
 //! `DATABASE_URL`, then optionally `PROBE_BARRIER` (an advisory lock that `probe_post` waits for before it looks at its facts) and
-//! `PROBE_LEASE_MS`. It performs the probe kinds only. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
+//! `PROBE_LEASE_MS`. It performs the probe kinds only; with `PROBE_STRIPE` and `PROBE_STRIPE_KEY` the real ones instead, against that
+//! Stripe, and ends itself at the point of a call that `PROBE_KILL_AT` names. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
 //! private PostgreSQL in that folder, until its standard input ends.
 
 use std::{sync::Arc, time::Duration};
 
 use bursar::{queue, stop};
 use bursar_jobs::{
+    Stripe, StripeConfig,
     credits::Credits,
     job::{Effects, Job, JobError, Pure},
     kinds::Kind,
     ledger::Posting,
-    perform::Performer,
+    perform::{Performer, Points},
     terms::{PayoutTerms, Terms},
 };
 use serde::{Deserialize, Serialize};
@@ -158,6 +160,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(lease) = setting("PROBE_LEASE_MS") {
         options.lease = Duration::from_millis(lease.try_into()?);
     }
+    if let (Ok(url), Ok(key)) = (std::env::var("PROBE_STRIPE"), std::env::var("PROBE_STRIPE_KEY")) {
+        options.performers = bursar_jobs::performers();
+        options.stripe = Some(Stripe::new(StripeConfig::new(url, key))?);
+    }
+    if let Ok(point) = std::env::var("PROBE_KILL_AT") {
+        options.points = Points(Some(Arc::new(move |reached| {
+            if reached == point {
+                // As good as kill -9: no destructor runs, and nobody is told.
+                std::process::abort();
+            }
+            Box::pin(std::future::ready(()))
+        })));
+    }
     let terms = Terms {
         tiers: Vec::new(),
         packages: Vec::new(),
@@ -165,7 +180,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
         initial_credits: Credits::ZERO,
         livemode: false,
-        stripe_on: false,
+        stripe_on: true,
     };
     let (stopper, stop) = stop::channel();
     tokio::spawn(async move {

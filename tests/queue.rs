@@ -22,6 +22,7 @@ pub struct Probe {
     barrier: bool,
     lease_ms: Option<u32>,
     log: Option<std::path::PathBuf>,
+    more: Vec<(&'static str, String)>,
 }
 
 fn probe(database: &Database) -> Probe {
@@ -30,12 +31,18 @@ fn probe(database: &Database) -> Probe {
 
 /// A probe of any database.
 pub fn probe_at(url: &str) -> Probe {
-    Probe { url: url.to_owned(), barrier: false, lease_ms: Some(2000), log: None }
+    Probe { url: url.to_owned(), barrier: false, lease_ms: Some(2000), log: None, more: Vec::new() }
 }
 
 impl Probe {
     fn at_barrier(mut self) -> Self {
         self.barrier = true;
+        self
+    }
+
+    /// One more variable for it.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.more.push((name, value.to_owned()));
         self
     }
 
@@ -60,6 +67,7 @@ impl Probe {
         if let Some(lease) = self.lease_ms {
             command.env("PROBE_LEASE_MS", lease.to_string());
         }
+        command.envs(self.more);
         if let Some(log) = self.log {
             command.stderr(std::fs::File::create(log).unwrap());
         }

@@ -1,6 +1,6 @@
 //! The sandbox as a client meets it: over HTTP, on a port of its own.
 
-mod client;
+pub mod client;
 mod faults;
 mod idempotency;
 mod process;

@@ -98,11 +98,12 @@ pub enum News {
     Rejected,
     /// Refused, and not seen to be saved.
     Refused,
-    /// Nobody knows; `saved`: and sending again will not tell.
-    Unknown {
-        /// Stripe replayed a 5xx.
-        saved: bool,
-    },
+    /// Nobody knows: send the same again while the key is young.
+    Unknown,
+    /// Nobody knows, and what came asks for a look before anything is sent again.
+    LookFirst,
+    /// Nobody knows, and Stripe has a 5xx to give under the key and nothing else: sending again will not tell.
+    SavedFailure,
     /// A look found nothing, and the key's answer may have been forgotten: it may be sent again, as if young.
     NothingCame,
     /// A look found nothing, but a saved failure stands under the key: look again later.
@@ -116,7 +117,8 @@ pub async fn record(db: &mut PgConnection, intent: &Intent, news: News) -> Resul
     let (state, saved) = match news {
         News::Succeeded => ("succeeded", false),
         News::Rejected => ("rejected", false),
-        News::Unknown { saved } => ("unknown", saved),
+        News::Unknown | News::LookFirst => ("unknown", intent.saved_failure),
+        News::SavedFailure => ("unknown", true),
         News::NothingCame => ("open", false),
         News::Refused | News::NothingYet | News::Nothing => (intent.state.as_str(), intent.saved_failure),
     };
@@ -124,7 +126,7 @@ pub async fn record(db: &mut PgConnection, intent: &Intent, news: News) -> Resul
         "UPDATE bursar.intent SET state = $2, saved_failure = $3, changed_at = clock_timestamp(),
                 refusals = refusals + $4,
                 looks = CASE WHEN $5 THEN looks + 1 WHEN $6 THEN 0 ELSE looks END,
-                young_since = CASE WHEN $7 THEN clock_timestamp() ELSE young_since END
+                young_since = CASE WHEN $7 THEN clock_timestamp() WHEN $8 THEN NULL ELSE young_since END
          WHERE id = $1",
         intent.id,
         state,
@@ -133,6 +135,7 @@ pub async fn record(db: &mut PgConnection, intent: &Intent, news: News) -> Resul
         news == News::NothingYet,
         matches!(news, News::NothingCame),
         news == News::NothingCame,
+        news == News::LookFirst,
     )
     .execute(db)
     .await?;

@@ -25,7 +25,7 @@ const fn pure(name: &'static str) -> Kind {
 const fn call(name: &'static str) -> Kind {
     // Twenty-five attempts under full jitter to ten minutes are some hours of an outage at Stripe. A call is performed alone: its
     // request and the look before it, each of ten seconds a page at most, must fit.
-    Kind { name, max_attempts: 25, timeout: Duration::from_secs(60), batch: 1 }
+    Kind { name, max_attempts: 25, timeout: Duration::from_mins(1), batch: 1 }
 }
 
 /// Grants what a paid one-time checkout bought.

@@ -62,8 +62,7 @@ pub(super) async fn run(
     .await?;
     enqueue(&mut *tx, &[PayReceiver::release(job, releases, "operator")]).await?;
     tx.commit().await?;
-    let released = Released { job_id: job, was: &payout.state, state };
-    screen
-        .done(&released, &format!("let go the payout for {job}; see what becomes of it: bursar payouts show {job}"))?;
+    let answer = Released { job_id: job, was: &payout.state, state };
+    screen.done(&answer, &format!("let go the payout for {job}; see what becomes of it: bursar payouts show {job}"))?;
     Ok(())
 }

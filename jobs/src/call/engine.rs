@@ -1,110 +1,26 @@
-//! The call: one request outside, under a committed intent.
-//!
-//! A transaction commits the intent. The request leaves holding no transaction and no lock, after a last look at the lease. A
-//! second transaction settles what came back. Whatever is lost in between, the next attempt finds the intent and does one of two
-//! things: it sends the same bytes again under the same key while the key is young, or it looks first.
-//!
-//! | what is known | what is done |
-//! |---|---|
-//! | no intent, and the matter is younger than a key lives | make generation 1, send |
-//! | no intent, and the matter is older (this database may be a restored one) | make generation 1, look; nothing there: send |
-//! | an intent whose answer is not known, key young | send the same bytes under the same key |
-//! | the same, key old | look; nothing there: send the same bytes under the same key |
-//! | Stripe replays a 5xx under the key | look, again and again over minutes; then an operator |
-//! | refused, and the refusal is replayed under the key | the next attempt may raise the generation: only that refusal can still answer a late request |
-//! | refused, and not replayed | nothing was executed; the key stays |
-//! | the parameters differ from the intent's | refused before it leaves |
+//! The engine of every call: decides by the table at the head of this room, commits the intent, lets the request out, and settles what
+//! came back.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
-use bursar_stripe::{Client, Reply, Request, Seen, StripeError};
+use bursar_stripe::{Client, Reply, Request, Seen};
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::{Answer, Call, Looked, Plan};
 use crate::{
     backoff, clock, db,
-    effects::{self, Applied, Change},
+    effects::{self, Applied},
     intent::{self, Intent, News},
-    job::{Batch, Claimed, Effects, Job, JobError, Outcome, Snooze},
+    job::{Batch, Claimed, Effects, JobError, Outcome, Snooze},
     perform::{Context, Disturbed, Report, is_code, is_disturbance},
     settle::{Settlement, settle},
-    terms::Terms,
 };
 
 /// Stripe may forget a key after 24 hours; an hour is left for clocks and for requests under way (Stripe: idempotent requests).
 const YOUNG: Duration = Duration::from_hours(23);
 /// Looks after a saved 5xx before an operator must decide, spaced by a minute, two, four and eight.
 const MOST_LOOKS: i32 = 4;
-
-/// A job that makes one request outside.
-pub trait Call: Job {
-    /// What it looks at.
-    type Facts: Send + Sync;
-
-    /// Reads the facts, and locks those that the decision rests on.
-    fn gather(&self, db: &mut PgConnection) -> impl Future<Output = Result<Self::Facts, sqlx::Error>> + Send;
-
-    /// Decides what is to leave, if anything.
-    fn intent(&self, facts: &Self::Facts, terms: &Terms) -> Result<Plan, JobError>;
-
-    /// Looks for the effect at Stripe, by list, all pages. Only for what is sent under an intent.
-    fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Box<Seen>>> + Send;
-
-    /// What an answer means.
-    fn resolve(&self, facts: &Self::Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError>;
-}
-
-/// What is to leave.
-#[derive(Debug)]
-pub enum Plan {
-    /// Nothing: the effects say why.
-    Nothing(Effects),
-    /// A question, whose answer is a fact. It changes nothing at Stripe and needs no intent.
-    Ask(Request),
-    /// A request that has an effect, under an intent.
-    Send {
-        /// What it is for, for ever: the idempotency key derives from it.
-        subject: String,
-        /// The bytes.
-        request: Request,
-        /// Since when it could have been sent, by anyone's word.
-        since: DateTime<Utc>,
-        /// What is true from the moment that it may have left; committed with the intent.
-        marks: Vec<Change>,
-    },
-}
-
-/// What a look came to.
-#[derive(Debug)]
-pub enum Looked {
-    /// The effect is there.
-    Found(Value),
-    /// Something is there under our name that is not what we would have sent.
-    Different(String),
-    /// Nothing is there.
-    Nothing,
-}
-
-/// What came back, as far as it is certain.
-#[derive(Debug)]
-pub enum Answer<'a> {
-    /// The effect was had: now, before under the same key, or found by a look.
-    Made(&'a Value),
-    /// The answer to a question.
-    Fact(&'a Value),
-    /// What was asked about is not there.
-    Gone(&'a StripeError),
-    /// Refused for good under this generation. `saved`: the refusal stands under the key.
-    Refused {
-        /// Why.
-        error: &'a StripeError,
-        /// Whether the next generation may be used.
-        saved: bool,
-    },
-    /// Not known. Its effects say so to operators; the engine finds out.
-    Unknown(&'a str),
-}
 
 /// What one execution has decided to do.
 enum Step {
@@ -292,7 +208,7 @@ impl<J: Call> Run<'_, J> {
             }
             Ok(Looked::Different(how)) => {
                 intent::note_call(&mut tx, call, &format!("found something else: {how}")).await?;
-                intent::record(&mut tx, &intent, News::Unknown { saved: intent.saved_failure }).await?;
+                intent::record(&mut tx, &intent, News::Unknown).await?;
                 self.for_an_operator(&facts, format!("{subject}: {how}"))
             }
             Ok(Looked::Found(object)) => {
@@ -352,12 +268,12 @@ impl<J: Call> Run<'_, J> {
                 match self.job.resolve(&facts, Answer::Made(value), terms) {
                     // What was made is not what was asked for.
                     Err(JobError::Dead(how)) => {
-                        intent::record(&mut tx, intent, News::Unknown { saved: false }).await?;
+                        intent::record(&mut tx, intent, News::Unknown).await?;
                         self.for_an_operator(&facts, how)
                     }
                     // It was done, says the status, but what was done cannot be read: look.
                     Err(JobError::Retry { after, source }) => {
-                        intent::record(&mut tx, intent, News::Unknown { saved: true }).await?;
+                        intent::record(&mut tx, intent, News::LookFirst).await?;
                         self.mark_unknown(&mut tx, &facts, &source.to_string()).await?;
                         Err(JobError::Retry { after, source })
                     }
@@ -372,12 +288,17 @@ impl<J: Call> Run<'_, J> {
                 self.job.resolve(&facts, Answer::Refused { error, saved: *replayed }, terms)
             }
             Reply::Unknown { why, look_up, .. } => {
-                intent::record(&mut tx, intent, News::Unknown { saved: *look_up }).await?;
+                let news = match (look_up, seen.status) {
+                    (false, _) => News::Unknown,
+                    (true, Some(500..)) => News::SavedFailure,
+                    (true, _) => News::LookFirst,
+                };
+                intent::record(&mut tx, intent, news).await?;
                 self.mark_unknown(&mut tx, &facts, &format!("not known: {why}")).await?;
                 Err(retry(self.claimed, seen))
             }
             Reply::KeyMisuse { error } => {
-                intent::record(&mut tx, intent, News::Unknown { saved: false }).await?;
+                intent::record(&mut tx, intent, News::Unknown).await?;
                 let key = &intent.key;
                 self.for_an_operator(
                     &facts,

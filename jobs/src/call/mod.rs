@@ -1,0 +1,102 @@
+//! The call: one request outside, under a committed intent.
+//!
+//! A transaction commits the intent. The request leaves holding no transaction and no lock, after a last look at the lease. A
+//! second transaction settles what came back. Whatever is lost in between, the next attempt finds the intent and does one of two
+//! things: it sends the same bytes again under the same key while the key is young, or it looks first.
+//!
+//! | what is known | what is done |
+//! |---|---|
+//! | no intent, and the matter is younger than a key lives | make generation 1, send |
+//! | no intent, and the matter is older (this database may be a restored one) | make generation 1, look; nothing there: send |
+//! | an intent whose answer is not known, key young | send the same bytes under the same key |
+//! | the same, key old | look; nothing there: send the same bytes under the same key |
+//! | Stripe replays a 5xx under the key | look, again and again over minutes; then an operator |
+//! | refused, and the refusal is replayed under the key | the next attempt may raise the generation: only that refusal can still answer a late request |
+//! | refused, and not replayed | nothing was executed; the key stays |
+//! | the parameters differ from the intent's | refused before it leaves |
+
+mod engine;
+
+use std::future::Future;
+
+use bursar_stripe::{Client, Request, Seen, StripeError};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+pub(crate) use engine::perform;
+
+use crate::{
+    effects::Change,
+    job::{Effects, Job, JobError},
+    terms::Terms,
+};
+
+/// A job that makes one request outside.
+pub trait Call: Job {
+    /// What it looks at.
+    type Facts: Send + Sync;
+
+    /// Reads the facts, and locks those that the decision rests on.
+    fn gather(&self, db: &mut PgConnection) -> impl Future<Output = Result<Self::Facts, sqlx::Error>> + Send;
+
+    /// Decides what is to leave, if anything.
+    fn intent(&self, facts: &Self::Facts, terms: &Terms) -> Result<Plan, JobError>;
+
+    /// Looks for the effect at Stripe, by list, all pages. Only for what is sent under an intent.
+    fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Box<Seen>>> + Send;
+
+    /// What an answer means.
+    fn resolve(&self, facts: &Self::Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError>;
+}
+
+/// What is to leave.
+#[derive(Debug)]
+pub enum Plan {
+    /// Nothing: the effects say why.
+    Nothing(Effects),
+    /// A question, whose answer is a fact. It changes nothing at Stripe and needs no intent.
+    Ask(Request),
+    /// A request that has an effect, under an intent.
+    Send {
+        /// What it is for, for ever: the idempotency key derives from it.
+        subject: String,
+        /// The bytes.
+        request: Request,
+        /// Since when it could have been sent, by anyone's word.
+        since: DateTime<Utc>,
+        /// What is true from the moment that it may have left; committed with the intent.
+        marks: Vec<Change>,
+    },
+}
+
+/// What a look came to.
+#[derive(Debug)]
+pub enum Looked {
+    /// The effect is there.
+    Found(Value),
+    /// Something is there under our name that is not what we would have sent.
+    Different(String),
+    /// Nothing is there.
+    Nothing,
+}
+
+/// What came back, as far as it is certain.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// The effect was had: now, before under the same key, or found by a look.
+    Made(&'a Value),
+    /// The answer to a question.
+    Fact(&'a Value),
+    /// What was asked about is not there.
+    Gone(&'a StripeError),
+    /// Refused for good under this generation. `saved`: the refusal stands under the key.
+    Refused {
+        /// Why.
+        error: &'a StripeError,
+        /// Whether the next generation may be used.
+        saved: bool,
+    },
+    /// Not known. Its effects say so to operators; the engine finds out.
+    Unknown(&'a str),
+}
