@@ -115,10 +115,11 @@ BEGIN
     PERFORM bursar.wake();
 END $$;
 
--- Claims ready jobs: for each kind up to its limit, under one fresh lease a kind. One statement, one round trip.
+-- Claims ready jobs: for each kind up to its limit, under one fresh lease a kind, and of no more kinds than `most`, in the order given.
+-- One statement, one round trip.
 -- A suspect of a crash (`alone`) is claimed by itself. A worker whose own lease has run out gets nothing.
 -- The planner is held to the index: with the wrong plan a claim costs 200 ms at 120,000 ready, with this one 0.2 ms.
-CREATE FUNCTION bursar.claim(worker text, kinds text[], limits integer[], timeouts_ms bigint[])
+CREATE FUNCTION bursar.claim(worker text, kinds text[], limits integer[], timeouts_ms bigint[], most integer DEFAULT 1000)
 RETURNS TABLE (id text, kind text, key text, args bytea, attempt integer, max_attempts integer, allowance integer,
                lease uuid, enqueued_at timestamptz)
 LANGUAGE plpgsql
@@ -129,10 +130,12 @@ DECLARE
     token  uuid;
     picked text[];
     candidate record;
+    claims integer := 0;
 BEGIN
     PERFORM FROM apalis.workers w WHERE w.id = worker AND w.lease_until > at;
     IF NOT FOUND THEN RETURN; END IF;
     FOR i IN 1 .. cardinality(kinds) LOOP
+        EXIT WHEN claims >= most;
         CONTINUE WHEN limits[i] < 1 OR EXISTS (SELECT FROM bursar.paused_kind p WHERE p.kind = kinds[i]);
         picked := '{}';
         FOR candidate IN
@@ -147,6 +150,7 @@ BEGIN
             picked := picked || candidate.id;
         END LOOP;
         CONTINUE WHEN picked = '{}';
+        claims := claims + 1;
         token := gen_random_uuid();
         RETURN QUERY
         UPDATE apalis.jobs j

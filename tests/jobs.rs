@@ -42,7 +42,7 @@ fn terms() -> Terms {
         payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
         initial_credits: Credits::ZERO,
         livemode: false,
-        stripe_on: true,
+        stripe_on: false,
     }
 }
 

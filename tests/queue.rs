@@ -361,7 +361,7 @@ async fn a_duplicate_in_a_batch_is_already_and_the_rest_stands() {
 async fn pages_of_a_claim(pool: &PgPool) -> i64 {
     let mut tx = pool.begin().await.unwrap();
     let plan: serde_json::Value = sqlx::query(
-        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM bursar.claim('w', ARRAY['probe_post'], ARRAY[1], ARRAY[60000::bigint])",
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM bursar.claim('w', ARRAY['probe_post'], ARRAY[1], ARRAY[60000::bigint], 1)",
     )
     .fetch_one(&mut *tx)
     .await
@@ -416,4 +416,48 @@ async fn a_paused_kind_is_not_claimed_and_a_resumed_one_is() {
     );
     sqlx::query("DELETE FROM bursar.paused_kind").execute(&db.pool).await.unwrap();
     until(&db.pool, DONE, 1).await;
+}
+
+#[tokio::test]
+async fn no_kind_starves_where_there_is_less_room_than_kinds() {
+    let db = database().await;
+    sqlx::query("INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 hour')")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    for kind in ["a", "b", "c"] {
+        enqueue(&db.pool, kind, 3, &[json!({})]).await;
+    }
+    let claimed: Vec<String> =
+        sqlx::query_scalar("SELECT kind FROM bursar.claim('w', ARRAY['c', 'a', 'b'], ARRAY[5, 5, 5], ARRAY[60000, 60000, 60000]::bigint[], 2)")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(claimed, ["c", "a"], "no more kinds than there is room, in the order given");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_gets_its_turn_in_a_worker_with_room_for_one_batch() {
+    use std::sync::Arc;
+    let db = database().await;
+    let kinds = bursar_jobs::kinds::ALL;
+    for kind in kinds {
+        enqueue(&db.pool, kind.name, 1, &[json!("not its arguments")]).await;
+    }
+    let (stopper, stop) = bursar::stop::channel();
+    let options = bursar::queue::Options { concurrency: 1, ..bursar::queue::Options::default() };
+    let terms = bursar_jobs::terms::Terms {
+        tiers: Vec::new(),
+        packages: Vec::new(),
+        skills: std::collections::BTreeMap::new(),
+        payout: bursar_jobs::terms::PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        initial_credits: bursar_jobs::credits::Credits::ZERO,
+        livemode: false,
+        stripe_on: false,
+    };
+    let worker = tokio::spawn(bursar::queue::run(db.pool.clone(), options, Arc::new(terms), stop));
+    until(&db.pool, "SELECT count(*) FROM bursar.job WHERE state IN ('ready', 'running')", 0).await;
+    stopper.stop();
+    worker.await.unwrap().unwrap();
+    assert_eq!(count(&db.pool, "SELECT count(*) FROM bursar.job").await, i64::try_from(kinds.len()).unwrap());
 }

@@ -32,16 +32,14 @@ pub struct Slots {
 #[derive(Debug)]
 pub struct Slot {
     permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-    /// Told when a batch has run. Room that was taken and not needed tells nobody, or the claimer would wake itself for ever.
-    freed: Option<Arc<Notify>>,
+    freed: Arc<Notify>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        // First the room, then the word of it.
         self.permits = None;
-        if let Some(freed) = &self.freed {
-            freed.notify_one();
-        }
+        self.freed.notify_one();
     }
 }
 
@@ -62,14 +60,19 @@ impl Slots {
         self.size - self.all.available_permits()
     }
 
-    fn take(&self) -> Vec<(Kind, Slot)> {
-        let room = |(kind, of_kind): &(Kind, Arc<Semaphore>)| {
-            let of_kind = Arc::clone(of_kind).try_acquire_owned().ok()?;
-            let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-            let slot = Slot { permits: Some((of_kind, of_all)), freed: None };
-            Some((*kind, slot))
-        };
-        self.kinds.iter().filter_map(room).collect()
+    /// The kinds that have room, beginning with another each time, so that none is always last where there is less room than kinds.
+    fn open_kinds(&self, turn: usize) -> Vec<Kind> {
+        let count = self.kinds.len();
+        let in_turn = (0..count).map(|i| &self.kinds[(turn + i) % count]);
+        in_turn.filter(|(_, of_kind)| of_kind.available_permits() > 0).map(|(kind, _)| *kind).collect()
+    }
+
+    /// Room for one batch. Only the claimer takes any, and no more than it saw: there is always some.
+    fn take(&self, kind: Kind) -> Option<Slot> {
+        let (_, of_kind) = self.kinds.iter().find(|(known, _)| known.name == kind.name)?;
+        let of_kind = Arc::clone(of_kind).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Slot { permits: Some((of_kind, of_all)), freed: Arc::clone(&self.freed) })
     }
 }
 
@@ -109,8 +112,10 @@ impl Claimer {
     pub async fn run(self, claims: mpsc::UnboundedSender<Claim>, stop: Stop) {
         let mut trouble = TROUBLE.0;
         let mut woken = clock::monotonic();
+        let mut turn = 0_usize;
         while !stop.is_said() {
-            let pause = match self.look(&claims).await {
+            turn = turn.wrapping_add(1);
+            let pause = match self.look(&claims, turn).await {
                 Ok(Look::More) => {
                     trouble = TROUBLE.0;
                     continue;
@@ -134,19 +139,23 @@ impl Claimer {
         }
     }
 
-    async fn look(&self, claims: &mpsc::UnboundedSender<Claim>) -> Result<Look, sqlx::Error> {
+    async fn look(&self, claims: &mpsc::UnboundedSender<Claim>, turn: usize) -> Result<Look, sqlx::Error> {
         let worker = self.held.borrow().worker.clone();
-        let mut room: BTreeMap<&'static str, (Kind, Slot)> =
-            self.slots.take().into_iter().map(|(kind, slot)| (kind.name, (kind, slot))).collect();
-        if room.is_empty() {
+        let kinds = self.slots.open_kinds(turn);
+        let most = self.slots.all.available_permits();
+        if kinds.is_empty() || most == 0 {
             return Ok(Look::Full);
         }
-        let kinds: Vec<Kind> = room.values().map(|(kind, _)| *kind).collect();
         let mut more = false;
-        for batch in claim(&self.pool, &worker, &kinds).await? {
+        for batch in claim(&self.pool, &worker, &kinds, most).await? {
             more |= batch.jobs.len() == usize::try_from(batch.kind.batch).unwrap_or(usize::MAX);
-            let Some((_, mut slot)) = room.remove(batch.kind.name) else { continue };
-            slot.freed = Some(Arc::clone(&self.slots.freed));
+            let Some(slot) = self.slots.take(batch.kind) else {
+                tracing::error!(
+                    kind = batch.kind.name,
+                    "claimed without room for it: its jobs go back when their time is up"
+                );
+                continue;
+            };
             tracing::debug!(kind = batch.kind.name, jobs = batch.jobs.len(), "claimed");
             if claims.send(Claim { batch, slot }).is_err() {
                 // apalis is gone, which only an ending process does; the sweep of another worker takes these over.
@@ -158,7 +167,7 @@ impl Claimer {
 }
 
 /// Claims ready jobs of these kinds: one statement, a batch and a lease a kind.
-async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind]) -> Result<Vec<Batch>, sqlx::Error> {
+async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind], most: usize) -> Result<Vec<Batch>, sqlx::Error> {
     let names: Vec<String> = kinds.iter().map(|kind| kind.name.to_owned()).collect();
     let limits: Vec<i32> = kinds.iter().map(|kind| kind.batch).collect();
     let timeouts: Vec<i64> =
@@ -166,11 +175,12 @@ async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind]) -> Result<Vec<Batch>
     let rows = sqlx::query!(
         r#"SELECT id AS "id!", kind AS "kind!", key, args AS "args!", attempt AS "attempt!", max_attempts AS "max_attempts!",
                   allowance AS "allowance!", lease AS "lease!", enqueued_at AS "enqueued_at!"
-           FROM bursar.claim($1, $2, $3, $4)"#,
+           FROM bursar.claim($1, $2, $3, $4, $5)"#,
         worker,
         &names,
         &limits,
         &timeouts,
+        i32::try_from(most).unwrap_or(i32::MAX),
     )
     .fetch_all(pool)
     .await?;

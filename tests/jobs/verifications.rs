@@ -2,12 +2,16 @@
 
 use super::*;
 
+fn with_stripe() -> Terms {
+    Terms { stripe_on: true, ..terms() }
+}
+
 #[tokio::test]
 async fn a_verified_job_is_a_debt_to_its_receiver_once_whatever_the_delivery() {
     let db = database().await;
     verify(&db, "msg_1", &verified("job_1", "bob", "research")).await;
     verify(&db, "msg_2", &verified("job_1", "bob", "research")).await;
-    drain(&db, terms()).await;
+    drain(&db, with_stripe()).await;
     assert_eq!(payout(&db, "job_1").await, ("bob".into(), 100, "usd".into(), "held".into()));
     let owed: i64 =
         sqlx::query_scalar("SELECT balance FROM bursar.account WHERE name = 'receiver:bob' AND unit = 'usd'")
@@ -18,7 +22,7 @@ async fn a_verified_job_is_a_debt_to_its_receiver_once_whatever_the_delivery() {
 
     verify(&db, "msg_3", &verified("job_1", "mallory", "research")).await;
     verify(&db, "msg_4", &verified("job_2", "bob", "juggling")).await;
-    drain(&db, terms()).await;
+    drain(&db, with_stripe()).await;
     assert!(end_of(&db, "msg_3").await.2.contains("to bob"), "another receiver for the same job is a conflict");
     let (state, _, reason) = end_of(&db, "msg_4").await;
     assert_eq!(state, "dead");
@@ -30,7 +34,7 @@ async fn a_verified_job_is_a_debt_to_its_receiver_once_whatever_the_delivery() {
 async fn where_stripe_is_off_a_payout_is_recorded_as_skipped() {
     let db = database().await;
     verify(&db, "msg_1", &verified("job_1", "bob", "research")).await;
-    drain(&db, Terms { stripe_on: false, ..terms() }).await;
+    drain(&db, terms()).await;
     assert_eq!(payout(&db, "job_1").await.3, "skipped");
 }
 

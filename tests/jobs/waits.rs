@@ -71,7 +71,8 @@ async fn a_transaction_that_an_application_leaves_open_costs_no_attempt_and_stop
             .unwrap();
     assert_eq!(waiting.len(), 2, "{waiting:?}");
     for (state, attempt, reason) in waiting {
-        assert_eq!((state.as_str(), attempt), ("scheduled", 0), "{reason}");
+        assert!(["scheduled", "ready"].contains(&state.as_str()), "{state}: {reason}");
+        assert_eq!(attempt, 0, "{reason}");
         assert!(reason.contains("another transaction holds a lock"), "{reason}");
     }
     open.commit().await.unwrap();

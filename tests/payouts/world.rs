@@ -179,7 +179,7 @@ impl World {
             .execute(&self.db.pool)
             .await
             .unwrap();
-        let row = sqlx::query("SELECT * FROM bursar.claim('w', ARRAY[$1], ARRAY[1], ARRAY[60000::bigint])")
+        let row = sqlx::query("SELECT * FROM bursar.claim('w', ARRAY[$1], ARRAY[1], ARRAY[60000::bigint], 1)")
             .bind(kind)
             .fetch_optional(&self.db.pool)
             .await
