@@ -43,7 +43,12 @@ async fn simulate(asked: cli::Sandbox) -> Result<(), Box<dyn Error>> {
 async fn operate(command: operate::Command) -> Exit {
     let done = async {
         let mut db = PgConnection::connect(&database_url()?).await?;
-        operate::run(command, &mut db).await
+        let done = operate::run(command, &mut db).await;
+        if done.is_err() {
+            // A transaction that was given up is rolled back before we are gone, so that a claim does not pass over what it locked.
+            db.ping().await.unwrap_or_default();
+        }
+        done
     };
     match done.await {
         Ok(()) => Exit::Done,
