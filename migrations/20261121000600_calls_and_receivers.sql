@@ -14,6 +14,7 @@ CREATE TABLE bursar.intent (
     saved_failure   boolean NOT NULL DEFAULT false,  -- Stripe replays a 5xx under this key: sending again tells nothing
     refusals        integer NOT NULL DEFAULT 0,      -- rejections that were not seen to be saved
     looks           integer NOT NULL DEFAULT 0,      -- looks that found nothing, since the last answer
+    raise_after_look boolean NOT NULL DEFAULT false, -- an operator's word: one more look, and if nothing is there, the next generation
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT intent_once UNIQUE (subject, generation)
@@ -42,9 +43,16 @@ CREATE TABLE bursar.receiver (
     account_id text CONSTRAINT receiver_account_once UNIQUE,    -- acct_...
     active     boolean NOT NULL DEFAULT false,        -- Stripe says that transfers to it are active
     state      text NOT NULL DEFAULT 'unknown',       -- active | pending | inactive | restricted | deauthorised | unknown, for people
+    asked_at   timestamptz,                          -- when Stripe was asked for this: an older answer that comes later counts for nothing
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 CREATE INDEX payout_held ON bursar.payout (receiver_id) WHERE state = 'held';
 
 INSERT INTO bursar.account (name, unit, derived) VALUES ('stripe', 'usd', true);
+
+-- Whether a key first used then is surely still kept by Stripe, which may forget it after 24 hours; an hour is left for requests under
+-- way. A moment that has not come yet, but for a little skew, is nobody's first use: not young.
+CREATE FUNCTION bursar.is_young(since timestamptz) RETURNS boolean LANGUAGE sql VOLATILE AS $$
+    SELECT since BETWEEN clock_timestamp() - interval '23 hours' AND clock_timestamp() + interval '5 minutes'
+$$;

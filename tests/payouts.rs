@@ -1,6 +1,7 @@
 //! Payouts: whatever is lost on the way, a verified job moves its money at most once, and our books say what the sandbox's say.
 
 mod matrix;
+mod races;
 mod restore;
 mod world;
 
@@ -68,14 +69,14 @@ async fn what_a_lost_event_left_held_is_found_by_the_sweep() {
 #[tokio::test]
 async fn an_account_that_loses_its_capability_holds_again_and_is_paid_later() {
     let world = World::new().await;
-    let account = world.receiver("bob").await;
+    world.receiver("bob").await;
     world.stripe.fault(r#"{"route": "POST /v1/transfers", "fault": "capability_inactive"}"#).await;
     world.verify("job_1", "bob").await;
-    world.settle_down().await;
+    world.step_of("pay_receiver", None).await;
     let (state, reason, _) = world.payout("job_1").await;
     assert_eq!(state, "held", "{reason}");
     assert_eq!(world.transfers().await.len(), 0);
-    world.account_updated(&account).await;
+    // Stripe is asked how the account stands, and says that it is active after all.
     world.settle_down().await;
     world.is_paid_once("job_1").await;
     assert_eq!(
@@ -89,7 +90,7 @@ async fn an_account_that_loses_its_capability_holds_again_and_is_paid_later() {
 async fn balance_insufficient_waits_and_goes_on_under_the_next_generation() {
     let world = World::new().await;
     world.receiver("bob").await;
-    world.stripe.send("POST", "/_sandbox/balance", r#"{"currency": "usd", "available": 0}"#, &[]).await.unwrap();
+    world.balance(0).await;
     world.verify("job_1", "bob").await;
     for _ in 0..3 {
         world.step(None).await;
@@ -97,7 +98,7 @@ async fn balance_insufficient_waits_and_goes_on_under_the_next_generation() {
     let (state, reason, _) = world.payout("job_1").await;
     assert_eq!(state, "sending", "{reason}");
     assert!(reason.contains("balance"), "{reason}");
-    world.stripe.send("POST", "/_sandbox/balance", r#"{"currency": "usd", "available": 100000}"#, &[]).await.unwrap();
+    world.balance(100_000).await;
     world.settle_down().await;
     world.is_paid_once("job_1").await;
 }

@@ -54,7 +54,7 @@ impl Call for AskCustomer {
 
     fn resolve(&self, _: &Option<String>, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
         let object = match answer {
-            Answer::Fact(object) => object,
+            Answer::Fact(object, _) => object,
             Answer::Gone(error) => {
                 return Ok(Effects::skip(format!("Stripe does not know {}: {error}", self.customer)));
             }

@@ -16,15 +16,37 @@ use crate::{
     call::{Answer, Call, Looked, Plan},
     effects::{Change, Standing},
     event::{self, Event, OfEvent, check_user},
-    job::{Effects, Job, JobError},
+    job::{Effects, Job, JobError, NewJob},
     kinds::{CHECK_ACCOUNT, Kind},
     terms::Terms,
 };
 
-/// Checks the account of one event.
+/// Checks one account: that of an event, or one that is named.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CheckAccount(OfEvent);
+#[serde(untagged)]
+pub enum CheckAccount {
+    /// The account of an event.
+    Event(OfEvent),
+    /// A receiver's account that is worth another look.
+    Named {
+        /// `acct_…`
+        account: String,
+    },
+}
+
+impl CheckAccount {
+    /// The job that looks at a receiver's account again, once for each occasion.
+    pub fn of(account: &str, occasion: &str) -> NewJob {
+        NewJob {
+            kind: CHECK_ACCOUNT.name,
+            key: format!("{account}:{occasion}"),
+            args: serde_json::json!({ "account": account }),
+            max_attempts: CHECK_ACCOUNT.max_attempts,
+            delay_ms: 0,
+            cause: None,
+        }
+    }
+}
 
 impl Job for CheckAccount {
     const KIND: Kind = CHECK_ACCOUNT;
@@ -47,14 +69,21 @@ struct Object {
 }
 
 impl Call for CheckAccount {
-    type Facts = Event;
+    type Facts = Option<Event>;
 
-    async fn gather(&self, db: &mut PgConnection) -> Result<Event, sqlx::Error> {
-        let mut events = event::load(db, &[&self.0]).await?;
-        events.pop().ok_or(sqlx::Error::RowNotFound)
+    async fn gather(&self, db: &mut PgConnection) -> Result<Option<Event>, sqlx::Error> {
+        match self {
+            Self::Event(of) => Ok(event::load(db, &[of]).await?.pop()),
+            Self::Named { .. } => Ok(None),
+        }
     }
 
-    fn intent(&self, event: &Event, terms: &Terms) -> Result<Plan, JobError> {
+    fn intent(&self, event: &Option<Event>, terms: &Terms) -> Result<Plan, JobError> {
+        let event = match (self, event) {
+            (Self::Named { account }, _) => return Ok(Plan::Ask(accounts::retrieve(account))),
+            (Self::Event(_), Some(event)) => event,
+            (Self::Event(of), None) => return Err(JobError::Dead(format!("there is no event {}", of.event))),
+        };
         // It happened on a connected account, as it must; only the mode can be foreign.
         if let Some(reason) = event.of_other_mode(terms) {
             return Ok(Plan::Nothing(Effects::skip(reason)));
@@ -63,13 +92,13 @@ impl Call for CheckAccount {
         Ok(Plan::Ask(accounts::retrieve(&account.id)))
     }
 
-    async fn look(&self, _: &Event, _: &Client) -> Result<Looked, Box<Seen>> {
+    async fn look(&self, _: &Option<Event>, _: &Client) -> Result<Looked, Box<Seen>> {
         Ok(Looked::Nothing)
     }
 
-    fn resolve(&self, _: &Event, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
-        let object = match answer {
-            Answer::Fact(object) => object,
+    fn resolve(&self, _: &Option<Event>, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
+        let (object, asked_at) = match answer {
+            Answer::Fact(object, asked_at) => (object, asked_at),
             Answer::Gone(error) => return Ok(Effects::skip(format!("Stripe does not know the account: {error}"))),
             Answer::Made(_) | Answer::Refused { .. } | Answer::Unknown(_) => {
                 return Err(JobError::Dead("a question has no effect".into()));
@@ -86,6 +115,7 @@ impl Call for CheckAccount {
             active: account.transfers == Capability::Active,
             state: standing(&account),
             account_id: account.id,
+            asked_at,
         };
         Ok(Effects { changes: vec![Change::SetReceiver(standing)], ..Effects::done() })
     }

@@ -19,21 +19,23 @@ pub struct Intent {
     pub fingerprint: String,
     /// `open`, `unknown`, `succeeded` or `rejected`.
     pub state: String,
-    /// Since when the key counts as young.
-    pub young_since: Option<DateTime<Utc>>,
+    /// Whether the key is surely young: by the database's clock, which also wrote when it was first used.
+    pub young: bool,
     /// Whether Stripe replays a 5xx under the key.
     pub saved_failure: bool,
     /// Rejections that were not seen to be saved.
     pub refusals: i32,
     /// Looks that found nothing since the last answer.
     pub looks: i32,
+    /// An operator wants the next generation, if one more look finds nothing.
+    pub raise_after_look: bool,
 }
 
 /// The newest intent of a subject, locked.
 pub async fn newest(db: &mut PgConnection, subject: &str) -> Result<Option<Intent>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT id, generation, idempotency_key, request AS "request: Json<Request>", fingerprint, state, young_since,
-                  saved_failure, refusals, looks
+        r#"SELECT id, generation, idempotency_key, request AS "request: Json<Request>", fingerprint, state,
+                  coalesce(bursar.is_young(young_since), false) AS "young!", saved_failure, refusals, looks, raise_after_look
            FROM bursar.intent WHERE subject = $1 ORDER BY generation DESC LIMIT 1 FOR UPDATE"#,
         subject
     )
@@ -46,32 +48,35 @@ pub async fn newest(db: &mut PgConnection, subject: &str) -> Result<Option<Inten
         request: row.request.0,
         fingerprint: row.fingerprint,
         state: row.state,
-        young_since: row.young_since,
+        young: row.young,
         saved_failure: row.saved_failure,
         refusals: row.refusals,
         looks: row.looks,
+        raise_after_look: row.raise_after_look,
     }))
 }
 
-/// Makes the intent of a generation. With `may_send` its key is young from now on; without, it must look first.
+/// Makes the intent of a generation. Its key counts from `since`, when the matter began by anyone's word: a database that was restored
+/// knows nothing of a first use. One that is not young must look before it sends.
 pub async fn make(
     db: &mut PgConnection,
     subject: &str,
     generation: i32,
     request: &Request,
-    may_send: bool,
+    since: DateTime<Utc>,
 ) -> Result<Intent, sqlx::Error> {
     let key = bursar_stripe::idempotency_key(subject, generation.unsigned_abs());
     let fingerprint = request.fingerprint();
     let row = sqlx::query!(
-        "INSERT INTO bursar.intent (subject, generation, idempotency_key, request, fingerprint, young_since)
-         VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN clock_timestamp() END) RETURNING id, young_since",
+        r#"INSERT INTO bursar.intent (subject, generation, idempotency_key, request, fingerprint, young_since)
+           VALUES ($1, $2, $3, $4, $5, CASE WHEN bursar.is_young($6) THEN least($6, clock_timestamp()) END)
+           RETURNING id, young_since IS NOT NULL AS "young!""#,
         subject,
         generation,
         key,
         Json(request) as _,
         fingerprint,
-        may_send,
+        since,
     )
     .fetch_one(db)
     .await?;
@@ -82,11 +87,23 @@ pub async fn make(
         request: request.clone(),
         fingerprint,
         state: "open".into(),
-        young_since: row.young_since,
+        young: row.young,
         saved_failure: false,
         refusals: 0,
         looks: 0,
+        raise_after_look: false,
     })
+}
+
+/// Whether an intent is still the one that counts, and still open: another job may have brought the matter to its end meanwhile.
+pub async fn is_current(db: &mut PgConnection, intent: &Intent) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM bursar.intent i WHERE i.id = $1 AND i.state IN ('open', 'unknown')
+               AND NOT EXISTS (SELECT FROM bursar.intent n WHERE n.subject = i.subject AND n.generation > i.generation)) AS "current!""#,
+        intent.id
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// What an answer changes about an intent.
@@ -127,7 +144,7 @@ pub async fn record(db: &mut PgConnection, intent: &Intent, news: News) -> Resul
                 refusals = refusals + $4,
                 looks = CASE WHEN $5 THEN looks + 1 WHEN $6 THEN 0 ELSE looks END,
                 young_since = CASE WHEN $7 THEN clock_timestamp() WHEN $8 THEN NULL ELSE young_since END
-         WHERE id = $1",
+         WHERE id = $1 AND state <> 'succeeded'",
         intent.id,
         state,
         saved,
@@ -142,6 +159,15 @@ pub async fn record(db: &mut PgConnection, intent: &Intent, news: News) -> Resul
     Ok(())
 }
 
+/// A call that has begun.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    /// Its row.
+    pub id: i64,
+    /// When, by the database's clock.
+    pub at: DateTime<Utc>,
+}
+
 /// Writes down that a request is about to leave.
 pub async fn begin_call(
     db: &mut PgConnection,
@@ -149,9 +175,10 @@ pub async fn begin_call(
     intent: Option<&Intent>,
     job: &crate::job::Claimed,
     what: &str,
-) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        "INSERT INTO bursar.call (subject, intent_id, job_id, attempt, what) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+) -> Result<Begun, sqlx::Error> {
+    sqlx::query_as!(
+        Begun,
+        "INSERT INTO bursar.call (subject, intent_id, job_id, attempt, what) VALUES ($1, $2, $3, $4, $5) RETURNING id, begun_at AS at",
         subject,
         intent.map(|intent| intent.id),
         job.id,

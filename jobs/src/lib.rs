@@ -33,6 +33,7 @@ mod record_payout;
 mod refill_tier;
 mod return_spend;
 pub mod sweep_held;
+mod verdict;
 
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
 use perform::Performer;

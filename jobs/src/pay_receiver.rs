@@ -21,6 +21,7 @@ use sqlx::PgConnection;
 
 use crate::{
     call::{Answer, Call, Looked, Plan},
+    check_account::CheckAccount,
     effects::{Change, PayoutMove},
     job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, PAY_RECEIVER},
@@ -70,6 +71,8 @@ struct Payout {
     since: DateTime<Utc>,
     destination: Option<String>,
     active: bool,
+    transfer_id: Option<String>,
+    releases: i32,
 }
 
 impl Payout {
@@ -109,6 +112,12 @@ impl Payout {
         })?;
         if let Some(how) = self.differs(&transfer) {
             return Err(JobError::Dead(how));
+        }
+        if let Some(known) = self.transfer_id.as_ref().filter(|known| **known != transfer.id) {
+            return Err(JobError::Dead(format!(
+                "there are two Transfers for it: {known} and {}. Reverse one",
+                transfer.id
+            )));
         }
         let mut posting = Posting::new(
             "transfer",
@@ -174,7 +183,9 @@ impl Call for PayReceiver {
         let payout = sqlx::query_as!(
             Payout,
             r#"SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, p.event_id,
-                      least(p.recorded_at, p.verified_at) AS "since!", r.account_id AS destination, r.active
+                      -- Without the verification's own word nobody knows how old it is: older than any key.
+                      CASE WHEN p.verified_at IS NULL THEN to_timestamp(0) ELSE least(p.recorded_at, p.verified_at) END AS "since!",
+                      r.account_id AS destination, r.active, p.transfer_id, p.releases
                FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
                WHERE p.job_id = $1 FOR UPDATE OF p"#,
             self.job_id
@@ -232,6 +243,10 @@ impl Call for PayReceiver {
         }
     }
 
+    fn gave_up(&self, why: &str) -> Vec<Change> {
+        vec![Change::NotePayout { job_id: self.job_id.clone(), why: why.to_owned() }]
+    }
+
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
         let payout = facts.payout()?;
         match answer {
@@ -240,14 +255,19 @@ impl Call for PayReceiver {
             Answer::Refused { error, saved } => Ok(match error.code.as_deref() {
                 Some("balance_insufficient") if saved => {
                     let why = "waits for the platform's balance at Stripe";
-                    let wait = Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(30 * 24) };
+                    let wait = Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) };
                     Effects { changes: vec![payout.moved("sending", why)], ..Effects::snooze(wait) }
                 }
                 Some("insufficient_capabilities_for_transfer") if saved => {
                     let why = format!("Stripe says that transfers to its account are not active: {error}");
                     let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
+                    // The refusal may be older than what is known of the account by now.
+                    let ask = payout.destination.iter();
+                    let ask =
+                        ask.map(|account| CheckAccount::of(account, &format!("{}:{}", payout.job_id, payout.releases)));
                     Effects {
                         changes: vec![payout.moved("held", why.clone()), inactive],
+                        follow_ups: ask.collect(),
                         ..Effects::skip(format!("held: {why}"))
                     }
                 }
@@ -257,7 +277,7 @@ impl Call for PayReceiver {
                     Effects { outcome, changes: vec![payout.moved("rejected", why)], ..Effects::done() }
                 }
             }),
-            Answer::Fact(_) | Answer::Gone(_) => Err(JobError::Dead("a payout asks no question".into())),
+            Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a payout asks no question".into())),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     ledger::{Account, Posting},
     pay_receiver::PayReceiver,
     terms::{PayoutTerms, Terms},
+    verdict,
 };
 
 /// Records the payout of one `job.verified`.
@@ -28,6 +29,13 @@ pub struct RecordPayout(OfEvent);
 
 impl Job for RecordPayout {
     const KIND: Kind = RECORD_PAYOUT;
+}
+
+/// The verification, and whether its job was rejected before.
+#[derive(Debug)]
+pub struct Facts {
+    event: Event,
+    returned: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,21 +50,46 @@ struct Verified {
     skill: String,
     receiver_id: String,
     sender_id: Option<String>,
+    currency: Option<String>,
 }
 
 impl Pure for RecordPayout {
-    type Facts = Event;
+    type Facts = Facts;
 
-    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Event>, sqlx::Error> {
-        event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await
+    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Facts>, sqlx::Error> {
+        let events = event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await?;
+        let ids: Vec<String> =
+            events.iter().map(|e| e.read::<Body>().map(|body| body.data.job_id).unwrap_or_default()).collect();
+        verdict::hold(db, &ids).await?;
+        let returned = sqlx::query_scalar!(
+            r#"SELECT DISTINCT ref AS "ref!" FROM bursar.posting WHERE ref = ANY ($1) AND kind = 'reversal' AND key LIKE 'return:%'"#,
+            &ids
+        )
+        .fetch_all(db)
+        .await?;
+        let facts = |(event, id): (Event, String)| Facts { event, returned: returned.contains(&id) };
+        Ok(events.into_iter().zip(ids).map(facts).collect())
     }
 
-    fn run(&self, event: &Event, terms: &Terms) -> Result<Effects, JobError> {
+    fn run(&self, facts: &Facts, terms: &Terms) -> Result<Effects, JobError> {
+        let event = &facts.event;
         let Body { timestamp, data: verified } = event.read()?;
         for id in
             [Some(&verified.job_id), Some(&verified.receiver_id), verified.sender_id.as_ref()].into_iter().flatten()
         {
             check_user(id)?;
+        }
+        if facts.returned {
+            return Err(JobError::Dead(format!(
+                "job {} was rejected before it was verified, and what was spent on it went back: which of the two holds?",
+                verified.job_id
+            )));
+        }
+        if let Some(currency) = verified.currency.filter(|c| !c.eq_ignore_ascii_case(&terms.payout.currency)) {
+            return Err(JobError::Dead(format!(
+                "it is to be paid in {currency}, and payouts are made in {}",
+                terms.payout.currency
+            )));
         }
         let cost = terms.skills.get(&verified.skill).ok_or_else(|| {
             JobError::Dead(format!(

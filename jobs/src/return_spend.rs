@@ -11,6 +11,7 @@ use crate::{
     kinds::{Kind, RETURN_SPEND},
     ledger::{Account, CREDITS, Posting},
     terms::Terms,
+    verdict,
 };
 
 /// Returns what was spent on the job of one `job.rejected`.
@@ -53,6 +54,9 @@ impl Pure for ReturnSpend {
 
     async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Facts>, sqlx::Error> {
         let events = event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await?;
+        let ids: Vec<String> =
+            events.iter().map(|e| e.read::<Body>().map(|body| body.data.job_id).unwrap_or_default()).collect();
+        verdict::hold(db, &ids).await?;
         let mut all = Vec::with_capacity(events.len());
         for event in events {
             let job_id = event.read::<Body>().ok().map(|body| body.data.job_id);

@@ -1,19 +1,32 @@
-//! Sweep the held: payouts whose receiver is active by now and which nothing let go, as after a lost event.
+//! Sweep the held: payouts whose receiver is active by now and which nothing let go, and receivers whose account may be active by now
+//! without our having heard of it, as after a lost event.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::{
+    check_account::CheckAccount,
     effects::Change,
     job::{Effects, Job, JobError, NewJob, Pure},
     kinds::{Kind, SWEEP_HELD},
     terms::Terms,
 };
 
+/// Somebody for whom something is held.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    user_id: String,
+    account_id: String,
+    active: bool,
+}
+
 /// Sweeps once; one such job for each stretch of five minutes, however many workers ask for it.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct SweepHeld {}
+pub struct SweepHeld {
+    /// The hour that it falls in.
+    hour: String,
+}
 
 /// How long a stretch is.
 const STRETCH: TimeDelta = TimeDelta::minutes(5);
@@ -25,7 +38,7 @@ impl SweepHeld {
         NewJob {
             kind: SWEEP_HELD.name,
             key: start.to_rfc3339(),
-            args: serde_json::json!({}),
+            args: serde_json::json!({ "hour": start.format("%Y-%m-%dT%H").to_string() }),
             max_attempts: SWEEP_HELD.max_attempts,
             delay_ms: 0,
             cause: None,
@@ -33,11 +46,11 @@ impl SweepHeld {
     }
 }
 
-/// Whether anything is held whose receiver is active: only then is there a job to see.
+/// Whether anything is held for a receiver who has an account: only then is there a job to see.
 pub async fn is_due(db: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
-                          WHERE p.state = 'held' AND r.active) AS "due!""#
+                          WHERE p.state = 'held' AND r.account_id IS NOT NULL) AS "due!""#
     )
     .fetch_one(db)
     .await
@@ -48,14 +61,16 @@ impl Job for SweepHeld {
 }
 
 impl Pure for SweepHeld {
-    /// Active receivers for whom something is held.
-    type Facts = Vec<String>;
+    /// Receivers for whom something is held, and who have an account.
+    type Facts = Vec<Waiting>;
 
     async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Self::Facts>, sqlx::Error> {
-        let receivers = sqlx::query_scalar!(
-            "SELECT r.user_id FROM bursar.receiver r
-             WHERE r.active AND EXISTS (SELECT FROM bursar.payout p WHERE p.receiver_id = r.user_id AND p.state = 'held')
-             ORDER BY r.user_id LIMIT 1000"
+        let receivers = sqlx::query_as!(
+            Waiting,
+            r#"SELECT r.user_id, r.account_id AS "account_id!", r.active FROM bursar.receiver r
+               WHERE r.account_id IS NOT NULL
+                 AND EXISTS (SELECT FROM bursar.payout p WHERE p.receiver_id = r.user_id AND p.state = 'held')
+               ORDER BY r.user_id LIMIT 1000"#
         )
         .fetch_all(db)
         .await?;
@@ -69,7 +84,10 @@ impl Pure for SweepHeld {
         if receivers.is_empty() {
             return Ok(Effects::skip("nothing is held that could be sent"));
         }
-        let changes = receivers.iter().map(|user_id| Change::ReleaseHeld { user_id: user_id.clone() }).collect();
-        Ok(Effects { changes, ..Effects::done() })
+        let (active, others): (Vec<&Waiting>, Vec<&Waiting>) = receivers.iter().partition(|receiver| receiver.active);
+        let changes = active.iter().map(|r| Change::ReleaseHeld { user_id: r.user_id.clone() }).collect();
+        // Perhaps Stripe said that one of these is active by now, and the event was lost: asked once an hour.
+        let follow_ups = others.iter().map(|r| CheckAccount::of(&r.account_id, &self.hour)).collect();
+        Ok(Effects { changes, follow_ups, ..Effects::done() })
     }
 }

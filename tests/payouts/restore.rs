@@ -144,3 +144,85 @@ async fn a_verification_that_comes_again_after_a_restore_has_lost_it_pays_no_sec
     world.settle_down().await;
     world.is_paid_once("job_1").await;
 }
+
+#[tokio::test]
+async fn a_restore_to_a_refusal_looks_before_it_raises_the_generation() {
+    let world = World::new().await;
+    world.receiver("bob").await;
+    world.balance(0).await;
+    world.verify("job_1", "bob").await;
+    world.step_of("pay_receiver", None).await;
+    // The dump is taken here: generation 1 is refused for good. Then it is paid under the second.
+    world.balance(100_000).await;
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+    for undo in [
+        "ALTER TABLE bursar.posting DISABLE TRIGGER posting_is_immutable",
+        "DELETE FROM bursar.posting WHERE kind = 'transfer'",
+        "ALTER TABLE bursar.posting ENABLE TRIGGER posting_is_immutable",
+        "UPDATE bursar.account SET balance = 100 WHERE name = 'receiver:bob'",
+        "DELETE FROM bursar.call",
+        "DELETE FROM bursar.intent WHERE generation > 1",
+        "UPDATE bursar.payout SET state = 'sending', transfer_id = NULL",
+        "UPDATE apalis.jobs SET status = 'Pending', done_at = NULL, lease = NULL WHERE job_type = 'pay_receiver'",
+    ] {
+        sqlx::query(undo).execute(&world.db.pool).await.unwrap();
+    }
+    thirty_hours_later(&world).await;
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+}
+
+#[tokio::test]
+async fn a_key_is_as_old_as_its_debt_and_not_as_its_intent() {
+    let world = World::new().await;
+    world.receiver("bob").await;
+    world.verify_at("job_1", "bob", 22).await;
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+    restore_to_before_the_payment(&world).await;
+    world.stripe.fault(r#"{"route": "POST /v1/transfers", "fault": "reset_before"}"#).await;
+    world.step_of("pay_receiver", None).await;
+    // Three hours later the debt is 25 hours old, and Stripe has forgotten.
+    for older in [
+        "UPDATE bursar.intent SET young_since = young_since - interval '3 hours'",
+        "UPDATE bursar.payout SET recorded_at = recorded_at - interval '3 hours', verified_at = verified_at - interval '3 hours'",
+    ] {
+        sqlx::query(older).execute(&world.db.pool).await.unwrap();
+    }
+    world.stripe.send("POST", "/_sandbox/keys/prune", "", &[]).await.unwrap();
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+}
+
+#[tokio::test]
+async fn a_key_from_the_future_is_not_young() {
+    let world = World::new().await;
+    world.receiver("bob").await;
+    world.stripe.fault(r#"{"route": "POST /v1/transfers", "fault": "lose_answer"}"#).await;
+    world.verify("job_1", "bob").await;
+    world.step_of("pay_receiver", None).await;
+    sqlx::query("UPDATE bursar.intent SET young_since = clock_timestamp() + interval '18 hours'")
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+    world.stripe.send("POST", "/_sandbox/keys/prune", "", &[]).await.unwrap();
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+}
+
+#[tokio::test]
+async fn a_verification_that_does_not_say_its_age_is_looked_for_first() {
+    let world = World::new().await;
+    world.receiver("bob").await;
+    let event = serde_json::json!({"type": "job.verified", "data": {"job_id": "job_1", "skill": "research", "receiver_id": "bob"}});
+    world.tell("msg_1", &event).await;
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+    let first: String =
+        sqlx::query_scalar("SELECT what FROM bursar.call WHERE subject = 'payout:job_1' ORDER BY id LIMIT 1")
+            .fetch_one(&world.db.pool)
+            .await
+            .unwrap();
+    assert_eq!(first, "look");
+}

@@ -247,6 +247,16 @@ impl World {
             .unwrap()
     }
 
+    pub fn performer(&self, kind: &str) -> Performer {
+        *self.performers.iter().find(|p| p.kind.name == kind).unwrap()
+    }
+
+    /// What the platform has at Stripe.
+    pub async fn balance(&self, available: i64) {
+        let body = json!({"currency": "usd", "available": available}).to_string();
+        self.stripe.send("POST", "/_sandbox/balance", &body, &[]).await.unwrap();
+    }
+
     /// What the sandbox's own books say.
     pub async fn transfers(&self) -> Vec<Value> {
         let ledger = self.stripe.get("/_sandbox/ledger").await.body;

@@ -9,16 +9,14 @@ use sqlx::PgConnection;
 
 use super::{Answer, Call, Looked, Plan};
 use crate::{
-    backoff, clock, db,
+    backoff, db,
     effects::{self, Applied},
-    intent::{self, Intent, News},
+    intent::{self, Begun, Intent, News},
     job::{Batch, Claimed, Effects, JobError, Outcome, Snooze},
     perform::{Context, Disturbed, Report, is_code, is_disturbance},
     settle::{Settlement, settle},
 };
 
-/// Stripe may forget a key after 24 hours; an hour is left for clocks and for requests under way (Stripe: idempotent requests).
-const YOUNG: Duration = Duration::from_hours(23);
 /// Looks after a saved 5xx before an operator must decide, spaced by a minute, two, four and eight.
 const MOST_LOOKS: i32 = 4;
 
@@ -39,9 +37,12 @@ pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result
                 let run = Run { context, batch: &alone, claimed, job: &job };
                 let end = match run.perform().await {
                     Ok(end) => end,
-                    Err(error) if is_disturbance(&error) || is_code(&error, &["55P03"]) => {
-                        return Err(Disturbed(error));
+                    // Somebody holds a lock for long: that costs no attempt, and what may have left is found again.
+                    Err(error) if is_code(&error, &["55P03"]) => {
+                        run.settle_plainly(Ok(Effects::snooze(wait("another transaction holds a lock that it needs"))))
+                            .await?
                     }
+                    Err(error) if is_disturbance(&error) => return Err(Disturbed(error)),
                     Err(error) => {
                         run.settle_plainly(Err(JobError::Retry { after: None, source: error.into() })).await?
                     }
@@ -91,7 +92,8 @@ impl<J: Call> Run<'_, J> {
     async fn perform(&self) -> Result<End, sqlx::Error> {
         self.context.reach("before_intent").await;
         let Some(stripe) = &self.context.stripe else {
-            return self.settle_plainly(Ok(Effects::skip("Stripe is off"))).await;
+            // It waits: what has left must be brought to its end once Stripe is on again.
+            return self.settle_plainly(Ok(Effects::snooze(wait("Stripe is off")))).await;
         };
         let (step, subject, call) = match self.decide().await? {
             Decided::Step { step, subject, call } => (step, subject, call),
@@ -133,9 +135,13 @@ impl<J: Call> Run<'_, J> {
     /// The first transaction: decides under locks, and commits the intent.
     async fn decide(&self) -> Result<Decided, sqlx::Error> {
         let mut tx = db::begin(&self.context.pool).await?;
+        if !self.is_ours(&mut tx).await? {
+            tx.rollback().await?;
+            return Ok(Decided::End(End::Stale));
+        }
         let facts = self.job.gather(&mut tx).await?;
         let (subject, step) = match self.job.intent(&facts, &self.context.terms) {
-            Err(error) => return self.settle_plainly(Err(error)).await.map(Decided::End),
+            Err(error) => return self.finish(tx, Err(error)).await.map(Decided::End),
             Ok(Plan::Nothing(effects)) => return self.finish(tx, Ok(effects)).await.map(Decided::End),
             Ok(Plan::Ask(request)) => (format!("job:{}", self.claimed.id), Ok(Step::Ask(request))),
             Ok(Plan::Send { subject, request, since, marks }) => {
@@ -169,18 +175,15 @@ impl<J: Call> Run<'_, J> {
         since: DateTime<Utc>,
         newest: Option<Intent>,
     ) -> Result<Result<Step, String>, sqlx::Error> {
-        let young = |since: DateTime<Utc>| (clock::now() - since).to_std().unwrap_or_default() < YOUNG;
+        let first = |intent: Intent| Ok(Ok(if intent.young { Step::Send(intent) } else { Step::Look(intent) }));
         let Some(intent) = newest else {
-            let may_send = young(since);
-            let intent = intent::make(db, subject, 1, request, may_send).await?;
-            return Ok(Ok(if may_send { Step::Send(intent) } else { Step::Look(intent) }));
+            return first(intent::make(db, subject, 1, request, since).await?);
         };
         if intent.state == "succeeded" {
             return Ok(Err(format!("{subject} had its effect before, and its job does not know: look at both")));
         }
         if intent.state == "rejected" {
-            let next = intent::make(db, subject, intent.generation + 1, request, true).await?;
-            return Ok(Ok(Step::Send(next)));
+            return first(intent::make(db, subject, intent.generation + 1, request, since).await?);
         }
         if intent.fingerprint != request.fingerprint() {
             return Ok(Err(format!(
@@ -188,11 +191,25 @@ impl<J: Call> Run<'_, J> {
                 intent.key
             )));
         }
-        let look = intent.saved_failure || !intent.young_since.is_some_and(young);
+        let look = intent.saved_failure || !intent.young;
         Ok(Ok(if look { Step::Look(intent) } else { Step::Send(intent) }))
     }
 
-    async fn look(&self, stripe: &Client, call: i64, intent: Intent, subject: &str) -> Result<End, sqlx::Error> {
+    /// Whether the job is still this attempt's, and stays so until the intent is committed: one that was cancelled, or swept up and given to
+    /// another, lets nothing out.
+    async fn is_ours(&self, db: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        let held = sqlx::query_scalar!(
+            "SELECT 1 FROM apalis.jobs WHERE id = $1 AND lease = $2 AND attempts = $3 AND status = 'Running' FOR SHARE",
+            self.claimed.id,
+            self.batch.lease,
+            self.claimed.attempt
+        )
+        .fetch_optional(db)
+        .await?;
+        Ok(held.is_some())
+    }
+
+    async fn look(&self, stripe: &Client, call: Begun, intent: Intent, subject: &str) -> Result<End, sqlx::Error> {
         let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
         tx.rollback().await?;
@@ -201,28 +218,38 @@ impl<J: Call> Run<'_, J> {
         let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
         let terms = &self.context.terms;
+        if !intent::is_current(&mut tx, &intent).await? {
+            return self.finish(tx, Ok(Effects::skip(OVERTAKEN))).await;
+        }
         let ended = match looked {
             Err(seen) => {
-                intent::end_call(&mut tx, call, &seen).await?;
+                intent::end_call(&mut tx, call.id, &seen).await?;
                 Err(retry(self.claimed, &seen))
             }
             Ok(Looked::Different(how)) => {
-                intent::note_call(&mut tx, call, &format!("found something else: {how}")).await?;
+                intent::note_call(&mut tx, call.id, &format!("found something else: {how}")).await?;
                 intent::record(&mut tx, &intent, News::Unknown).await?;
                 self.for_an_operator(&facts, format!("{subject}: {how}"))
             }
             Ok(Looked::Found(object)) => {
-                intent::note_call(&mut tx, call, "found").await?;
+                intent::note_call(&mut tx, call.id, "found").await?;
                 intent::record(&mut tx, &intent, News::Succeeded).await?;
                 self.job.resolve(&facts, Answer::Made(&object), terms)
             }
             Ok(Looked::Nothing) if !intent.saved_failure => {
-                intent::note_call(&mut tx, call, "nothing there").await?;
+                intent::note_call(&mut tx, call.id, "nothing there").await?;
                 intent::record(&mut tx, &intent, News::NothingCame).await?;
                 Ok(Effects::snooze(wait("looked, and nothing had come of it: sending it now")))
             }
+            Ok(Looked::Nothing) if intent.raise_after_look => {
+                intent::note_call(&mut tx, call.id, "nothing there").await?;
+                intent::record(&mut tx, &intent, News::Rejected).await?;
+                Ok(Effects::snooze(wait(
+                    "looked once more, and nothing is there: using a new key, as an operator said",
+                )))
+            }
             Ok(Looked::Nothing) => {
-                intent::note_call(&mut tx, call, "nothing there").await?;
+                intent::note_call(&mut tx, call.id, "nothing there").await?;
                 intent::record(&mut tx, &intent, News::NothingYet).await?;
                 if intent.looks + 1 >= MOST_LOOKS {
                     let why = format!(
@@ -241,15 +268,15 @@ impl<J: Call> Run<'_, J> {
     }
 
     /// The second transaction: settles what came back.
-    async fn conclude(&self, call: i64, seen: &Seen, intent: Option<&Intent>) -> Result<End, sqlx::Error> {
+    async fn conclude(&self, call: Begun, seen: &Seen, intent: Option<&Intent>) -> Result<End, sqlx::Error> {
         self.context.reach("before_settlement").await;
         let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
-        intent::end_call(&mut tx, call, seen).await?;
+        intent::end_call(&mut tx, call.id, seen).await?;
         let terms = &self.context.terms;
         let Some(intent) = intent else {
             let ended = match &seen.reply {
-                Reply::Success(value) => self.job.resolve(&facts, Answer::Fact(value), terms),
+                Reply::Success(value) => self.job.resolve(&facts, Answer::Fact(value, call.at), terms),
                 Reply::Rejected { error, .. } if seen.status == Some(404) => {
                     self.job.resolve(&facts, Answer::Gone(error), terms)
                 }
@@ -263,6 +290,9 @@ impl<J: Call> Run<'_, J> {
             };
             return self.finish(tx, ended).await;
         };
+        if !intent::is_current(&mut tx, intent).await? {
+            return self.finish(tx, Ok(Effects::skip(OVERTAKEN))).await;
+        }
         let ended = match &seen.reply {
             Reply::Success(value) => {
                 match self.job.resolve(&facts, Answer::Made(value), terms) {
@@ -282,6 +312,11 @@ impl<J: Call> Run<'_, J> {
                         Ok(effects)
                     }
                 }
+            }
+            // This one was refused before it was executed; an earlier one may have been executed all the same.
+            Reply::Rejected { replayed: false, .. } if intent.state == "unknown" => {
+                intent::record(&mut tx, intent, News::LookFirst).await?;
+                Err(retry(self.claimed, seen))
             }
             Reply::Rejected { error, replayed } => {
                 intent::record(&mut tx, intent, if *replayed { News::Rejected } else { News::Refused }).await?;
@@ -336,6 +371,12 @@ impl<J: Call> Run<'_, J> {
             }
             Err(error) => Settlement::of_error(self.claimed, &error),
         };
+        let last = settlement.outcome == "retry" && self.claimed.attempt >= self.claimed.max_attempts;
+        if settlement.outcome == "dead" || last {
+            let why = settlement.reason.clone().unwrap_or_default();
+            let seen = Effects { changes: self.job.gave_up(&why), ..Effects::done() };
+            effects::apply(&mut tx, std::slice::from_ref(&seen)).await?;
+        }
         let settled = settle(&mut *tx, self.batch, std::slice::from_ref(&settlement)).await?;
         if settled.is_empty() {
             // The job is another worker's, and so is what it found out: that one will find out again, under the same key.
@@ -369,12 +410,16 @@ impl<J: Call> Run<'_, J> {
 }
 
 enum Decided {
-    Step { step: Step, subject: String, call: i64 },
+    Step { step: Step, subject: String, call: Begun },
     End(End),
 }
 
+/// What a job says whose answer came after another had brought the matter to its end.
+const OVERTAKEN: &str = "another job has brought it to its end meanwhile";
+
+/// A wait whose end is in our hands, and which therefore has none in time: ten years.
 fn wait(reason: &str) -> Snooze {
-    Snooze { reason: reason.into(), fact: None, limit: Duration::from_hours(30 * 24) }
+    Snooze { reason: reason.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) }
 }
 
 fn retry(claimed: &Claimed, seen: &Seen) -> JobError {

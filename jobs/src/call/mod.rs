@@ -11,8 +11,9 @@
 //! | an intent whose answer is not known, key young | send the same bytes under the same key |
 //! | the same, key old | look; nothing there: send the same bytes under the same key |
 //! | Stripe replays a 5xx under the key | look, again and again over minutes; then an operator |
-//! | refused, and the refusal is replayed under the key | the next attempt may raise the generation: only that refusal can still answer a late request |
+//! | refused, and the refusal is replayed under the key | the next generation, by the same rules: only that refusal can still answer a late request |
 //! | refused, and not replayed | nothing was executed; the key stays |
+//! | another job has brought it to its end meanwhile | nothing: the answer is noted, and changes nothing |
 //! | the parameters differ from the intent's | refused before it leaves |
 
 mod engine;
@@ -45,6 +46,11 @@ pub trait Call: Job {
 
     /// Looks for the effect at Stripe, by list, all pages. Only for what is sent under an intent.
     fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Box<Seen>>> + Send;
+
+    /// What is to be seen of it when the job gives up.
+    fn gave_up(&self, _why: &str) -> Vec<Change> {
+        Vec::new()
+    }
 
     /// What an answer means.
     fn resolve(&self, facts: &Self::Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError>;
@@ -86,8 +92,8 @@ pub enum Looked {
 pub enum Answer<'a> {
     /// The effect was had: now, before under the same key, or found by a look.
     Made(&'a Value),
-    /// The answer to a question.
-    Fact(&'a Value),
+    /// The answer to a question, and when it was asked.
+    Fact(&'a Value, DateTime<Utc>),
     /// What was asked about is not there.
     Gone(&'a StripeError),
     /// Refused for good under this generation. `saved`: the refusal stands under the key.

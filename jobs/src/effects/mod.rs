@@ -25,6 +25,13 @@ pub enum Change {
     RecordPayout(Payout),
     /// A payout comes into another state.
     MovePayout(PayoutMove),
+    /// Why nothing goes on with a payout that is not at its end.
+    NotePayout {
+        /// The marketplace's job.
+        job_id: String,
+        /// In words.
+        why: String,
+    },
     /// How a receiver's account stands; what was held for an active one is let go.
     SetReceiver(Standing),
     /// Transfers to a receiver's account turned out not to be active.
@@ -137,6 +144,6 @@ async fn open_accounts(db: &mut PgConnection, batch: &[Effects]) -> Result<(), s
 /// Says that two transactions met over one key in one statement; repeating the transaction shows the winner's row.
 pub(crate) const RACED: &str = "another transaction made the same row meanwhile";
 
-fn changes<'a, T>(batch: &'a [Effects], pick: impl Fn(&'a Change) -> Option<&'a T>) -> Vec<(usize, &'a T)> {
+fn changes<'a, T>(batch: &'a [Effects], pick: impl Fn(&'a Change) -> Option<T>) -> Vec<(usize, T)> {
     batch.iter().enumerate().flat_map(|(i, e)| e.changes.iter().filter_map(&pick).map(move |t| (i, t))).collect()
 }

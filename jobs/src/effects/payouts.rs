@@ -65,6 +65,20 @@ pub(super) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result
         .execute(&mut *db)
         .await?;
     }
+    let notes = changes(batch, |change| match change {
+        Change::NotePayout { job_id, why } => Some((job_id, why)),
+        _ => None,
+    });
+    for (_, (job_id, why)) in notes {
+        sqlx::query!(
+            "UPDATE bursar.payout SET reason = 'stopped: ' || $2, changed_at = clock_timestamp()
+             WHERE job_id = $1 AND state IN ('held', 'sending', 'unknown')",
+            job_id,
+            why.replace('\0', "\u{fffd}"),
+        )
+        .execute(&mut *db)
+        .await?;
+    }
     Ok(())
 }
 

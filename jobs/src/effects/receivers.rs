@@ -1,5 +1,6 @@
 //! Receivers: how their accounts stand, and what is let go when one becomes active.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Change, Verdict};
@@ -16,6 +17,8 @@ pub struct Standing {
     pub active: bool,
     /// In a word, for people.
     pub state: String,
+    /// When Stripe was asked. An answer to an earlier question counts for nothing.
+    pub asked_at: DateTime<Utc>,
 }
 
 /// Makes the changes of a batch that concern receivers.
@@ -45,7 +48,8 @@ pub(super) async fn apply(
                         .await?;
                     release(db, user_id).await?;
                 }
-                Change::LinkCustomer(_)
+                Change::NotePayout { .. }
+                | Change::LinkCustomer(_)
                 | Change::RecordPayout(_)
                 | Change::MovePayout(_)
                 | Change::OpenAccount { .. } => {}
@@ -68,19 +72,29 @@ async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String
         return Ok(Some(format!("{} belongs to {owner}, not to {}", standing.account_id, standing.user_id)));
     }
     let set = sqlx::query_scalar!(
-        "INSERT INTO bursar.receiver AS r (user_id, account_id, active, state) VALUES ($1, $2, $3, $4)
+        "INSERT INTO bursar.receiver AS r (user_id, account_id, active, state, asked_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (user_id) DO UPDATE SET account_id = excluded.account_id, active = excluded.active, state = excluded.state,
-             changed_at = clock_timestamp()
-         WHERE r.account_id IS NULL OR r.account_id = excluded.account_id
+             asked_at = excluded.asked_at, changed_at = clock_timestamp()
+         WHERE (r.account_id IS NULL OR r.account_id = excluded.account_id)
+           AND (r.asked_at IS NULL OR r.asked_at < excluded.asked_at)
          RETURNING user_id",
         standing.user_id,
         standing.account_id,
         standing.active,
         standing.state,
+        standing.asked_at,
     )
     .fetch_optional(&mut *db)
     .await?;
     if set.is_none() {
+        let account =
+            sqlx::query_scalar!("SELECT account_id FROM bursar.receiver WHERE user_id = $1", standing.user_id)
+                .fetch_one(&mut *db)
+                .await?;
+        if account.as_ref() == Some(&standing.account_id) {
+            // A later question was answered first.
+            return Ok(None);
+        }
         return Ok(Some(format!("{} is paid to another account than {}", standing.user_id, standing.account_id)));
     }
     if standing.active {
@@ -93,7 +107,11 @@ async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String
 async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), sqlx::Error> {
     let released = sqlx::query!(
         "UPDATE bursar.payout SET releases = releases + 1, changed_at = clock_timestamp()
-         WHERE receiver_id = $1 AND state = 'held' RETURNING job_id, releases",
+         WHERE receiver_id = $1 AND state = 'held'
+           -- One whose job is alive needs no other: it waits for this row, and then sees what we have written.
+           AND NOT EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.status IN ('Pending', 'Running')
+                             AND j.idempotency_key = payout.job_id || ':' || payout.releases)
+         RETURNING job_id, releases",
         user_id
     )
     .fetch_all(&mut *db)

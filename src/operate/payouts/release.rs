@@ -29,14 +29,29 @@ pub(super) async fn run(
     let state = match payout.state.as_str() {
         "held" | "skipped" | "rejected" => "held",
         "unknown" => "unknown",
+        "sending" => "sending",
         other => {
             let hint = format!("see it with: bursar payouts show {job}");
             return Err(Failure::refused(format!("the payout for {job} is {other}: there is nothing to let go"), hint));
         }
     };
+    let live = sqlx::query_scalar!(
+        "SELECT id FROM bursar.job WHERE kind = 'pay_receiver' AND state IN ('ready', 'scheduled', 'running') AND key = $1 || ':' || $2::int",
+        job,
+        payout.releases
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .flatten();
+    if let (Some(live), true) = (live, state != "held" || after_saved_failure) {
+        return Err(Failure::refused(
+            format!("the payout for {job} has a job that goes on by itself"),
+            format!("see it with: bursar jobs show {live}"),
+        ));
+    }
     if after_saved_failure {
         let raised = sqlx::query!(
-            "UPDATE bursar.intent SET state = 'rejected', changed_at = clock_timestamp()
+            "UPDATE bursar.intent SET raise_after_look = true, changed_at = clock_timestamp()
              WHERE subject = $1 AND saved_failure AND looks > 0 AND state = 'unknown'
                AND generation = (SELECT max(generation) FROM bursar.intent WHERE subject = $1)",
             format!("payout:{job}"),
