@@ -69,7 +69,7 @@ pub enum DevError {
     #[error("the database does not answer: {0}. Check DATABASE_URL, or unset it to use a private one")]
     Database(#[from] sqlx::Error),
     /// The schema could not be brought to this version's.
-    #[error("the migrations failed: {0}")]
+    #[error("the migrations failed: {0}. Where the data was only for trying, begin anew with --fresh")]
     Migrate(#[from] MigrateError),
     /// No port.
     #[error("cannot listen on {0}: {1}. Set PORT to a port that this user may use")]

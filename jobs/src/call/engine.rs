@@ -1,13 +1,14 @@
-//! The engine of every call: decides by the table at the head of this room, commits the intent, lets the request out, and settles what
-//! came back.
+//! The engine of every call: decides, lets the request out, and settles what came back.
 
 use std::time::Duration;
 
 use bursar_stripe::{Client, Reply, Request, Seen};
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Answer, Call, Looked, Plan};
+use super::{
+    Answer, Call, Looked,
+    decide::{Decided, Step},
+};
 use crate::{
     backoff, db,
     effects::{self, Applied},
@@ -19,13 +20,6 @@ use crate::{
 
 /// Looks after a saved 5xx before an operator must decide, spaced by a minute, two, four and eight.
 const MOST_LOOKS: i32 = 4;
-
-/// What one execution has decided to do.
-enum Step {
-    Send(Intent),
-    Look(Intent),
-    Ask(Request),
-}
 
 /// Performs the one job of a claim.
 pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result<Report, Disturbed> {
@@ -63,7 +57,7 @@ pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result
 }
 
 /// How one call ended.
-enum End {
+pub(super) enum End {
     Settled(Settlement),
     Stale,
 }
@@ -81,11 +75,11 @@ impl End {
     }
 }
 
-struct Run<'a, J> {
-    context: &'a Context,
-    batch: &'a Batch,
-    claimed: &'a Claimed,
-    job: &'a J,
+pub(super) struct Run<'a, J> {
+    pub(super) context: &'a Context,
+    pub(super) batch: &'a Batch,
+    pub(super) claimed: &'a Claimed,
+    pub(super) job: &'a J,
 }
 
 impl<J: Call> Run<'_, J> {
@@ -130,83 +124,6 @@ impl<J: Call> Run<'_, J> {
             return None;
         }
         Some(stripe.send(request, key).await)
-    }
-
-    /// The first transaction: decides under locks, and commits the intent.
-    async fn decide(&self) -> Result<Decided, sqlx::Error> {
-        let mut tx = db::begin(&self.context.pool).await?;
-        if !self.is_ours(&mut tx).await? {
-            tx.rollback().await?;
-            return Ok(Decided::End(End::Stale));
-        }
-        let facts = self.job.gather(&mut tx).await?;
-        let (subject, step) = match self.job.intent(&facts, &self.context.terms) {
-            Err(error) => return self.finish(tx, Err(error)).await.map(Decided::End),
-            Ok(Plan::Nothing(effects)) => return self.finish(tx, Ok(effects)).await.map(Decided::End),
-            Ok(Plan::Ask(request)) => (format!("job:{}", self.claimed.id), Ok(Step::Ask(request))),
-            Ok(Plan::Send { subject, request, since, marks }) => {
-                let marks = Effects { changes: marks, ..Effects::done() };
-                effects::apply(&mut tx, std::slice::from_ref(&marks)).await?;
-                let newest = intent::newest(&mut tx, &subject).await?;
-                let step = self.step(&mut tx, &subject, &request, since, newest).await?;
-                (subject, step)
-            }
-        };
-        let step = match step {
-            Ok(step) => step,
-            Err(why) => return self.finish(tx, Err(JobError::Dead(why))).await.map(Decided::End),
-        };
-        let (what, intent) = match &step {
-            Step::Ask(_) => ("ask", None),
-            Step::Look(intent) => ("look", Some(intent)),
-            Step::Send(intent) => ("send", Some(intent)),
-        };
-        let call = intent::begin_call(&mut tx, &subject, intent, self.claimed, what).await?;
-        tx.commit().await?;
-        Ok(Decided::Step { step, subject, call })
-    }
-
-    /// The table at the head of this file. An `Err` is for an operator.
-    async fn step(
-        &self,
-        db: &mut PgConnection,
-        subject: &str,
-        request: &Request,
-        since: DateTime<Utc>,
-        newest: Option<Intent>,
-    ) -> Result<Result<Step, String>, sqlx::Error> {
-        let first = |intent: Intent| Ok(Ok(if intent.young { Step::Send(intent) } else { Step::Look(intent) }));
-        let Some(intent) = newest else {
-            return first(intent::make(db, subject, 1, request, since).await?);
-        };
-        if intent.state == "succeeded" {
-            return Ok(Err(format!("{subject} had its effect before, and its job does not know: look at both")));
-        }
-        if intent.state == "rejected" {
-            return first(intent::make(db, subject, intent.generation + 1, request, since).await?);
-        }
-        if intent.fingerprint != request.fingerprint() {
-            return Ok(Err(format!(
-                "the parameters of {subject} changed under the used key {}: nothing was sent. See the calls of this payout",
-                intent.key
-            )));
-        }
-        let look = intent.saved_failure || !intent.young;
-        Ok(Ok(if look { Step::Look(intent) } else { Step::Send(intent) }))
-    }
-
-    /// Whether the job is still this attempt's, and stays so until the intent is committed: one that was cancelled, or swept up and given to
-    /// another, lets nothing out.
-    async fn is_ours(&self, db: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        let held = sqlx::query_scalar!(
-            "SELECT 1 FROM apalis.jobs WHERE id = $1 AND lease = $2 AND attempts = $3 AND status = 'Running' FOR SHARE",
-            self.claimed.id,
-            self.batch.lease,
-            self.claimed.attempt
-        )
-        .fetch_optional(db)
-        .await?;
-        Ok(held.is_some())
     }
 
     async fn look(&self, stripe: &Client, call: Begun, intent: Intent, subject: &str) -> Result<End, sqlx::Error> {
@@ -347,7 +264,7 @@ impl<J: Call> Run<'_, J> {
     }
 
     /// Applies the effects and settles in `tx`, and commits.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         mut tx: sqlx::Transaction<'static, sqlx::Postgres>,
         ended: Result<Effects, JobError>,
@@ -407,11 +324,6 @@ impl<J: Call> Run<'_, J> {
     async fn settle_plainly(&self, ended: Result<Effects, JobError>) -> Result<End, sqlx::Error> {
         self.finish(db::begin(&self.context.pool).await?, ended).await
     }
-}
-
-enum Decided {
-    Step { step: Step, subject: String, call: Begun },
-    End(End),
 }
 
 /// What a job says whose answer came after another had brought the matter to its end.

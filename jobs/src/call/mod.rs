@@ -16,6 +16,7 @@
 //! | another job has brought it to its end meanwhile | nothing: the answer is noted, and changes nothing |
 //! | the parameters differ from the intent's | refused before it leaves |
 
+mod decide;
 mod engine;
 
 use std::future::Future;
