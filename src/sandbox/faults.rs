@@ -216,6 +216,8 @@ impl Fault {
             Kind::Html502 => {
                 answer.status = 502;
                 answer.content_type = "text/html";
+                // A gateway before Stripe knows nothing of its headers.
+                answer.headers.clear();
                 "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>bad gateway</body>\n</html>\n"
                     .clone_into(&mut answer.body);
             }

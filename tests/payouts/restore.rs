@@ -226,3 +226,41 @@ async fn a_verification_that_does_not_say_its_age_is_looked_for_first() {
             .unwrap();
     assert_eq!(first, "look");
 }
+
+#[tokio::test]
+async fn a_database_dumped_before_the_payment_and_restored_after_it_pays_no_second_time() {
+    for hours in [0, 30] {
+        let world = World::new().await;
+        world.receiver("bob").await;
+        world.verify("job_1", "bob").await;
+        let (world, restored) = world.dump().await;
+        world.settle_down().await;
+        world.is_paid_once("job_1").await;
+        if hours > 0 {
+            thirty_hours_later(&restored).await;
+        }
+        restored.settle_down().await;
+        restored.is_paid_once("job_1").await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_dumped_in_the_middle_of_the_payment_and_restored_after_it_pays_no_second_time() {
+    for hours in [0, 30] {
+        let world = World::new().await;
+        world.receiver("bob").await;
+        world.verify("job_1", "bob").await;
+        assert!(
+            world.step_of("pay_receiver", Some("after_intent")).await,
+            "the intent is committed, and nothing has left"
+        );
+        let (world, restored) = world.dump().await;
+        world.settle_down().await;
+        world.is_paid_once("job_1").await;
+        if hours > 0 {
+            thirty_hours_later(&restored).await;
+        }
+        restored.settle_down().await;
+        restored.is_paid_once("job_1").await;
+    }
+}

@@ -26,13 +26,13 @@ use crate::{
 };
 
 /// Shorter than any fault that is slow, longer than any answer on this machine.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_millis(200);
 /// More attempts than any payout here can need.
 const MOST_STEPS: usize = 2000;
 
 pub struct World {
     pub db: Database,
-    pub stripe: Client,
+    pub stripe: Arc<Client>,
     context: Context,
     performers: Vec<Performer>,
     /// Where the next attempt is to be cut short.
@@ -42,7 +42,17 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        let (db, stripe) = (database().await, Client::start().await);
+        Self::over(database().await, Arc::new(Client::start().await)).await
+    }
+
+    /// The world as it goes on, and one whose database is as it is now: what comes back from a dump, beside the same Stripe.
+    pub async fn dump(self) -> (Self, Self) {
+        self.db.pool.close().await;
+        let (on, back) = support::duplicate(&self.db.url).await;
+        (Self::over(on, Arc::clone(&self.stripe)).await, Self::over(back, self.stripe).await)
+    }
+
+    async fn over(db: Database, stripe: Arc<Client>) -> Self {
         let (cut, was_cut) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
         let points = {
             let (cut, was_cut) = (Arc::clone(&cut), Arc::clone(&was_cut));
@@ -66,7 +76,7 @@ impl World {
             lease: Arc::new(|_| true),
             points,
         };
-        sqlx::query("INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 day')")
+        sqlx::query("INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 day') ON CONFLICT DO NOTHING")
             .execute(&db.pool)
             .await
             .unwrap();

@@ -34,9 +34,25 @@ pub async fn database() -> Database {
     let create = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
     sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut admin).await.expect("the template can be copied");
     admin.close().await.expect("closing is polite");
-    let url = server.url(&name);
+    open(server.url(&name)).await
+}
+
+/// A database as it is now, twice: to go on with, and to come back to, as from a dump. Its pool must be closed.
+pub async fn duplicate(url: &str) -> (Database, Database) {
+    let server = SERVER.get().expect("the database is on the test server");
+    let name =
+        url.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).expect("a URL with a database in it");
+    let copy = format!("{name}_dump");
+    let mut admin = PgConnection::connect(&server.url("postgres")).await.expect("the test server answers");
+    let create = format!("CREATE DATABASE {copy} TEMPLATE {name}");
+    sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut admin).await.expect("nobody is connected to it");
+    admin.close().await.expect("closing is polite");
+    (open(server.url(name)).await, open(server.url(&copy)).await)
+}
+
+async fn open(url: String) -> Database {
     let options = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(30));
-    let pool = options.connect(&url).await.expect("the new database answers");
+    let pool = options.connect(&url).await.expect("the database answers");
     Database { pool, url }
 }
 

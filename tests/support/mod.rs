@@ -3,7 +3,7 @@
 pub mod database;
 pub mod program;
 
-pub use database::{Database, database};
+pub use database::{Database, database, duplicate};
 pub use program::{Child, bursar, probe_program, scratch};
 
 use std::{
