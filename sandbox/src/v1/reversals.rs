@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list,
     money::PLATFORM,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{accounts, prices};
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     money::PLATFORM,
@@ -114,7 +114,7 @@ fn from_charge(world: &World, id: &str, currency: &str, amount: i64) -> Result<S
 }
 
 /// There is not enough to send.
-pub(in crate::sandbox) fn insufficient() -> Failure {
+pub(crate) fn insufficient() -> Failure {
     let message = "You have insufficient available funds in your Stripe account. Try adding funds directly to your available \
                    balance by creating Charges using the 4000000000000077 test card. See: \
                    https://stripe.com/docs/testing#available-balance";
@@ -122,7 +122,7 @@ pub(in crate::sandbox) fn insufficient() -> Failure {
 }
 
 /// The destination may not receive.
-pub(in crate::sandbox) fn incapable(destination: &str) -> Failure {
+pub(crate) fn incapable(destination: &str) -> Failure {
     let message = format!(
         "Your destination account needs to have at least one of the following capabilities enabled: transfers, \
          crypto_transfers, legacy_payments ({destination} has none)"

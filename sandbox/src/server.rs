@@ -30,12 +30,13 @@ use tokio::{
 };
 
 use super::{
+    Stop,
     body::Answer,
     events::Delivery,
     failure::Failure,
+    stopped,
     world::{Fate, Reply, Request, Response, World},
 };
-use crate::stop::Stop;
 
 /// No request of Stripe's API is larger.
 const BODY_BYTES: usize = 1024 * 1024;
@@ -87,7 +88,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: Stop
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.wait() => break,
+            () = stopped(stop.clone()) => break,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
@@ -117,7 +118,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop) {
     );
     let end = tokio::select! {
         end = connection.as_mut() => end,
-        () = stop.wait() => {
+        () = stopped(stop.clone()) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

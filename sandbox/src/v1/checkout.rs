@@ -6,7 +6,7 @@ use super::{
     customers, payments, prices,
     subscriptions::{self, Start},
 };
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
@@ -224,7 +224,7 @@ fn line(world: &mut World, price: &Value, quantity: i64) -> Answer {
 }
 
 /// The buyer pays. What it was for is made, and then told of.
-pub(in crate::sandbox) fn complete(world: &mut World, id: &str, email: Option<&str>) -> Answer {
+pub(crate) fn complete(world: &mut World, id: &str, email: Option<&str>) -> Answer {
     let mut session = open(world, id)?;
     let email =
         email.map(|email| json!(email)).or_else(|| session.get("customer_email").filter(|e| !e.is_null()).cloned());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list,
     routes::{Call, Route},
@@ -36,8 +36,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     if events.is_empty() {
         return Err(params.missing("enabled_events"));
     }
-    if let Some(version) = params.text("api_version")?.filter(|version| *version != crate::sandbox::world::API_VERSION)
-    {
+    if let Some(version) = params.text("api_version")?.filter(|version| *version != crate::world::API_VERSION) {
         return Err(
             Failure::invalid(format!("The sandbox does not speak API version {version} yet.")).param("api_version")
         );
@@ -56,13 +55,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
 }
 
 /// Makes an endpoint that was judged already.
-pub(in crate::sandbox) fn register(
-    world: &mut World,
-    url: &str,
-    secret: &str,
-    connect: bool,
-    events: &[String],
-) -> Value {
+pub(crate) fn register(world: &mut World, url: &str, secret: &str, connect: bool, events: &[String]) -> Value {
     let endpoint = json!({
         "id": world.ids.next("we_"),
         "object": "webhook_endpoint",
@@ -83,7 +76,7 @@ pub(in crate::sandbox) fn register(
 }
 
 /// Whether the sandbox would deliver there: to this machine, in the clear.
-pub(in crate::sandbox) fn check_url(url: &str) -> Result<(), String> {
+pub(crate) fn check_url(url: &str) -> Result<(), String> {
     let refused = || format!("Not a valid URL for the sandbox: '{url}'. It delivers to http:// on this machine only.");
     let uri: hyper::Uri = url.parse().map_err(|_| refused())?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);

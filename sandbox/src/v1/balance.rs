@@ -1,6 +1,6 @@
 //! `GET /v1/balance`: the platform's, or with `Stripe-Account` a connected account's.
 
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     money::PLATFORM,
     routes::{Call, Route},

@@ -4,7 +4,7 @@ use chrono::{DateTime, Months};
 use serde_json::{Value, json};
 
 use super::{customers, invoices, prices};
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::sandbox::{
+use crate::{
     failure::Answer,
     routes::{Call, Route},
     world::World,

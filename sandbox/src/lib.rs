@@ -28,17 +28,15 @@ mod world;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::pin,
     sync::Arc,
 };
 
 use tokio::{
     net::TcpListener,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinError, JoinHandle},
 };
 
-use crate::stop::{self, Stop, Stopper};
 use server::Shared;
 use world::World;
 
@@ -87,7 +85,7 @@ pub struct Sandbox {
     /// Where it listens.
     pub address: SocketAddr,
     shared: Arc<Shared>,
-    stopper: Stopper,
+    stopper: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
 
@@ -106,9 +104,6 @@ pub enum SandboxError {
     /// An endpoint is elsewhere.
     #[error("{0}")]
     Webhook(String),
-    /// Signals cannot be heard.
-    #[error("signals cannot be heard: {0}")]
-    Signals(#[source] io::Error),
     /// It panicked.
     #[error("the sandbox ended by itself: {0}")]
     Ended(#[from] JoinError),
@@ -148,7 +143,7 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     }
     let (sender, deliveries) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new(world, sender));
-    let (stopper, stop) = stop::channel();
+    let (stopper, stop) = watch::channel(false);
     let served = Arc::clone(&shared);
     let serving = tokio::spawn(async move {
         let delivering = tokio::spawn(deliver::run(deliveries, Arc::downgrade(&served)));
@@ -158,28 +153,12 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     Ok(Sandbox { url, key, address, shared, stopper, serving })
 }
 
-/// Runs `bursar sandbox` until stop.
-pub async fn run(options: Options, stop: Stop) -> Result<(), SandboxError> {
-    let sandbox = start(options).await?;
-    anstream::eprintln!("{}", words(&sandbox));
-    stop.wait().await;
-    sandbox.stop().await
-}
+/// Heard by every part that is to end; also when whoever says it is gone.
+type Stop = watch::Receiver<bool>;
 
-/// Runs `bursar sandbox` until Ctrl-C or SIGTERM.
-pub async fn run_until_signal(options: Options) -> Result<(), SandboxError> {
-    let (stopper, stop) = stop::channel();
-    let mut running = pin!(run(options, stop));
-    tokio::select! {
-        // First, so that signals are heard by the time it says where it is.
-        biased;
-        heard = stop::signalled() => {
-            stopper.stop();
-            running.await?;
-            heard.map_err(SandboxError::Signals)
-        }
-        ended = running.as_mut() => ended,
-    }
+async fn stopped(mut stop: Stop) {
+    // An error means that the sender is gone, which says the same.
+    drop(stop.wait_for(|said| *said).await);
 }
 
 impl Sandbox {
@@ -197,7 +176,7 @@ impl Sandbox {
 
     /// Stops it: what is being answered is, except what a fault makes slow.
     pub async fn stop(self) -> Result<(), SandboxError> {
-        self.stopper.stop();
+        self.stopper.send_replace(true);
         Ok(self.serving.await?)
     }
 }
@@ -205,15 +184,4 @@ impl Sandbox {
 /// The address that a client on this machine uses.
 fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, address.port()).into() } else { address }
-}
-
-fn words(sandbox: &Sandbox) -> String {
-    let Sandbox { url, key, .. } = sandbox;
-    format!(
-        "bursar sandbox: {url} (this is not Stripe, moves no money, and forgets everything when it stops)\n\n  \
-         STRIPE_API_BASE={url} STRIPE_SECRET_KEY={key} bursar worker\n  \
-         curl {url}/v1/balance -u {key}:\n  \
-         curl {url}/_sandbox/ledger\n  \
-         curl {url}/_sandbox/faults -d '{{\"route\":\"POST /v1/transfers\",\"fault\":\"lose_answer\"}}'\n"
-    )
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
@@ -46,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
 /// What can be said of an account from the outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::sandbox) enum State {
+pub(crate) enum State {
     /// All that was requested is granted.
     Active,
     /// Something is wanted of its owner.
@@ -132,7 +132,7 @@ fn blank(world: &mut World, kind: Option<&str>, by_controller: bool) -> Value {
 }
 
 /// Opens an account of ours without a request: for a development run, whose receivers are there before it. Its id.
-pub(in crate::sandbox) fn open(world: &mut World, user: &str, id: Option<&str>) -> String {
+pub(crate) fn open(world: &mut World, user: &str, id: Option<&str>) -> String {
     world.now = world.now.max(bursar_jobs::clock::now().timestamp());
     let mut account = blank(world, Some("express"), false);
     if let Some(id) = id {
@@ -178,7 +178,7 @@ fn all(world: &mut World, call: &Call) -> Answer {
 }
 
 /// What an operator at Stripe, or the account's owner, does to it.
-pub(in crate::sandbox) fn put(world: &mut World, id: &str, state: State) -> Answer {
+pub(crate) fn put(world: &mut World, id: &str, state: State) -> Answer {
     let mut account = world.object("account", "account", id)?;
     let (status, enabled) = match state {
         State::Active => ("active", true),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::products;
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     money::Money,

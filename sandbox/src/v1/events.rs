@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     routes::{Call, Route},

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{customers, payments, prices, subscriptions};
-use crate::sandbox::{
+use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     routes::{Call, Route},
