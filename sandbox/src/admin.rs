@@ -91,7 +91,7 @@ fn advance(world: &mut World, seconds: i64) -> Answer {
         return Err(Failure::invalid(format!("seconds is between 0 and {MAX_ADVANCE}, in all.")).param("seconds"));
     }
     world.ahead += seconds;
-    world.now += seconds;
+    world.pass(world.now + seconds);
     Ok(clock(world))
 }
 

@@ -60,7 +60,7 @@ impl World {
             "data": { "object": view::shown(&self.store, object.clone(), &[]) },
             "livemode": false,
             "pending_webhooks": endpoints.len(),
-            "request": { "id": self.request_id, "idempotency_key": self.idempotency_key },
+            "request": { "id": (!self.request_id.is_empty()).then_some(&self.request_id), "idempotency_key": self.idempotency_key },
             "type": kind,
         });
         if let Some(previous) = previous {

@@ -21,6 +21,7 @@ mod server;
 mod store;
 #[cfg(test)]
 mod tests;
+mod time;
 mod v1;
 mod view;
 mod world;

@@ -26,7 +26,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use super::{
@@ -44,6 +44,8 @@ const BODY_BYTES: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For connections to end by themselves after stop.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How often time passes while nobody asks for anything.
+const TICK: Duration = Duration::from_millis(500);
 /// Between two tries to accept when the machine has no descriptor left.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -85,9 +87,14 @@ impl Shared {
 /// Serves until stop.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: Stop) {
     let mut connections = JoinSet::new();
+    let mut ticks = interval(TICK);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            _ = ticks.tick() => {
+                shared.change(|world| world.tick(clock::now().timestamp()));
+                continue;
+            }
             () = stopped(stop.clone()) => break,
         };
         while connections.try_join_next().is_some() {}

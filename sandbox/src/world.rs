@@ -18,6 +18,7 @@ use super::{
     requests::Requests,
     routes::{self, Call, Route},
     store::{Ids, Store},
+    time::Plans,
     view,
 };
 
@@ -90,6 +91,7 @@ pub struct World {
     pub(super) faults: Faults,
     pub(super) keys: Keys,
     pub(super) requests: Requests,
+    pub(super) plans: Plans,
     /// What is to be delivered to webhook endpoints.
     pub(super) outbox: VecDeque<Delivery>,
     /// Where it is reached, for the links it hands out.
@@ -116,6 +118,7 @@ impl World {
             faults: Faults::default(),
             keys: Keys::default(),
             requests: Requests::default(),
+            plans: Plans::default(),
             outbox: VecDeque::new(),
             url,
             ahead: 0,
@@ -130,7 +133,7 @@ impl World {
 
     /// Answers a request; `now` is real time in seconds.
     pub fn handle(&mut self, now: i64, request: &Request) -> Reply {
-        self.now = now.saturating_add(self.ahead);
+        self.pass(now.saturating_add(self.ahead));
         self.request_id = self.ids.next("req_");
         self.idempotency_key = request.header("idempotency-key").map(str::to_owned);
         let mut happened = None;

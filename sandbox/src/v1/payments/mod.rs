@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    failure::Answer,
+    failure::{Answer, Failure},
     routes::{Call, Route},
     store::text,
     world::World,
@@ -20,6 +20,47 @@ fn retrieve_intent(world: &mut World, call: &Call) -> Answer {
 
 fn retrieve_charge(world: &mut World, call: &Call) -> Answer {
     world.object("charge", "charge", call.id())
+}
+
+/// A payment that is to be tried.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Payment {
+    /// In minor units.
+    pub amount: i64,
+    /// In lower case.
+    pub currency: String,
+    /// An id, or null.
+    pub customer: Value,
+    /// A payment method's id; the customer's default one where there is none, and where there is none either, a card that works.
+    pub method: Option<String>,
+    pub metadata: Value,
+    pub description: Value,
+    /// Nobody is there to authenticate it: a renewal.
+    pub off_session: bool,
+    /// The invoice it pays.
+    pub invoice: Option<String>,
+    /// The payment intent of an earlier try, which tries again.
+    pub intent: Option<String>,
+}
+
+/// What a payment came to; each with its payment intent.
+#[derive(Debug)]
+pub(super) enum Paid {
+    /// The money is there.
+    Succeeded(Value),
+    /// It arrives later, or never: a debit. The intent's `_settled` act tells.
+    Processing(Value),
+    /// The card's owner must authenticate.
+    NeedsAction(Value, Failure),
+    /// Refused, with what the caller is told.
+    Declined(Value, Failure),
+}
+
+/// Tries a payment.
+pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
+    let Payment { amount, currency, customer, metadata, .. } = payment;
+    let id = take(world, *amount, currency, customer, metadata);
+    Paid::Succeeded(world.store.get("payment_intent", id.as_str().unwrap_or_default()).cloned().unwrap_or_default())
 }
 
 /// Takes a payment that succeeds; answers the payment intent's id.
