@@ -32,6 +32,7 @@ use std::{
     sync::Arc,
 };
 
+use bursar_jobs::clock;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -63,6 +64,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// What each currency's available balance starts with, in minor units.
     pub balance: i64,
+    /// Seconds that its clock is ahead from the start: where it goes on beside jobs whose time was moved.
+    pub ahead: i64,
 }
 
 /// An endpoint that gets every event.
@@ -119,6 +122,7 @@ impl Default for Options {
             webhooks: Vec::new(),
             seed: None,
             balance: BALANCE,
+            ahead: 0,
         }
     }
 }
@@ -138,6 +142,8 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     let key = options.key.clone().unwrap_or_else(|| KEY.to_owned());
     let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let mut world = World::new(url.clone(), options.key, seed, options.balance);
+    world.ahead = options.ahead;
+    world.tick(clock::now().timestamp());
     for webhook in &options.webhooks {
         let all = ["*".to_owned()];
         v1::webhook_endpoints::register(&mut world, &webhook.url, &webhook.secret, webhook.connect, &all);

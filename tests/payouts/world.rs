@@ -195,6 +195,7 @@ impl World {
             .await
             .unwrap()?;
         let job = Claimed {
+            claimed_at: row.get("claimed_at"),
             id: row.get("id"),
             key: row.get("key"),
             args: row.get("args"),
