@@ -12,7 +12,7 @@ use bursar_jobs::{
     envelope::Envelope,
     inbox::{self, Received},
     ledger,
-    terms::{Package, PayoutTerms, Terms, Tier},
+    terms::{Package, PayoutTerms, RefillTerms, Terms, Tier},
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ fn terms() -> Terms {
         name: name.into(),
         credits: credits(amount),
         prices: vec![format!("price_{name}")],
+        refill: RefillTerms::default(),
     };
     let package = |amount, price| Package {
         name: format!("p{amount}"),
@@ -43,6 +44,7 @@ fn terms() -> Terms {
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: false,
+        grace: Duration::from_hours(7 * 24),
     }
 }
 

@@ -47,6 +47,16 @@ pub const PAY_RECEIVER: Kind = call("pay_receiver");
 pub const CHECK_ACCOUNT: Kind = call("check_account");
 /// Asks Stripe whose customer it is.
 pub const ASK_CUSTOMER: Kind = call("ask_customer");
+/// Asks Stripe how a subscription stands, and grants what a change of its plan is worth.
+pub const SYNC_SUBSCRIPTION: Kind = call("sync_subscription");
+/// Refills a month of a period that was paid for several.
+pub const REFILL_MONTH: Kind = call("refill_month");
+/// Reads an invoice that has more lines than its event carries.
+pub const READ_INVOICE: Kind = call("read_invoice");
+/// Moves a subscription to another price.
+pub const MOVE_SUBSCRIPTION: Kind = call("move_subscription");
+/// Sends a letter to a user.
+pub const SEND_LETTER: Kind = pure("send_letter");
 /// Lets go what was held and need not be any more.
 pub const SWEEP_HELD: Kind = pure("sweep_held");
 /// Returns to a sender what was spent on a rejected job.
@@ -63,6 +73,11 @@ pub const ALL: &[Kind] = &[
     RETURN_SPEND,
     CHECK_ACCOUNT,
     ASK_CUSTOMER,
+    READ_INVOICE,
+    REFILL_MONTH,
+    SYNC_SUBSCRIPTION,
+    MOVE_SUBSCRIPTION,
+    SEND_LETTER,
     SWEEP_HELD,
     NOTE_EVENT,
 ];
@@ -76,6 +91,17 @@ pub fn of_event(event: &Envelope) -> Kind {
         }
         (Source::Stripe, "customer.created" | "customer.updated" | "customer.subscription.created") => LINK_SUBSCRIBER,
         (Source::Stripe, "invoice.paid" | "invoice.payment_succeeded") => REFILL_TIER,
+        (
+            Source::Stripe,
+            "customer.subscription.updated"
+            | "customer.subscription.deleted"
+            | "customer.subscription.paused"
+            | "customer.subscription.resumed"
+            | "customer.subscription.pending_update_applied"
+            | "customer.subscription.pending_update_expired"
+            | "customer.subscription.trial_will_end"
+            | "invoice.payment_failed",
+        ) => SYNC_SUBSCRIPTION,
         (Source::Stripe, "account.updated") => CHECK_ACCOUNT,
         (Source::Verification, "job.verified") => RECORD_PAYOUT,
         (Source::Verification, "job.rejected") => RETURN_SPEND,

@@ -3,6 +3,7 @@
 //! This crate knows PostgreSQL, the ledger and Stripe. It knows no HTTP server, no command line, no environment and no apalis.
 
 pub mod backoff;
+pub mod calendar;
 pub mod call;
 pub mod clock;
 pub mod credits;
@@ -26,13 +27,20 @@ mod check_account;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
+pub mod move_subscription;
 mod note_event;
 mod open_account;
 pub mod pay_receiver;
+mod plan;
+mod read_invoice;
 mod record_payout;
+mod refill_month;
 mod refill_tier;
 mod return_spend;
+pub mod send_letter;
+pub mod subscription;
 pub mod sweep_held;
+pub mod sync_subscription;
 mod verdict;
 
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
@@ -50,6 +58,11 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<return_spend::ReturnSpend>(),
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
+        Performer::of_call::<read_invoice::ReadInvoice>(),
+        Performer::of_call::<refill_month::RefillMonth>(),
+        Performer::of_call::<sync_subscription::SyncSubscription>(),
+        Performer::of_call::<move_subscription::MoveSubscription>(),
+        Performer::of::<send_letter::SendLetter>(),
         Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<note_event::NoteEvent>(),
     ]

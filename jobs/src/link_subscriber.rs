@@ -5,15 +5,19 @@
 //!   subscription mode, customers and subscriptions are read for them.
 //! - A customer belongs to one user for ever; another user for a linked customer is a conflict, for an operator.
 //! - Linking wakes the jobs that wait for it.
+//! - A customer's mail address is kept as Stripe has it now; where Stripe cannot be asked, as the first event says it.
+//! - How the subscription of a checkout, or a new one, stands is asked of Stripe afterwards (`sync_subscription`).
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    effects::{Change, Link},
+    ask_customer::AskCustomer,
+    effects::{Address, Change, Link},
     event::{self, Event, Metadata, OfEvent, user_of},
     job::{Effects, Job, JobError, Pure},
     kinds::{Kind, LINK_SUBSCRIBER},
+    sync_subscription::SyncSubscription,
     terms::Terms,
 };
 
@@ -34,6 +38,8 @@ struct Object {
     customer: Option<Customer>,
     client_reference_id: Option<String>,
     metadata: Option<Metadata>,
+    subscription: Option<Customer>,
+    email: Option<String>,
 }
 
 /// An id, or the object itself where it was expanded.
@@ -64,17 +70,30 @@ impl Pure for LinkSubscriber {
             return Ok(Effects::skip(reason));
         }
         let object: Object = event.object()?;
-        let customer = match object.what.as_deref() {
-            Some("customer") => Some(object.id),
-            _ => object.customer.map(Customer::into_id),
+        let mut follow_ups = Vec::new();
+        let subscription = match object.what.as_deref() {
+            Some("subscription") => Some(object.id.clone()),
+            _ => object.subscription.map(Customer::into_id),
         };
+        if terms.stripe_on {
+            follow_ups.extend(subscription.map(|id| SyncSubscription::after(&id, &event.id)));
+        }
+        let is_customer = object.what.as_deref() == Some("customer");
+        let customer = if is_customer { Some(object.id) } else { object.customer.map(Customer::into_id) };
         let Some(id) = customer else {
-            return Ok(Effects::skip("it names no customer"));
+            return Ok(Effects { follow_ups, ..Effects::skip("it names no customer") });
         };
+        let mut changes = Vec::new();
+        if is_customer {
+            changes.push(Change::KeepAddress(Address { customer: id.clone(), email: object.email, asked_at: None }));
+            follow_ups.extend(AskCustomer::address(&id, &event.id, terms));
+        }
         let Some(user_id) = user_of(object.metadata.as_ref(), object.client_reference_id.as_deref())? else {
-            return Ok(Effects::skip("not ours: it names no user (metadata.user_id or client_reference_id)"));
+            let why = "not ours: it names no user (metadata.user_id or client_reference_id)";
+            return Ok(Effects { changes, follow_ups, ..Effects::skip(why) });
         };
         let link = Link { id, user_id, event_id: event.id.clone() };
-        Ok(Effects { changes: vec![Change::LinkCustomer(link)], ..Effects::done() })
+        changes.insert(0, Change::LinkCustomer(link));
+        Ok(Effects { changes, follow_ups, ..Effects::done() })
     }
 }

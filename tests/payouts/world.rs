@@ -14,7 +14,7 @@ use bursar_jobs::{
     inbox,
     job::{Batch, Claimed},
     perform::{Context, Performer, Points},
-    terms::{PayoutTerms, Terms, Tier},
+    terms::{PayoutTerms, RefillTerms, Terms, Tier},
 };
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -319,12 +319,18 @@ impl World {
 fn terms() -> Terms {
     let credits = |whole| Credits::whole(whole).unwrap();
     Terms {
-        tiers: vec![Tier { name: "pro".into(), credits: credits(150), prices: vec!["price_pro".into()] }],
+        tiers: vec![Tier {
+            name: "pro".into(),
+            credits: credits(150),
+            prices: vec!["price_pro".into()],
+            refill: RefillTerms::default(),
+        }],
         packages: Vec::new(),
         skills: BTreeMap::from([("research".into(), credits(2))]),
         payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: true,
+        grace: Duration::from_hours(7 * 24),
     }
 }

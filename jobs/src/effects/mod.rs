@@ -3,12 +3,15 @@
 mod links;
 mod payouts;
 mod receivers;
+mod subscriptions;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
+pub use subscriptions::{Address, Month, PlanChange, SubscriptionRow};
 
 use crate::{
     enqueue,
@@ -44,6 +47,25 @@ pub enum Change {
         /// The receiver.
         user_id: String,
     },
+    /// A subscription as Stripe answered it.
+    SetSubscription(Box<SubscriptionRow>),
+    /// A month of service was refilled.
+    RefillMonth(Month),
+    /// What plan changes granted in a month.
+    SetExtra(Month),
+    /// A month of service ends then.
+    EndMonth {
+        /// `sub_…`
+        subscription_id: String,
+        /// The month.
+        start_at: DateTime<Utc>,
+        /// Its end.
+        end_at: DateTime<Utc>,
+    },
+    /// A subscription's plan changed.
+    NotePlanChange(PlanChange),
+    /// The mail address of a customer.
+    KeepAddress(Address),
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -69,6 +91,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::record(db, batch, &mut verdicts).await?;
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
+    subscriptions::apply(db, batch).await?;
     open_accounts(db, batch).await?;
     post(db, batch, &mut verdicts).await?;
     let follow_ups: Vec<_> = batch.iter().flat_map(|e| e.follow_ups.iter().cloned()).collect();
