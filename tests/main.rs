@@ -21,5 +21,6 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod subscriptions;
 mod support;
 mod web;
