@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{accounts, prices};
+use super::{
+    accounts,
+    balance::{self, Movement},
+    prices,
+};
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
@@ -62,15 +66,25 @@ fn create(world: &mut World, call: &Call) -> Answer {
     if source.is_none() && world.money.available(PLATFORM, currency, world.now) < amount {
         return Err(insufficient());
     }
-    world.money.add(PLATFORM, currency, -amount);
+    let id = world.ids.next("tr_");
+    let movement = Movement {
+        kind: "transfer",
+        category: "transfer",
+        amount: -amount,
+        fee: 0,
+        currency,
+        source: &id,
+        pending: 0,
+        description: description.clone().unwrap_or_default(),
+    };
+    let transaction = balance::book(world, &movement);
     world.money.add(destination, currency, amount);
     let group_of_source = source.as_ref().map(|charge| json!(format!("group_{charge}")));
-    let id = world.ids.next("tr_");
     let transfer = json!({
         "object": "transfer",
         "amount": amount,
         "amount_reversed": 0,
-        "balance_transaction": world.ids.next("txn_"),
+        "balance_transaction": transaction["id"],
         "created": world.now,
         "currency": currency,
         "description": description,
