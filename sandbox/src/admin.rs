@@ -102,13 +102,14 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
             let refund = refunds::put(world, id, &read::<Status>(request)?.status)?;
             Ok(view::shown(&world.store, refund, &[]))
         }
-        ("POST", [kind @ ("payment_intents" | "setup_intents"), id, "authenticate"]) => {
+        ("POST", ["payment_intents", id, "authenticate"]) => {
             let succeeds = given::<Authenticate>(request)?.success.unwrap_or(true);
-            let intent = if *kind == "setup_intents" {
-                setup_intents::authenticated(world, id, succeeds)?
-            } else {
-                payments::authenticated(world, id, succeeds)?
-            };
+            let intent = payments::authenticate(world, id, succeeds)?;
+            Ok(view::shown(&world.store, intent, &[]))
+        }
+        ("POST", ["setup_intents", id, "authenticate"]) => {
+            let succeeds = given::<Authenticate>(request)?.success.unwrap_or(true);
+            let intent = setup_intents::authenticated(world, id, succeeds)?;
             Ok(view::shown(&world.store, intent, &[]))
         }
         ("POST", ["balance"]) => {

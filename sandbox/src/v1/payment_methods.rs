@@ -91,14 +91,18 @@ fn card(given: &Params) -> Result<(String, Value), Failure> {
         return Err(Failure::card("incorrect_number", "Your card number is incorrect.").param("number"));
     }
     let Some(card) = cards::card(&number) else {
-        let message = "Your card was declined. Your request was in test mode, but used a non test card. For a list of valid \
-                       test cards, visit: https://stripe.com/docs/testing.";
-        return Err(Failure::card("card_declined", message).with("decline_code", "test_mode_live_card"));
+        return Err(no_test_card());
     };
     let mut shown = card.shown();
     shown["exp_month"] = json!(month);
     shown["exp_year"] = json!(if year < 100 { year + 2000 } else { year });
     Ok((number, shown))
+}
+
+fn no_test_card() -> Failure {
+    let message = "Your card was declined. Your request was in test mode, but used a non test card. For a list of valid test cards, \
+                   visit: https://stripe.com/docs/testing.";
+    Failure::card("card_declined", message).with("decline_code", "test_mode_live_card")
 }
 
 fn iban(given: &Params) -> Result<(String, Value), Failure> {
@@ -173,6 +177,21 @@ pub(super) fn of(world: &mut World, known: &Instrument) -> Value {
     let billing = json!({ "address": null, "email": null, "name": null, "phone": null, "tax_id": null });
     let (kind, number) = (known.kind().to_owned(), known.number.to_owned());
     Draft { kind, number, shown: known.shown(), billing, metadata: json!({}) }.make(world)
+}
+
+/// A card by its number, a token's or a payment method's name, as a buyer types it at a page: kept, and the customer's where there is
+/// one. Whether it pays is seen when it is charged.
+pub(super) fn of_card(world: &mut World, card: &str, customer: &Value) -> Answer {
+    let number = card.replace([' ', '-'], "");
+    let known = match cards::named(card).or_else(|| cards::card(&number)) {
+        Some(known) => known,
+        None if cards::is_luhn(&number) => return Err(no_test_card()),
+        None => return Err(Failure::card("incorrect_number", "Your card number is incorrect.").param("number")),
+    };
+    let mut method = of(world, known);
+    method["customer"] = customer.clone();
+    world.store.insert("payment_method", method.clone());
+    Ok(method)
 }
 
 /// The payment method that a parameter names; a name such as `pm_card_visa` makes a new one each time, as with Stripe.
@@ -303,7 +322,7 @@ fn page(world: &World, call: &Call, customer: Option<&str>, url: &str) -> Answer
     call.params.choice("type", KINDS)?;
     let mut matching: Vec<&Value> = Vec::new();
     for method in world.store.all("payment_method").rev() {
-        // Without a customer Stripe lists what is attached to nobody and was made by the caller; here too.
+        // Without a customer, everybody's.
         let theirs = customer.is_none_or(|customer| text(method, "customer") == customer);
         if theirs && list::is_asked(method, &call.params, "type")? {
             matching.push(method);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Awaited, Paid, charges};
 use crate::{
     cards::{self, AUTHENTICATION, Decline, Does, SOON},
-    failure::{Answer, Failure},
+    failure::Failure,
     store::text,
     v1::{disputes, payment_methods},
     view,
@@ -40,15 +40,19 @@ pub(super) fn confirm(world: &mut World, mut intent: Value, method: &Value, off_
     }
 }
 
-/// The card's owner has authenticated, or has failed to; what Stripe's page would say.
-pub(crate) fn authenticated(world: &mut World, id: &str, succeeds: bool) -> Answer {
-    let mut intent = world.object("payment_intent", "payment_intent", id)?;
+/// The card's owner has authenticated, or has failed to; what Stripe's page would say. A payment that waits for no owner is left as
+/// it is, and declined with a 400.
+pub(crate) fn authenticated(world: &mut World, id: &str, succeeds: bool) -> Paid {
+    let mut intent = match world.object("payment_intent", "payment_intent", id) {
+        Ok(intent) => intent,
+        Err(unknown) => return Paid::Declined(Value::Null, unknown),
+    };
     if text(&intent, "status") != "requires_action" {
         let message =
             format!("This PaymentIntent waits for no authentication: its status is {}.", text(&intent, "status"));
-        return Err(Failure::invalid(message).code("payment_intent_unexpected_state"));
+        return Paid::Declined(intent, Failure::invalid(message).code("payment_intent_unexpected_state"));
     }
-    let method = world.named("payment_method", "PaymentMethod", text(&intent, "payment_method"), "payment_method")?;
+    let method = world.store.get("payment_method", text(&intent, "payment_method")).cloned().unwrap_or_default();
     intent["next_action"] = Value::Null;
     let paid = if !succeeds {
         let message = "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new \
@@ -61,12 +65,7 @@ pub(crate) fn authenticated(world: &mut World, id: &str, succeeds: bool) -> Answ
         succeed(world, intent, &method)
     };
     Awaited::tell(world, id);
-    match paid {
-        Paid::Succeeded(intent)
-        | Paid::Processing(intent)
-        | Paid::NeedsAction(intent, _)
-        | Paid::Declined(intent, _) => Ok(intent),
-    }
+    paid
 }
 
 fn ask(world: &mut World, mut intent: Value, method: &Value) -> Paid {

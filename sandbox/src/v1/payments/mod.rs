@@ -1,5 +1,6 @@
 //! Payments: whatever is charged is charged by [`attempt`], and lives as a payment intent and its charges.
 
+mod asked;
 pub(super) mod charges;
 mod confirm;
 pub(super) mod intents;
@@ -19,7 +20,7 @@ use crate::{
     world::World,
 };
 
-pub(crate) use confirm::authenticated;
+pub(super) use confirm::authenticated;
 
 /// A payment that is to be tried.
 #[derive(Debug, Clone, Default)]
@@ -121,6 +122,18 @@ fn method(world: &mut World, payment: &Payment) -> Answer {
     }
     let visa = cards::named("pm_card_visa").ok_or_else(Failure::internal)?;
     Ok(payment_methods::of(world, visa))
+}
+
+/// The card's owner has authenticated, or has failed to, because a test says so; answers the payment intent.
+pub(crate) fn authenticate(world: &mut World, id: &str, succeeds: bool) -> Answer {
+    match authenticated(world, id, succeeds) {
+        // What comes of it is no fault of the caller's, but for an intent that waits for nobody.
+        Paid::Declined(_, failure) if failure.status != 402 => Err(failure),
+        Paid::Succeeded(intent)
+        | Paid::Processing(intent)
+        | Paid::NeedsAction(intent, _)
+        | Paid::Declined(intent, _) => Ok(intent),
+    }
 }
 
 /// Takes a payment that succeeds; answers the payment intent's id.

@@ -17,12 +17,12 @@ const METHODS: &[&str] = &[
 ];
 
 /// One of the objects of a kind.
-fn one(shop: &Shop, kind: &str, index: &prop::sample::Index) -> String {
+fn one(shop: &Shop, kind: &str, index: prop::sample::Index) -> String {
     let all: Vec<&Value> = shop.world.store.all(kind).collect();
     if all.is_empty() { "none".to_owned() } else { text(&index.get(&all)["id"]).to_owned() }
 }
 
-fn act(shop: &mut Shop, what: u8, which: &prop::sample::Index, amount: i64) {
+fn act(shop: &mut Shop, what: u8, which: prop::sample::Index, amount: i64) {
     let method = which.get(METHODS);
     let (path, body) = match what {
         0 | 1 => ("/v1/payment_intents".to_owned(), charge(method)),
@@ -69,7 +69,7 @@ proptest! {
         shop.post("/v1/accounts", "");
         shop.post("/v1/payment_intents", &charge("pm_card_visa"));
         for (what, which, amount) in &acts {
-            act(&mut shop, *what, which, *amount);
+            act(&mut shop, *what, *which, *amount);
             let ledger = shop.get("/_sandbox/ledger");
             let usd = &ledger["net"]["usd"];
             let shown = shop.balance("available") + shop.balance("pending");

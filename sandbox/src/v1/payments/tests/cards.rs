@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{DAY, Shop, charge, text};
-use crate::v1::payments::{Paid, Payment, attempt};
+use crate::v1::{
+    payment_methods,
+    payments::{Paid, Payment, attempt},
+};
 
 #[test]
 fn declines_say_why() {
@@ -297,6 +300,22 @@ fn whoever_waits_for_an_open_payment_hears_of_it() {
     assert_eq!(failure.body()["code"], "invoice_payment_intent_requires_action");
     shop.post(&format!("/_sandbox/payment_intents/{}/authenticate", text(&intent["id"])), "");
     assert_eq!(shop.world.store.any("note").unwrap()["status"], "succeeded");
+}
+
+#[test]
+fn a_buyer_types_a_card() {
+    let mut shop = Shop::new();
+    let customer = json!(shop.customer());
+    for card in ["4242 4242 4242 4242", "tok_visa", "pm_card_visa"] {
+        let method = payment_methods::of_card(&mut shop.world, card, &customer).unwrap();
+        assert_eq!((&method["card"]["last4"], &method["customer"]), (&json!("4242"), &customer), "{card}");
+    }
+    for (card, code) in
+        [("4242424242424241", "incorrect_number"), ("4111111111111111", "card_declined"), ("", "incorrect_number")]
+    {
+        let failure = payment_methods::of_card(&mut shop.world, card, &customer).unwrap_err();
+        assert_eq!((failure.status, &failure.body()["code"]), (402, &json!(code)), "{card}");
+    }
 }
 
 #[test]
