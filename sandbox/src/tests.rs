@@ -100,6 +100,7 @@ fn minimal(route: &Route, ids: &[String]) -> String {
             format!("mode=subscription&line_items[0][price]={price}&success_url=https://x.example")
         }
         "/v1/payment_pages/{id}/confirm" => "payment_method=pm_card_visa".to_owned(),
+        "/v1/charges" => "amount=100&currency=usd&source=tok_visa".to_owned(),
         "/v1/customers/{id}/balance_transactions" => "amount=1&currency=usd".to_owned(),
         "/v1/payment_intents" => "amount=100&currency=usd".to_owned(),
         "/v1/payment_methods" => "type=card&card[token]=tok_visa".to_owned(),

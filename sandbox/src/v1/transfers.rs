@@ -114,13 +114,17 @@ fn from_charge(world: &World, id: &str, currency: &str, amount: i64) -> Result<S
         );
         return Err(Failure::invalid(message).param("currency"));
     }
+    if text(&charge, "status") != "succeeded" || charge["captured"] != true {
+        let message = format!("The charge {id} has not succeeded: no transfer can be made from it.");
+        return Err(Failure::invalid(message).param("source_transaction"));
+    }
     let sent: i64 = world
         .store
         .all("transfer")
         .filter(|transfer| text(transfer, "source_transaction") == id)
         .map(|transfer| number(transfer, "amount") - number(transfer, "amount_reversed"))
         .sum();
-    if number(&charge, "amount") - sent < amount {
+    if number(&charge, "amount_captured") - sent < amount {
         let message = "Transfers using this transaction as a source must not exceed the source amount.";
         return Err(Failure::invalid(message).param("amount"));
     }

@@ -2,14 +2,18 @@
 
 use serde_json::{Value, json};
 
+use super::confirm;
 use crate::{
-    cards::{self, Decline, Does},
-    failure::Answer,
+    cards::{self, AUTHENTICATION, Decline, Does},
+    failure::{Answer, Failure},
     list::{self, Created},
     money::PENDING,
     routes::{Call, Route},
     store::{number, text, with},
-    v1::balance::{self, Movement},
+    v1::{
+        balance::{self, Movement},
+        customers, payment_methods, prices,
+    },
     world::World,
 };
 
@@ -18,7 +22,22 @@ const LIST: &[&str] =
 const UPDATE: &[&str] =
     &["customer", "description", "metadata*", "receipt_email", "shipping*", "transfer_group", "fraud_details*"];
 
+const CREATE: &[&str] = &[
+    "amount",
+    "currency",
+    "source",
+    "customer",
+    "capture",
+    "description",
+    "metadata*",
+    "receipt_email",
+    "statement_descriptor_suffix",
+    "transfer_group",
+];
+
 pub(crate) const ROUTES: &[Route] = &[
+    Route { method: "POST", path: "/v1/charges", params: CREATE, run: create },
+    Route { method: "POST", path: "/v1/charges/{id}/capture", params: &["amount"], run: capture_one },
     Route { method: "GET", path: "/v1/charges", params: LIST, run: all },
     Route { method: "GET", path: "/v1/charges/{id}", params: &[], run: retrieve },
     Route { method: "POST", path: "/v1/charges/{id}", params: UPDATE, run: update },
@@ -175,6 +194,75 @@ pub(super) fn release(world: &mut World, id: &str) {
     let Some(mut charge) = world.store.get("charge", id).cloned() else { return };
     (charge["refunded"], charge["amount_refunded"]) = (json!(true), charge["amount"].clone());
     world.change("charge", "charge.refunded", charge);
+}
+
+/// A charge without an intent, as before there were any; `stripe trigger charge.succeeded` makes one.
+fn create(world: &mut World, call: &Call) -> Answer {
+    let params = &call.params;
+    params.required("amount")?;
+    let amount = params.at_least(1, "amount")?;
+    let currency = prices::currency(params)?;
+    let held = params.boolean("capture")? == Some(false);
+    let (source, customer) = (params.text("source")?, params.text("customer")?);
+    if source.is_none() && customer.is_none() {
+        return Err(Failure::invalid("Must provide source or customer.").code("parameter_missing"));
+    }
+    let mut asked = json!({ "amount": amount, "currency": currency, "customer": customer, "metadata": params.metadata(&json!({}))? });
+    for name in ["description", "receipt_email", "statement_descriptor_suffix", "transfer_group"] {
+        asked[name] = params.nullable(name)?.unwrap_or_default();
+    }
+    world.execute()?;
+    if let Some(customer) = customer {
+        customers::buyer(world, customer)?;
+    }
+    let method = match source {
+        Some(token) => {
+            let card = cards::named(token).filter(|card| token.starts_with("tok_") && card.kind() == "card");
+            let card = card.ok_or_else(|| Failure::no_such_param("token", token, "source"))?;
+            payment_methods::of(world, card)
+        }
+        None => payment_methods::default_of(world, customer.unwrap_or_default()).ok_or_else(|| {
+            Failure::card("missing", "Cannot charge a customer that has no active card").param("card")
+        })?,
+    };
+    let why = match cards::does(&method) {
+        Does::Decline(why) | Does::DeclineCharge(why) | Does::AuthenticateInVain(why) => Some(why),
+        Does::AuthenticateAlways | Does::AuthenticateOnce => Some(AUTHENTICATION),
+        _ => None,
+    };
+    if let Some(why) = why {
+        let charge = declined(world, &asked, &method, why);
+        return Err(why.failure().with("charge", charge["id"].clone()));
+    }
+    let id = text(&succeeded(world, &asked, &method, held), "id").to_owned();
+    if !held {
+        book(world, &id);
+        confirm::afterwards(world, &id);
+    }
+    world.object("charge", "charge", &id)
+}
+
+fn capture_one(world: &mut World, call: &Call) -> Answer {
+    let asked = call.params.at_least(1, "amount")?;
+    world.execute()?;
+    let charge = world.object("charge", "charge", call.id())?;
+    if charge["payment_intent"].is_string() {
+        let message = format!("Charge {} was created by a PaymentIntent: capture that.", call.id());
+        return Err(Failure::invalid(message));
+    }
+    if charge["captured"] == true || text(&charge, "status") != "succeeded" {
+        let message = format!("Charge {} has already been captured.", call.id());
+        return Err(Failure::invalid(message).code("charge_already_captured"));
+    }
+    let amount = asked.unwrap_or_else(|| number(&charge, "amount"));
+    if amount > number(&charge, "amount") {
+        let message = "You cannot capture a charge for an amount greater than it already has.";
+        return Err(Failure::invalid(message).param("amount"));
+    }
+    capture(world, call.id(), amount);
+    book(world, call.id());
+    confirm::afterwards(world, call.id());
+    world.object("charge", "charge", call.id())
 }
 
 fn retrieve(world: &mut World, call: &Call) -> Answer {

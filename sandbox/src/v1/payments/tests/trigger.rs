@@ -149,3 +149,25 @@ fn a_payment_method_is_made_of_a_token_a_number_or_an_iban() {
         assert_eq!(shop.refused("/v1/payment_methods", &body, status)["code"], code, "{body}");
     }
 }
+
+#[test]
+fn a_charge_is_made_without_an_intent() {
+    let mut shop = Shop::new();
+    let charge = shop.post("/v1/charges", "amount=100&currency=usd&source=tok_visa&metadata[a]=b");
+    assert_eq!((text(&charge["status"]), charge["payment_intent"].is_null()), ("succeeded", true));
+    let error = shop.refused("/v1/charges", "amount=100&currency=usd&source=tok_chargeDeclined", 402);
+    assert_eq!(shop.get(&format!("/v1/charges/{}", text(&error["charge"])))["status"], "failed");
+    let held = shop.post("/v1/charges", "amount=100&currency=usd&source=tok_visa&capture=false");
+    let path = format!("/v1/charges/{}/capture", text(&held["id"]));
+    assert_eq!(shop.post(&path, "amount=60")["amount_captured"], 60);
+    assert_eq!(shop.refused(&path, "", 400)["code"], "charge_already_captured");
+    assert_eq!(shop.balance("pending"), 160);
+    // A charge that failed pays nobody.
+    let account = text(&shop.post("/v1/accounts", "")["id"]).to_owned();
+    let transfer =
+        format!("amount=10&currency=usd&destination={account}&source_transaction={}", text(&error["charge"]));
+    assert_eq!(shop.refused("/v1/transfers", &transfer, 400)["param"], "source_transaction");
+    let refund = shop.post("/v1/refunds", &format!("charge={}", text(&held["id"])));
+    assert_eq!(refund["amount"], 60);
+    assert_eq!(shop.told().iter().filter(|told| *told == "charge.captured").count(), 1);
+}
