@@ -6,11 +6,13 @@
 
 mod admin;
 mod body;
+mod cards;
 mod deliver;
 mod events;
 mod failure;
 mod faults;
 mod idempotency;
+mod ledger;
 mod list;
 mod money;
 mod pages;

@@ -19,6 +19,7 @@ use super::{
     routes::{self, Call, Route},
     store::{Ids, Store},
     time::Plans,
+    v1::payments::Awaited,
     view,
 };
 
@@ -92,6 +93,7 @@ pub struct World {
     pub(super) keys: Keys,
     pub(super) requests: Requests,
     pub(super) plans: Plans,
+    pub(super) awaited: Awaited,
     /// What is to be delivered to webhook endpoints.
     pub(super) outbox: VecDeque<Delivery>,
     /// Where it is reached, for the links it hands out.
@@ -119,6 +121,7 @@ impl World {
             keys: Keys::default(),
             requests: Requests::default(),
             plans: Plans::default(),
+            awaited: Awaited::default(),
             outbox: VecDeque::new(),
             url,
             ahead: 0,
