@@ -4,11 +4,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
+    event_faults::EventFault,
     failure::{Answer, Failure},
     faults::Fault,
     money::{Money, PLATFORM},
     store::{number, text},
-    v1::{accounts, checkout},
+    v1::{accounts, checkout, webhook_endpoints},
     view,
     world::{Request, World},
 };
@@ -41,6 +42,12 @@ struct Complete {
     email: Option<String>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Roll {
+    expires_in: Option<i64>,
+}
+
 /// Answers an admin request.
 pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
     let path: Vec<&str> = request.path.split('/').skip(2).collect();
@@ -51,6 +58,9 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         }
         ("GET", ["faults"]) => Ok(json!({ "faults": world.faults.waiting().collect::<Vec<_>>() })),
         ("DELETE", ["faults"]) => Ok(json!({ "cleared": world.faults.clear() })),
+        (method, ["events", "faults"] | ["deliveries"] | ["webhook_endpoints", _, "roll"]) => {
+            delivery(world, request, method, &path)
+        }
         ("POST", ["keys", "prune"]) => Ok(json!({ "pruned": world.keys.prune() })),
         ("POST", ["advance"]) => advance(world, read::<Advance>(request)?.seconds),
         ("GET", ["clock"]) => Ok(clock(world)),
@@ -82,6 +92,24 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
     }
 }
 
+/// Events on their way out.
+fn delivery(world: &mut World, request: &Request, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("POST", ["events", "faults"]) => {
+            world.event_faults.add(read::<EventFault>(request)?)?;
+            Ok(json!({ "faults": world.event_faults.waiting().collect::<Vec<_>>() }))
+        }
+        ("GET", ["events", "faults"]) => Ok(json!({ "faults": world.event_faults.waiting().collect::<Vec<_>>() })),
+        ("DELETE", ["events", "faults"]) => Ok(json!({ "cleared": world.event_faults.clear() })),
+        ("GET", ["deliveries"]) => Ok(json!({ "deliveries": world.deliveries.shown() })),
+        ("POST", ["webhook_endpoints", id, "roll"]) => {
+            let given: Roll = if request.body.is_empty() { Roll::default() } else { read(request)? };
+            webhook_endpoints::roll(world, id, given.expires_in)
+        }
+        (method, _) => Err(Failure::unrecognized(method, &request.path)),
+    }
+}
+
 fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
     serde_json::from_slice(&request.body).map_err(|error| Failure::invalid(format!("Not what is wanted here: {error}")))
 }
@@ -96,7 +124,7 @@ fn advance(world: &mut World, seconds: i64) -> Answer {
 }
 
 fn clock(world: &World) -> Value {
-    json!({ "now": world.now, "ahead_seconds": world.ahead })
+    json!({ "now": world.now, "ahead_seconds": world.ahead, "undelivered": world.undelivered() })
 }
 
 /// What money really moved.

@@ -7,17 +7,22 @@
 mod admin;
 mod body;
 mod deliver;
+mod deliveries;
+mod event_faults;
 mod events;
 mod failure;
 mod faults;
 mod idempotency;
+mod layout;
 mod list;
+mod listen;
 mod money;
 mod pages;
 mod params;
 mod requests;
 mod routes;
 mod server;
+mod signature;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -63,6 +68,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// What each currency's available balance starts with, in minor units.
     pub balance: i64,
+    /// What events are signed with for `stripe listen`; one is made when there is none.
+    pub listen_secret: Option<String>,
 }
 
 /// An endpoint that gets every event.
@@ -119,6 +126,7 @@ impl Default for Options {
             webhooks: Vec::new(),
             seed: None,
             balance: BALANCE,
+            listen_secret: None,
         }
     }
 }
@@ -138,6 +146,7 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     let key = options.key.clone().unwrap_or_else(|| KEY.to_owned());
     let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let mut world = World::new(url.clone(), options.key, seed, options.balance);
+    world.sessions.set_secret(options.listen_secret);
     for webhook in &options.webhooks {
         let all = ["*".to_owned()];
         v1::webhook_endpoints::register(&mut world, &webhook.url, &webhook.secret, webhook.connect, &all);

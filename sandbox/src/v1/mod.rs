@@ -11,6 +11,7 @@ mod payments;
 mod prices;
 mod products;
 mod reversals;
+mod stripecli;
 mod subscriptions;
 pub(super) mod transfers;
 pub(super) mod webhook_endpoints;
@@ -32,6 +33,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     prices::ROUTES,
     products::ROUTES,
     reversals::ROUTES,
+    stripecli::ROUTES,
     subscriptions::ROUTES,
     transfers::ROUTES,
     webhook_endpoints::ROUTES,
