@@ -24,7 +24,7 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
     let printed = fs::read_to_string(folder.join("out")).unwrap();
     let lines: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(lines.len(), 6, "{printed}");
+    assert_eq!(lines.len(), 8, "{printed}");
     for line in &lines[..3] {
         let sent = folder.paste(line);
         assert!(said(&sent).ends_with("{\"received\":true}"), "{line}: {sent:?}");
@@ -47,6 +47,9 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
         "{}",
         lines[5]
     );
+    // These two are played in `stripe_cli`, with the real one.
+    assert!(lines[6].starts_with("stripe listen --api-base http://127.0.0.1:"), "{}", lines[6]);
+    assert!(lines[7].starts_with("stripe trigger invoice.paid --api-base http://127.0.0.1:"), "{}", lines[7]);
 
     dev.signal(Signal::SIGTERM);
     assert!(dev.wait().unwrap().success(), "{}", folder.words());
@@ -132,7 +135,7 @@ async fn a_database_that_is_named_is_used_and_not_wiped() {
 }
 
 /// A folder to run `bursar dev` in, with the fixtures in it.
-struct Folder(Scratch);
+pub struct Folder(Scratch);
 
 impl std::ops::Deref for Folder {
     type Target = Path;
@@ -142,7 +145,7 @@ impl std::ops::Deref for Folder {
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = support::scratch();
         std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"), folder.join("fixtures")).unwrap();
         Self(folder)
@@ -154,7 +157,7 @@ impl Folder {
         command
     }
 
-    async fn start(&self, args: &[&str]) -> Child {
+    pub async fn start(&self, args: &[&str]) -> Child {
         self.start_with(&mut self.command(args)).await
     }
 
@@ -182,7 +185,7 @@ impl Folder {
         output
     }
 
-    fn instance(&self) -> Option<Instance> {
+    pub fn instance(&self) -> Option<Instance> {
         running_instance(&self.0)
     }
 
@@ -195,7 +198,7 @@ impl Folder {
         self.eventually("SELECT trim_scale(bursar.balance('alice'))::text", credits).await;
     }
 
-    async fn eventually(&self, query: &'static str, wanted: &str) {
+    pub async fn eventually(&self, query: &'static str, wanted: &str) {
         let url = self.instance().expect("it runs").database_url;
         let db = PgPool::connect(&url).await.unwrap();
         eventually(SOON, || async {

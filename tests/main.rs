@@ -20,5 +20,6 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod stripe_cli;
 mod support;
 mod web;

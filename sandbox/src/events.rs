@@ -26,6 +26,7 @@ impl World {
     }
 
     /// Something happened on a connected account: Connect endpoints hear of it, and the others do not.
+    #[expect(clippy::needless_pass_by_value, reason = "it is made for the call everywhere")]
     pub(super) fn emit_on_account(&mut self, kind: &str, object: &Value, previous: Option<Value>, account: &str) {
         self.publish(kind, object, previous.as_ref(), Some(account));
     }

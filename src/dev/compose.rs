@@ -168,6 +168,8 @@ async fn start_sandbox(pool: &PgPool, url: &str, secret: &str) -> Result<Sandbox
     let options = sandbox::Options {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         webhooks: vec![hears(false), hears(true)],
+        // What `stripe listen` passes on is taken without a setting.
+        listen_secret: Some(secret.to_owned()),
         ..sandbox::Options::default()
     };
     let sandbox = sandbox::start(options).await?;
