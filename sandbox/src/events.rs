@@ -68,8 +68,9 @@ impl World {
         endpoints: &[String],
     ) -> Value {
         let data = self.data(object, previous, false);
-        // Only what differs in the layout of old is kept twice.
-        let older = self.data(object, previous, true);
+        // Made at once, for payments that come later must not show in it; and only where someone wants it.
+        let wanted = |endpoint: &Value| endpoint["api_version"].as_str().is_some_and(layout::is_older);
+        let older = self.store.all("webhook_endpoint").any(wanted).then(|| self.data(object, previous, true));
         let mut event = json!({
             "id": self.ids.next("evt_"),
             "object": "event",
@@ -81,7 +82,7 @@ impl World {
             "type": kind,
             "_waiting": endpoints,
         });
-        if older != data {
+        if let Some(older) = older.filter(|older| *older != data) {
             event["_older"] = older;
         }
         event["data"] = data;
@@ -140,8 +141,10 @@ impl World {
         let mut event = self.store.get("event", id)?.clone();
         if let Some(version) = version {
             event["api_version"] = json!(version);
-            if let Some(older) = event.get_mut("_older").filter(|_| layout::is_older(version)) {
-                event["data"] = older.take();
+            if layout::is_older(version) {
+                let made = event.get_mut("_older").map(Value::take);
+                let now = || self.data(&event["data"]["object"], event["data"].get("previous_attributes"), true);
+                event["data"] = made.unwrap_or_else(now);
             }
         }
         Some(view::shown(&self.store, event, &[]).to_string())

@@ -180,10 +180,10 @@ pub(super) fn invoice_of(store: &Store, intent: &str) -> Option<Value> {
         store.all("invoice_payment").find(|payment| pays(payment)).map(|payment| payment["invoice"].clone());
     by_payment.or_else(|| {
         let mut invoices = store.all("invoice");
-        let payments = |invoice: &Value| invoice.pointer("/payments/data").and_then(Value::as_array).cloned();
-        invoices
-            .find(|invoice| payments(invoice).is_some_and(|all| all.iter().any(pays)))
-            .map(|found| found["id"].clone())
+        let paid = invoices.find(|invoice| {
+            invoice.pointer("/payments/data").and_then(Value::as_array).is_some_and(|all| all.iter().any(pays))
+        });
+        paid.map(|invoice| invoice["id"].clone())
     })
 }
 

@@ -206,6 +206,11 @@ fn an_older_endpoint_and_an_older_request_get_the_older_layout() {
     assert_eq!(listed["data"][0], old);
     let intent = format!("/v1/payment_intents/{}", old["payment_intent"].as_str().unwrap());
     assert_eq!(send_as(&mut world, "GET", &intent, "", "2025-02-24.acacia")["invoice"], old["id"]);
+    let late = endpoint(&mut world, "&api_version=2024-06-20");
+    let again = format!("/v1/events/{}/retry", paid["id"].as_str().unwrap());
+    send(&mut world, "POST", &again, &format!("webhook_endpoint={late}"));
+    let (_, post) = self::posts(&mut world).remove(0);
+    assert_eq!(serde_json::from_str::<Value>(&post.body).unwrap()["data"], paid["data"]);
     let kept = send_as(&mut world, "GET", "/v1/events", "", "2024-06-20")["data"][0].clone();
     assert_eq!(kept["api_version"], crate::world::API_VERSION, "an event is frozen in the version it was made in");
     assert_eq!(send_as(&mut world, "GET", "/v1/balance", "", "yesterday")["error"]["type"], "invalid_request_error");
@@ -242,4 +247,20 @@ fn what_is_private_stays_so() {
     assert_eq!(body["data"]["previous_attributes"], json!({ "status": "open" }));
     assert_eq!(body["data"]["object"], json!({ "id": "x", "object": "checkout.session", "status": "complete" }));
     assert!(!body.as_object().unwrap().keys().any(|name| name.starts_with('_')), "{body}");
+}
+
+#[test]
+fn an_older_endpoint_that_came_later_gets_the_older_layout_too() {
+    let mut world = world();
+    world.tick(NOW);
+    let parent = json!({ "subscription_details": { "subscription": "sub_1", "metadata": {} } });
+    world.emit("invoice.created", &json!({ "id": "in_1", "object": "invoice", "status": "open", "parent": parent }));
+    let late = endpoint(&mut world, "&api_version=2024-06-20");
+    let event = send(&mut world, "GET", "/v1/events", "")["data"][0]["id"].as_str().unwrap().to_owned();
+    send(&mut world, "POST", &format!("/v1/events/{event}/retry"), &format!("webhook_endpoint={late}"));
+    let body: Value = serde_json::from_str(&posts(&mut world).remove(0).1.body).unwrap();
+    assert_eq!(
+        (&body["data"]["object"]["subscription"], &body["data"]["object"]["paid"]),
+        (&json!("sub_1"), &json!(false))
+    );
 }

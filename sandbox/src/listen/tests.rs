@@ -98,3 +98,22 @@ fn any_words_are_heard_without_harm() {
     }
     assert_eq!(world.undelivered(), 1);
 }
+
+#[test]
+fn a_listener_meets_disorder_too() {
+    let mut world = world();
+    let (session, _) = world.open_session();
+    let connection = world.sessions.connect(&session).unwrap();
+    let fault = serde_json::from_value(json!({ "fault": "out_of_order" })).unwrap();
+    world.event_faults.add(fault).unwrap();
+    happen(&mut world);
+    assert!(frames(&world, &session, connection, 0).0.is_empty(), "held");
+    happen(&mut world);
+    let (next, _) = frames(&world, &session, connection, 0);
+    assert_eq!(next[0]["webhook_id"], "wh_2");
+    world.heard(&session, &ack(&next[0]));
+    for planned in world.take_outbox().into_iter().filter(|planned| planned.after.is_zero()) {
+        assert!(world.due(planned.id).is_none(), "a listener is not posted to");
+    }
+    assert_eq!(frames(&world, &session, connection, 0).0[0]["webhook_id"], "wh_1");
+}
