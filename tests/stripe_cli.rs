@@ -227,12 +227,12 @@ impl Listener {
         eventually(SOON, || async {
             let said = self.said();
             let new = said.get(from..).unwrap_or_default();
-            let ids = new.lines().filter_map(|line| {
+            let mut ids = new.lines().filter_map(|line| {
                 let (kind_of, id) = line.split_once("--> ")?.1.trim_start_matches("connect ").split_once(' ')?;
                 (kind_of == kind).then(|| id.trim_matches(['[', ']']).to_owned())
             });
             let taken = |id: &String| new.contains(&format!("[200] POST {webhook} [{id}]"));
-            ids.filter(taken).last().ok_or_else(|| format!("{kind}: {said}"))
+            ids.rfind(taken).ok_or_else(|| format!("{kind}: {said}"))
         })
         .await
     }

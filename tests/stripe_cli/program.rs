@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::support::Child;
 
 /// For one call of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A version of it, and where it keeps its settings.
 pub struct Cli {
