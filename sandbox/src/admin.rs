@@ -4,11 +4,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
+    event_faults::EventFault,
     failure::{Answer, Failure},
     faults::Fault,
     ledger,
     money::{Money, PLATFORM},
-    v1::{accounts, checkout, disputes, payments, refunds, setup_intents},
+    v1::{accounts, checkout, disputes, payments, refunds, setup_intents, webhook_endpoints},
     view,
     world::{Request, World},
 };
@@ -60,6 +61,12 @@ struct Authenticate {
     success: Option<bool>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Roll {
+    expires_in: Option<i64>,
+}
+
 /// Answers an admin request.
 pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
     let path: Vec<&str> = request.path.split('/').skip(2).collect();
@@ -70,6 +77,9 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         }
         ("GET", ["faults"]) => Ok(json!({ "faults": world.faults.waiting().collect::<Vec<_>>() })),
         ("DELETE", ["faults"]) => Ok(json!({ "cleared": world.faults.clear() })),
+        (method, ["events", "faults"] | ["deliveries"] | ["webhook_endpoints", _, "roll"]) => {
+            delivery(world, request, method, &path)
+        }
         ("POST", ["keys", "prune"]) => Ok(json!({ "pruned": world.keys.prune() })),
         ("POST", ["advance"]) => advance(world, read::<Advance>(request)?.seconds),
         ("GET", ["clock"]) => Ok(clock(world)),
@@ -124,6 +134,24 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
     }
 }
 
+/// Events on their way out.
+fn delivery(world: &mut World, request: &Request, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("POST", ["events", "faults"]) => {
+            world.event_faults.add(read::<EventFault>(request)?)?;
+            Ok(json!({ "faults": world.event_faults.waiting().collect::<Vec<_>>() }))
+        }
+        ("GET", ["events", "faults"]) => Ok(json!({ "faults": world.event_faults.waiting().collect::<Vec<_>>() })),
+        ("DELETE", ["events", "faults"]) => Ok(json!({ "cleared": world.event_faults.clear() })),
+        ("GET", ["deliveries"]) => Ok(json!({ "deliveries": world.deliveries.shown() })),
+        ("POST", ["webhook_endpoints", id, "roll"]) => {
+            let given: Roll = if request.body.is_empty() { Roll::default() } else { read(request)? };
+            webhook_endpoints::roll(world, id, given.expires_in)
+        }
+        (method, _) => Err(Failure::unrecognized(method, &request.path)),
+    }
+}
+
 fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
     serde_json::from_slice(&request.body).map_err(|error| Failure::invalid(format!("Not what is wanted here: {error}")))
 }
@@ -143,5 +171,5 @@ fn advance(world: &mut World, seconds: i64) -> Answer {
 }
 
 fn clock(world: &World) -> Value {
-    json!({ "now": world.now, "ahead_seconds": world.ahead })
+    json!({ "now": world.now, "ahead_seconds": world.ahead, "next": world.plans.next(""), "undelivered": world.undelivered() })
 }

@@ -16,6 +16,7 @@ mod products;
 pub(super) mod refunds;
 mod reversals;
 pub(super) mod setup_intents;
+mod stripecli;
 mod subscriptions;
 pub(super) mod transfers;
 pub(super) mod webhook_endpoints;
@@ -43,6 +44,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     refunds::ROUTES,
     reversals::ROUTES,
     setup_intents::ROUTES,
+    stripecli::ROUTES,
     subscriptions::ROUTES,
     transfers::ROUTES,
     webhook_endpoints::ROUTES,
