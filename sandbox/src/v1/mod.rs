@@ -3,6 +3,7 @@
 mod account_links;
 pub(super) mod accounts;
 mod balance;
+mod billing_meters;
 pub(super) mod checkout;
 mod customers;
 mod events;
@@ -24,6 +25,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     account_links::ROUTES,
     accounts::ROUTES,
     balance::ROUTES,
+    billing_meters::ROUTES,
     checkout::ROUTES,
     customers::ROUTES,
     events::ROUTES,
