@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waits, and passes the PATH on")]
 
+mod chaos;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;
@@ -20,5 +21,6 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod sdk;
 mod support;
 mod web;
