@@ -36,7 +36,8 @@ pub async fn run_until_signal(options: Options) -> Result<(), RunError> {
 
 fn words(sandbox: &Sandbox, chaos: Option<f64>) -> String {
     let Sandbox { url, key, seed, .. } = sandbox;
-    let chaos = chaos.map(|rate| format!("\n  chaos {rate}: for the same faults again, --chaos {rate} --seed {seed}\n"));
+    let chaos =
+        chaos.map(|rate| format!("\n  chaos {rate}: for the same faults again, --chaos {rate} --seed {seed}\n"));
     format!(
         "bursar sandbox: {url} (this is not Stripe, moves no money, and forgets everything when it stops)\n\n  \
          STRIPE_API_BASE={url} STRIPE_SECRET_KEY={key} bursar worker\n  \

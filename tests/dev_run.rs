@@ -47,6 +47,12 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
         "{}",
         lines[5]
     );
+    let asked = said(&folder.paste(&lines[5].replace("/ledger", "/requests")));
+    let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+    let ours = |r: &&serde_json::Value| r["user_agent"].as_str().is_some_and(|agent| agent.starts_with("bursar/"));
+    let ours: Vec<_> = asked["requests"].as_array().unwrap().iter().filter(ours).collect();
+    assert!(ours.len() >= 2, "a look and a Transfer: {asked}");
+    assert!(ours.iter().all(|request| request["refused_unknown"].is_null()), "{asked}");
 
     dev.signal(Signal::SIGTERM);
     assert!(dev.wait().unwrap().success(), "{}", folder.words());

@@ -22,7 +22,8 @@ fn sdk() -> Result<PathBuf, String> {
     // Installed elsewhere and moved, so that half of it is never taken for the whole.
     let half = folder.with_extension(std::process::id().to_string());
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2"];
-    let installed = Command::new("python3").args(pip).args(["--timeout", "20", "--target"]).arg(&half).arg(SDK).output();
+    let installed =
+        Command::new("python3").args(pip).args(["--timeout", "20", "--target"]).arg(&half).arg(SDK).output();
     let output = installed.map_err(|error| format!("python3 does not start: {error}"))?;
     if !output.status.success() {
         return Err(said(&output));
@@ -42,14 +43,20 @@ async fn the_official_python_sdk_is_content() {
     let folder = match tokio::task::spawn_blocking(sdk).await.unwrap() {
         Ok(folder) => folder,
         Err(why) => {
-            eprintln!("\n!!! SKIPPED: Stripe's Python SDK was not tried against the sandbox, for {SDK} cannot be had: {why}\n");
+            eprintln!(
+                "\n!!! SKIPPED: Stripe's Python SDK was not tried against the sandbox, for {SDK} cannot be had: {why}\n"
+            );
             return;
         }
     };
     let client = Client::start().await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk.py");
     let mut python = tokio::process::Command::new("python3");
-    python.args([script, &client.0.url, &client.0.key]).env("PYTHONPATH", folder).env_remove("http_proxy").kill_on_drop(true);
+    python
+        .args([script, &client.0.url, &client.0.key])
+        .env("PYTHONPATH", folder)
+        .env_remove("http_proxy")
+        .kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, python.output()).await.expect("the script ends").unwrap();
     let said = said(&output);
     assert!(output.status.success() && said.contains("ok    keys_replay_and_refuse"), "{said}");

@@ -18,7 +18,7 @@ pub struct Key {
     pub(super) text: String,
 }
 
-/// What a key was first used for.
+/// What a key was first used for. Only a POST has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     endpoint: String,
@@ -64,9 +64,9 @@ impl Saved {
 
 impl Fingerprint {
     /// The order of the fields does not count; that of equal names (`a[]`) does.
-    pub fn new(method: &str, path: &str, mut fields: Vec<(String, String)>) -> Self {
+    pub fn new(path: &str, mut fields: Vec<(String, String)>) -> Self {
         fields.sort_by(|a, b| a.0.cmp(&b.0));
-        Self { endpoint: format!("{method} {path}"), fields }
+        Self { endpoint: path.to_owned(), fields }
     }
 }
 
@@ -86,7 +86,7 @@ impl Keys {
         let (first, now) = (&entry.fingerprint, fingerprint);
         if first.endpoint != now.endpoint {
             let what =
-                format!("for the same endpoint they were first used for ({} vs {})", first.endpoint, now.endpoint);
+                format!("for the same endpoint they were first used for ('{}' vs '{}')", now.endpoint, first.endpoint);
             return mismatch(&what);
         }
         if first.fields != now.fields {

@@ -237,7 +237,7 @@ impl World {
         fault: Option<&Fault>,
     ) -> (Response, bool) {
         let fields = request.fields();
-        let fingerprint = Fingerprint::new(&request.method, &request.path, fields.clone());
+        let fingerprint = Fingerprint::new(&request.path, fields.clone());
         if let Some(key) = key {
             match self.keys.look(key, &fingerprint, self.now) {
                 Err(failure) => return (failure.into(), false),

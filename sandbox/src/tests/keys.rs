@@ -19,7 +19,7 @@ fn saved(status: u16) -> Saved {
 
 fn fingerprint(path: &str, fields: &[(&str, &str)]) -> Fingerprint {
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Fingerprint::new("POST", path, fields)
+    Fingerprint::new(path, fields)
 }
 
 #[test]
@@ -78,6 +78,8 @@ fn an_answer_names_its_key_and_the_request_that_first_got_it() {
     let other = keyed(&mut world, "email=b");
     assert_eq!((other.status, header(&other, "Original-Request")), (400, None));
     assert!(other.body.contains("idempotency_error") && other.body.contains("same parameters"), "{}", other.body);
+    let elsewhere = world.handle(1_800_000_000, &request("POST", "/v1/products", "name=a")).response;
+    assert!(elsewhere.body.contains("('/v1/products' vs '/v1/customers')"), "{}", elsewhere.body);
 }
 
 #[test]
