@@ -96,7 +96,7 @@ pub struct World {
     pub(super) keys: Keys,
     pub(super) requests: Requests,
     pub(super) plans: Plans,
-    turns: Turns,
+    pub(super) turns: Turns,
     /// What is to be delivered to webhook endpoints.
     pub(super) outbox: VecDeque<Delivery>,
     /// Where it is reached, for the links it hands out.

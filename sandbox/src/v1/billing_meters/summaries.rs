@@ -83,11 +83,11 @@ fn aggregated(world: &World, meter: &Value, customer: &str, from: i64, until: i6
     let mut events: Vec<&Value> = counted.collect();
     // Stable: of two at the same second the one that came last is last.
     events.sort_by_key(|event| number(event, "timestamp"));
-    let values = events.iter().map(|event| number(event, "_value"));
-    let value = match text(&meter["default_aggregation"], "formula") {
+    let value = |event: &&Value| number(event, "_value");
+    let total = match text(&meter["default_aggregation"], "formula") {
         "count" => i64::try_from(events.len()).unwrap_or(i64::MAX),
-        "last" => values.last().unwrap_or_default(),
-        _ => values.fold(0, i64::saturating_add),
+        "last" => events.last().map(value).unwrap_or_default(),
+        _ => events.iter().map(value).fold(0, i64::saturating_add),
     };
-    (!events.is_empty()).then_some(value)
+    (!events.is_empty()).then_some(total)
 }
