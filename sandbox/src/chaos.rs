@@ -1,6 +1,6 @@
 //! Faults that nobody asked for one by one: each request meets one with a probability, drawn from a seed.
 //!
-//! What a request draws depends on the seed, on what it asks for and on how often that was asked before ([`turns`](super::turns)), and on
+//! What a request draws depends on the seed, on what it asks for and on how often that was asked before ([`turns`]), and on
 //! nothing else: neither on the clock nor on who else asks meanwhile. The same key meets at most [`IN_A_ROW`] in a row, so that a client
 //! which repeats itself correctly comes to an end; a saved 500 is an end too.
 
