@@ -90,7 +90,7 @@ impl Chaos {
     }
 
     pub fn turn_off(&mut self) {
-        *self = Self::new(0.0, self.seed);
+        self.rate = 0.0;
     }
 
     /// For the admin.
