@@ -80,6 +80,16 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         (method, ["events", "faults"] | ["deliveries"] | ["webhook_endpoints", _, "roll"]) => {
             delivery(world, request, method, &path)
         }
+        ("POST", ["chaos"]) => {
+            let wanted = read(request)?;
+            world.chaos.turn_on(&wanted, world.seed)?;
+            Ok(world.chaos.shown())
+        }
+        ("GET", ["chaos"]) => Ok(world.chaos.shown()),
+        ("DELETE", ["chaos"]) => {
+            world.chaos.turn_off();
+            Ok(world.chaos.shown())
+        }
         ("POST", ["keys", "prune"]) => Ok(json!({ "pruned": world.keys.prune() })),
         ("POST", ["advance"]) => advance(world, read::<Advance>(request)?.seconds),
         ("GET", ["clock"]) => Ok(clock(world)),

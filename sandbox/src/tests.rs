@@ -1,5 +1,11 @@
 //! The state machine alone: whatever is sent to it, and twice the same.
 
+mod chaos;
+mod faults;
+mod hostile;
+mod keys;
+mod meters;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -96,6 +102,11 @@ fn minimal(route: &Route, ids: &[String]) -> String {
     let [customer, product, price, _, _, account, ..] = ids else { panic!("{ids:?}") };
     match route.path {
         "/v1/account_links" => format!("account={account}&type=account_update"),
+        "/v1/billing/meters" => "display_name=Calls&event_name=calls&default_aggregation[formula]=sum".to_owned(),
+        "/v1/billing/meter_events" => {
+            format!("event_name=calls&payload[stripe_customer_id]={customer}&payload[value]=1")
+        }
+        "/v1/billing/meter_event_adjustments" => "event_name=calls&type=cancel&cancel[identifier]=x".to_owned(),
         "/v1/checkout/sessions" => {
             format!("mode=subscription&line_items[0][price]={price}&success_url=https://x.example")
         }

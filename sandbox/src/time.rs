@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::World;
+use super::{turns, world::World};
 
 /// What is to happen; told the id of what it happens to. It looks at the object first: a plan is never taken back.
 pub(super) type Act = fn(&mut World, &str);
@@ -58,6 +58,8 @@ impl World {
         let now = self.now;
         while let Some((at, act, id)) = self.plans.take(clock, until) {
             self.now = at;
+            let identity = turns::hash(["plan", clock, &id, &at.to_string()]);
+            self.ids.turn(identity, self.turns.count(identity));
             act(self, &id);
         }
         self.now = now;

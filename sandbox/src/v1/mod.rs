@@ -3,6 +3,7 @@
 mod account_links;
 pub(super) mod accounts;
 pub(super) mod balance;
+mod billing_meters;
 pub(super) mod checkout;
 mod customer_balance;
 mod customers;
@@ -30,6 +31,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     account_links::ROUTES,
     accounts::ROUTES,
     balance::ROUTES,
+    billing_meters::ROUTES,
     checkout::ROUTES,
     customer_balance::ROUTES,
     customers::ROUTES,
