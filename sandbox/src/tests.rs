@@ -87,6 +87,10 @@ fn minimal(route: &Route, ids: &[String]) -> String {
     let [customer, product, price, _, _, account, _] = ids else { panic!("{ids:?}") };
     match route.path {
         "/v1/account_links" => format!("account={account}&type=account_update"),
+        "/v1/accounts/{id}/reject" => "reason=fraud".to_owned(),
+        "/v1/billing_portal/configurations" => "features[invoice_history][enabled]=true".to_owned(),
+        "/v1/billing_portal/sessions" => format!("customer={customer}"),
+        "/oauth/deauthorize" => format!("stripe_user_id={account}"),
         "/v1/checkout/sessions" => {
             format!("mode=subscription&line_items[0][price]={price}&success_url=https://x.example")
         }

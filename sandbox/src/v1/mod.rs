@@ -1,12 +1,17 @@
 //! Stripe's v1 API: a resource a file, each with its routes.
 
-mod account_links;
+pub(super) mod account_links;
 pub(super) mod accounts;
+pub(super) mod ask;
 mod balance;
+pub(super) mod billing_portal;
+pub(super) mod cards;
 pub(super) mod checkout;
 mod customers;
 mod events;
 mod invoices;
+mod login_links;
+mod oauth;
 mod payments;
 mod prices;
 mod products;
@@ -23,11 +28,15 @@ use super::{failure::Failure, routes::Route, store::text, world::World};
 pub(super) const ROUTES: &[&[Route]] = &[
     account_links::ROUTES,
     accounts::ROUTES,
+    accounts::capabilities::ROUTES,
     balance::ROUTES,
+    billing_portal::ROUTES,
     checkout::ROUTES,
     customers::ROUTES,
     events::ROUTES,
     invoices::ROUTES,
+    login_links::ROUTES,
+    oauth::ROUTES,
     payments::ROUTES,
     prices::ROUTES,
     products::ROUTES,
