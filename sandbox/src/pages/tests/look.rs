@@ -1,9 +1,15 @@
 //! Every page: well formed, labelled, legible, and of nobody else's resources.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// One page of each kind.
 fn pages(world: &mut World) -> Vec<Response> {
+    paths(world).iter().map(|path| get(world, path)).collect()
+}
+
+fn paths(world: &mut World) -> Vec<String> {
     let price = plan(world, "Pro", 1900);
     let open =
         session(world, "allow_promotion_codes=true&payment_method_types[]=card&payment_method_types[]=sepa_debit");
@@ -33,8 +39,49 @@ fn pages(world: &mut World) -> Vec<Response> {
         format!("/_sandbox/dashboard/{account}"),
         "/_sandbox/authenticate/pi_none".to_owned(),
     ]);
-    paths.iter().map(|path| get(world, path)).collect()
+    paths
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Whatever a form holds, a page answers, and writes none of it as anything but text.
+    #[test]
+    fn no_form_breaks_a_page(
+        forms in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec((0..FIELDS.len(), "\\PC{0,20}|<script>|[0-9 /]{0,19}"), 0..6)), 1..12),
+        acts in prop::collection::vec(0..ACTS.len(), 12),
+    ) {
+        let mut world = world();
+        let paths = paths(&mut world);
+        for ((path, fields), act) in forms.into_iter().zip(acts) {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.append_pair("do", ACTS[act]);
+            for (name, value) in fields {
+                form.append_pair(FIELDS[name], &value);
+            }
+            let page = post(&mut world, path.get::<String>(&paths), &form.finish());
+            prop_assert!(page.status < 500 && !page.body.contains("<script"), "{} {}", page.status, page.body);
+        }
+    }
+}
+
+const FIELDS: &[&str] =
+    &["number", "expiry", "cvc", "email", "name", "quick", "promotion_code", "subscription", "price", "bank"];
+const ACTS: &[&str] = &[
+    "card",
+    "free",
+    "discount",
+    "authenticate",
+    "fail",
+    "change",
+    "cancel",
+    "resume",
+    "details",
+    "active",
+    "leave",
+    "deauthorise",
+    "",
+];
 
 /// The tags of a page, each with its attributes, checked to nest.
 fn tags(html: &str) -> Vec<&str> {

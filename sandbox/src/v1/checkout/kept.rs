@@ -10,7 +10,9 @@ pub(crate) fn typed(given: Value) -> Value {
         Value::String(text) if text == "true" => json!(true),
         Value::String(text) if text == "false" => json!(false),
         Value::Object(fields) if !fields.is_empty() && fields.keys().all(|name| name.parse::<u16>().is_ok()) => {
-            fields.into_iter().map(|(_, value)| typed(value)).collect::<Vec<_>>().into()
+            let mut elements: Vec<(String, Value)> = fields.into_iter().collect();
+            elements.sort_by_key(|(index, _)| index.parse::<u16>().unwrap_or_default());
+            elements.into_iter().map(|(_, value)| typed(value)).collect::<Vec<_>>().into()
         }
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, typed(value))).collect(),
         other => other,

@@ -35,6 +35,9 @@ pub(crate) fn complete(world: &mut World, id: &str, email: Option<&str>) -> Answ
 /// private `_authenticating`. Declined is a refusal, and the session stays open.
 pub(crate) fn pay(world: &mut World, id: &str, buyer: &Buyer) -> Answer {
     let mut session = open(world, id)?;
+    if let Some(customer) = session["customer"].as_str() {
+        customers::buyer(world, customer)?;
+    }
     let mode = text(&session, "mode").to_owned();
     let method = buyer.method.as_deref().filter(|method| !method.is_empty());
     let mut method = method.map(|method| known(world, method)).transpose()?;
