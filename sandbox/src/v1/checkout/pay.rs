@@ -52,8 +52,8 @@ pub(crate) fn pay(world: &mut World, id: &str, buyer: &Buyer) -> Answer {
     session["_method"] = json!(method);
     match mode.as_str() {
         "subscription" => subscribe(world, session),
-        "setup" => settle::set_up(world, session),
-        _ if number(&session, "amount_total") == 0 => settle::finish(world, session, "no_payment_required"),
+        "setup" => Ok(settle::set_up(world, session)),
+        _ if number(&session, "amount_total") == 0 => Ok(settle::finish(world, session, "no_payment_required")),
         _ => charge(world, session),
     }
 }
@@ -151,8 +151,8 @@ fn outcome(world: &mut World, mut session: Value, paid: Paid) -> Answer {
         &paid;
     session["_intent"] = intent["id"].clone();
     match paid {
-        Paid::Succeeded(_) => settle::finish(world, session, "paid"),
-        Paid::Processing(_) => settle::finish(world, session, "unpaid"),
+        Paid::Succeeded(_) => Ok(settle::finish(world, session, "paid")),
+        Paid::Processing(_) => Ok(settle::finish(world, session, "unpaid")),
         Paid::NeedsAction(..) => {
             session["_authenticating"] = json!(true);
             world.store.insert("checkout.session", session.clone());
@@ -197,7 +197,7 @@ fn subscribe(world: &mut World, mut session: Value) -> Answer {
         session["_intent"] = intent;
         let due = number(&invoice, "amount_due") > 0;
         let paid = if text(&invoice, "status") == "paid" { "paid" } else { "unpaid" };
-        return settle::finish(world, session, if due { paid } else { "no_payment_required" });
+        return Ok(settle::finish(world, session, if due { paid } else { "no_payment_required" }));
     }
     session["_intent"] = intent;
     session["_authenticating"] = json!(status == "requires_action");

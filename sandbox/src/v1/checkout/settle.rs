@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::{super::ask::ask, discounts, pay, receipt};
 use crate::{
-    failure::Answer,
     store::{number, text},
     world::World,
 };
@@ -20,7 +19,7 @@ const KEPT: &[&str] = &[
 ];
 
 /// Nothing is paid now; the payment method is kept for later.
-pub(super) fn set_up(world: &mut World, mut session: Value) -> Answer {
+pub(super) fn set_up(world: &mut World, mut session: Value) -> Value {
     let id = world.ids.next("seti_");
     let customer = [&session["customer"], &session["_customer"]].into_iter().find(|id| id.is_string()).cloned();
     let intent = json!({
@@ -38,7 +37,7 @@ pub(super) fn set_up(world: &mut World, mut session: Value) -> Answer {
 }
 
 /// It is complete.
-pub(super) fn finish(world: &mut World, mut session: Value, payment_status: &str) -> Answer {
+pub(super) fn finish(world: &mut World, mut session: Value, payment_status: &str) -> Value {
     if session["_customer"].is_string() {
         session["customer"] = session["_customer"].clone();
     }
@@ -64,7 +63,7 @@ pub(super) fn finish(world: &mut World, mut session: Value, payment_status: &str
     }
     world.store.insert("checkout.session", session.clone());
     world.emit("checkout.session.completed", &session);
-    Ok(session)
+    session
 }
 
 /// A payment that was on its way has arrived, or never will. For one of no session, nothing happens.
