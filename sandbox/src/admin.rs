@@ -36,6 +36,12 @@ struct Account {
     state: accounts::State,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tax {
+    percent: f64,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Complete {
@@ -104,6 +110,11 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
             let account = accounts::put(world, id, state)?;
             Ok(view::shown(&world.store, account, &[]))
         }
+        ("POST", ["accounts", id, "deauthorize"]) => {
+            let account = accounts::deauthorise(world, id)?;
+            Ok(view::shown(&world.store, account, &[]))
+        }
+        ("POST", ["tax"]) => checkout::lines::set_tax_percent(world, read::<Tax>(request)?.percent),
         ("POST", ["checkout", id, "complete"]) => {
             let session = checkout::complete(world, id, given::<Complete>(request)?.email.as_deref())?;
             Ok(view::shown(&world.store, session, &[]))

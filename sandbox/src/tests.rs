@@ -107,6 +107,10 @@ fn minimal(route: &Route, ids: &[String]) -> String {
             format!("event_name=calls&payload[stripe_customer_id]={customer}&payload[value]=1")
         }
         "/v1/billing/meter_event_adjustments" => "event_name=calls&type=cancel&cancel[identifier]=x".to_owned(),
+        "/v1/accounts/{id}/reject" => "reason=fraud".to_owned(),
+        "/v1/billing_portal/configurations" => "features[invoice_history][enabled]=true".to_owned(),
+        "/v1/billing_portal/sessions" => format!("customer={customer}"),
+        "/oauth/deauthorize" => format!("stripe_user_id={account}"),
         "/v1/checkout/sessions" => {
             format!("mode=subscription&line_items[0][price]={price}&success_url=https://x.example")
         }

@@ -160,9 +160,8 @@ impl World {
         let mut happened = None;
         let arrived = |response| Reply { response, fate: Fate::Arrives };
         let is_admin = request.path == "/_sandbox" || request.path.starts_with("/_sandbox/");
-        let mut reply = if request.path == "/" || (is_admin && request.method == "GET" && pages::is_page(&request.path))
-        {
-            arrived(pages::show(self, &request.path))
+        let mut reply = if pages::is_page(request) {
+            arrived(pages::answer(self, request))
         } else if is_admin {
             self.executed = true;
             arrived(admin::answer(self, request).map_or_else(Response::from, |body| Response::json(200, &body)))

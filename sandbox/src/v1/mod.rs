@@ -1,16 +1,20 @@
 //! Stripe's v1 API: a resource a file, each with its routes.
 
-mod account_links;
+pub(super) mod account_links;
 pub(super) mod accounts;
+pub(super) mod ask;
 pub(super) mod balance;
 mod billing_meters;
+pub(super) mod billing_portal;
 pub(super) mod checkout;
 mod customer_balance;
 mod customers;
 pub(super) mod disputes;
 mod events;
 mod invoices;
-mod payment_methods;
+mod login_links;
+mod oauth;
+pub(super) mod payment_methods;
 pub(super) mod payments;
 mod prices;
 mod products;
@@ -30,8 +34,10 @@ use super::{failure::Failure, routes::Route, store::text, world::World};
 pub(super) const ROUTES: &[&[Route]] = &[
     account_links::ROUTES,
     accounts::ROUTES,
+    accounts::capabilities::ROUTES,
     balance::ROUTES,
     billing_meters::ROUTES,
+    billing_portal::ROUTES,
     checkout::ROUTES,
     customer_balance::ROUTES,
     customers::ROUTES,
@@ -41,6 +47,8 @@ pub(super) const ROUTES: &[&[Route]] = &[
     payment_methods::ROUTES,
     payments::charges::ROUTES,
     payments::intents::ROUTES,
+    login_links::ROUTES,
+    oauth::ROUTES,
     prices::ROUTES,
     products::ROUTES,
     refunds::ROUTES,

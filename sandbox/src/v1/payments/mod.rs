@@ -20,7 +20,7 @@ use crate::{
     world::World,
 };
 
-pub(super) use confirm::authenticated;
+pub(crate) use confirm::authenticated;
 
 /// A payment that is to be tried.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +49,7 @@ pub(super) struct Payment {
 
 /// What a payment came to; each with its payment intent.
 #[derive(Debug)]
-pub(super) enum Paid {
+pub(crate) enum Paid {
     /// The money is there.
     Succeeded(Value),
     /// It arrives later, or never: a debit. [`Payment::settled`] is told.
@@ -122,6 +122,14 @@ fn method(world: &mut World, payment: &Payment) -> Answer {
     }
     let visa = cards::named("pm_card_visa").ok_or_else(Failure::internal)?;
     Ok(payment_methods::of(world, visa))
+}
+
+/// The card's owner has authenticated, or has failed to, at a page that shows what went wrong.
+pub(crate) fn authenticate_here(world: &mut World, id: &str, succeeds: bool) -> Result<(), Failure> {
+    match authenticated(world, id, succeeds) {
+        Paid::Declined(_, failure) | Paid::NeedsAction(_, failure) => Err(failure),
+        Paid::Succeeded(_) | Paid::Processing(_) => Ok(()),
+    }
 }
 
 /// The card's owner has authenticated, or has failed to, because a test says so; answers the payment intent.
