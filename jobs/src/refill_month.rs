@@ -3,7 +3,7 @@
 //! Rules
 //! - Month k of the period begins k months after the anchor that Stripe says (see [`calendar`]); the first one is refilled by the
 //!   invoice. Each has its own key, by its own start, the same whichever came first, and is never refilled twice.
-//! - It grants what the plan was worth when the month began: the plan as Stripe has it now, less the changes since.
+//! - It grants what the plan was worth when the month began: the plan as Stripe has it now, less the changes since that were heard of.
 //! - After a downtime all that is due is refilled, one after the other.
 //! - It ends with the paid period, with the subscription, or where another period took this one's place.
 //! - While the subscription is unpaid, paused or incomplete it waits.
@@ -21,11 +21,12 @@ use crate::{
     clock,
     credits::Credits,
     effects::Change,
-    event::Event,
+    event::{self, Event, OfEvent},
     job::{Effects, Job, JobError, NewJob, Snooze},
     kinds::{Kind, REFILL_MONTH},
     plan::{self, Standing},
     subscription::Subscription,
+    sync_subscription::told,
     terms::Terms,
 };
 
@@ -73,6 +74,8 @@ pub struct Facts {
     standing: Standing,
     balance: i64,
     now: DateTime<Utc>,
+    /// What was heard of it since the paid period began, and may not have been noted yet.
+    heard: Vec<Event>,
 }
 
 impl Call for RefillMonth {
@@ -84,7 +87,17 @@ impl Call for RefillMonth {
         let user = standings.get(&self.subscription).and_then(|s| s.months.last()).map(|month| month.user_id.clone());
         let balances = plan::count(db, user.as_slice(), &mut standings).await?;
         let balance = user.and_then(|user| balances.get(&user).copied()).unwrap_or_default();
-        Ok(Facts { standing: standings.remove(&self.subscription).unwrap_or_default(), balance, now })
+        let heard = sqlx::query_scalar!(
+            "SELECT id FROM bursar.event WHERE source = 'stripe' AND object_id = $1 AND type = 'customer.subscription.updated'
+             AND created >= $2 AND body IS NOT NULL",
+            self.subscription,
+            self.start
+        )
+        .fetch_all(&mut *db)
+        .await?;
+        let heard: Vec<OfEvent> = heard.into_iter().map(|event| OfEvent { source: "stripe".into(), event }).collect();
+        let heard = event::load(db, &heard.iter().collect::<Vec<_>>()).await?;
+        Ok(Facts { standing: standings.remove(&self.subscription).unwrap_or_default(), balance, now, heard })
     }
 
     fn intent(&self, _: &Facts, _: &Terms) -> Result<Plan, JobError> {
@@ -140,7 +153,13 @@ impl Call for RefillMonth {
         if facts.standing.months.iter().any(|month| month.start_at == start) {
             return Ok(Effects { follow_ups: effects.follow_ups, ..Effects::skip("the month was refilled before") });
         }
-        let value = facts.standing.value_at(start, subscription.value(terms)?.micros());
+        let mut standing = facts.standing.clone();
+        for event in facts.heard.iter().filter(|event| event.foreign(terms).is_none()) {
+            if let Some(change) = told(event, terms)? {
+                standing.note(change);
+            }
+        }
+        let value = standing.value_at(start, subscription.value(terms)?.micros());
         let user = facts.standing.months.last().map(|month| month.user_id.clone());
         let (Some((_, tier)), Some(user), true) = (subscription.tier(terms), user, value > 0) else {
             return Ok(Effects { follow_ups: effects.follow_ups, ..Effects::skip("its plan grants nothing now") });
@@ -152,7 +171,7 @@ impl Call for RefillMonth {
             end: starts.get(self.month + 1).copied().unwrap_or(self.end),
             grants: vec![(tier, Credits::from_micros(value))],
         };
-        let (mut standing, mut balance) = (facts.standing.clone(), facts.balance);
+        let mut balance = facts.balance;
         let (postings, changes) = plan::refill(&mut standing, &mut balance, &refill);
         effects.postings = postings;
         for posting in &mut effects.postings {

@@ -224,7 +224,7 @@ impl SyncSubscription {
 }
 
 /// The change of a plan that an event tells of, if it tells of one.
-fn told(event: &Event, terms: &Terms) -> Result<Option<PlanChange>, JobError> {
+pub(crate) fn told(event: &Event, terms: &Terms) -> Result<Option<PlanChange>, JobError> {
     #[derive(Deserialize)]
     struct Body {
         data: Data,

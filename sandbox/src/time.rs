@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::World;
+use super::{turns, world::World};
 
 /// What is to happen; told the id of what it happens to. It looks at the object first: a plan is never taken back.
 pub(super) type Act = fn(&mut World, &str);
@@ -49,6 +49,7 @@ impl World {
     /// Time has passed while nobody asked for anything; `now` is real time in seconds.
     pub fn tick(&mut self, now: i64) {
         self.pass(now.saturating_add(self.ahead));
+        self.prune_sessions(now);
     }
 
     /// Lets everything happen that a clock has planned until then. The present is that clock's while it does, and nobody asked for it.
@@ -57,6 +58,8 @@ impl World {
         let now = self.now;
         while let Some((at, act, id)) = self.plans.take(clock, until) {
             self.now = at;
+            let identity = turns::hash(["plan", clock, &id, &at.to_string()]);
+            self.ids.turn(identity, self.turns.count(identity));
             act(self, &id);
         }
         self.now = now;

@@ -37,7 +37,7 @@ async fn an_annual_plan_is_refilled_twelve_times_on_its_anchors_day_in_both_layo
             world.now(&eve).await;
             world.drain().await;
             assert_eq!(world.refilled().await, YEAR[..i], "the eve of {day}");
-            world.now(day).await;
+            world.now(&(at(day) + chrono::TimeDelta::seconds(60)).to_rfc3339()).await;
             world.drain().await;
             assert_eq!(world.refilled().await, YEAR[..=i], "{day}");
         }

@@ -184,9 +184,9 @@ impl World {
         Self { db, stripe, context, performers: bursar_jobs::performers() }
     }
 
-    /// It is this moment now.
+    /// It is this moment now, or later where it was.
     pub async fn now(&self, when: &str) {
-        sqlx::query("UPDATE bursar.clock SET ahead = $1 - clock_timestamp()")
+        sqlx::query("UPDATE bursar.clock SET ahead = greatest(ahead, $1 - clock_timestamp())")
             .bind(at(when))
             .execute(&self.db.pool)
             .await
@@ -253,14 +253,6 @@ impl World {
             })
             .collect();
         Some(Batch { kind: performer.kind, worker: "w".into(), lease, jobs })
-    }
-
-    pub fn performer(&self, kind: &str) -> Performer {
-        *self.performers.iter().find(|p| p.kind.name == kind).unwrap()
-    }
-
-    pub fn context(&self) -> Context {
-        self.context.clone()
     }
 
     pub async fn balance(&self) -> String {

@@ -1,16 +1,27 @@
 //! Stripe's v1 API: a resource a file, each with its routes.
 
-mod account_links;
+pub(super) mod account_links;
 pub(super) mod accounts;
-mod balance;
+pub(super) mod ask;
+pub(super) mod balance;
+mod billing_meters;
+pub(super) mod billing_portal;
 pub(super) mod checkout;
+mod customer_balance;
 mod customers;
+pub(super) mod disputes;
 mod events;
 mod invoices;
-mod payments;
+mod login_links;
+mod oauth;
+pub(super) mod payment_methods;
+pub(super) mod payments;
 mod prices;
 mod products;
+pub(super) mod refunds;
 mod reversals;
+pub(super) mod setup_intents;
+mod stripecli;
 mod subscriptions;
 pub(super) mod transfers;
 pub(super) mod webhook_endpoints;
@@ -23,15 +34,27 @@ use super::{failure::Failure, routes::Route, store::text, world::World};
 pub(super) const ROUTES: &[&[Route]] = &[
     account_links::ROUTES,
     accounts::ROUTES,
+    accounts::capabilities::ROUTES,
     balance::ROUTES,
+    billing_meters::ROUTES,
+    billing_portal::ROUTES,
     checkout::ROUTES,
+    customer_balance::ROUTES,
     customers::ROUTES,
+    disputes::ROUTES,
     events::ROUTES,
     invoices::ROUTES,
-    payments::ROUTES,
+    payment_methods::ROUTES,
+    payments::charges::ROUTES,
+    payments::intents::ROUTES,
+    login_links::ROUTES,
+    oauth::ROUTES,
     prices::ROUTES,
     products::ROUTES,
+    refunds::ROUTES,
     reversals::ROUTES,
+    setup_intents::ROUTES,
+    stripecli::ROUTES,
     subscriptions::ROUTES,
     transfers::ROUTES,
     webhook_endpoints::ROUTES,
