@@ -54,6 +54,11 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         ("POST", ["keys", "prune"]) => Ok(json!({ "pruned": world.keys.prune() })),
         ("POST", ["advance"]) => advance(world, read::<Advance>(request)?.seconds),
         ("GET", ["clock"]) => Ok(clock(world)),
+        ("GET", ["settings"]) => Ok(json!(world.settings())),
+        ("POST", ["settings"]) => {
+            let settings = read(request)?;
+            Ok(world.set_settings(settings))
+        }
         ("GET", ["ledger"]) => Ok(ledger(world)),
         ("GET", ["requests"]) => Ok(json!({ "requests": world.requests.all().collect::<Vec<_>>() })),
         ("DELETE", ["requests"]) => {
@@ -96,7 +101,7 @@ fn advance(world: &mut World, seconds: i64) -> Answer {
 }
 
 fn clock(world: &World) -> Value {
-    json!({ "now": world.now, "ahead_seconds": world.ahead })
+    json!({ "now": world.now, "ahead_seconds": world.ahead, "next": world.plans.next("") })
 }
 
 /// What money really moved.

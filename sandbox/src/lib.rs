@@ -18,6 +18,7 @@ mod params;
 mod requests;
 mod routes;
 mod server;
+mod settings;
 mod store;
 #[cfg(test)]
 mod tests;

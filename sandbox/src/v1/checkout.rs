@@ -251,6 +251,8 @@ pub(crate) fn complete(world: &mut World, id: &str, email: Option<&str>) -> Answ
                 description: session["_later"]["description"].clone(),
                 trial_days: number(&session, "_trial_days"),
                 pays: true,
+                refuses: true,
+                ..Start::default()
             };
             let (subscription, invoice) = subscriptions::start(world, &start)?;
             session["subscription"] = subscription["id"].clone();

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::subscriptions;
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
@@ -98,6 +99,7 @@ fn delete(world: &mut World, call: &Call) -> Answer {
     world.execute()?;
     let customer = existing(world, call.id())?;
     let gone = json!({ "id": call.id(), "object": "customer", "deleted": true });
+    subscriptions::end::customer_gone(world, call.id());
     world.store.insert("customer", gone.clone());
     world.emit("customer.deleted", &customer);
     Ok(gone)

@@ -4,14 +4,22 @@ mod account_links;
 pub(super) mod accounts;
 mod balance;
 pub(super) mod checkout;
+mod coupons;
 mod customers;
+mod discounts;
 mod events;
+mod invoice_items;
+mod invoice_payments;
 mod invoices;
 mod payments;
 mod prices;
 mod products;
+mod promotion_codes;
 mod reversals;
+mod subscription_items;
+mod subscription_schedules;
 mod subscriptions;
+mod test_clocks;
 pub(super) mod transfers;
 pub(super) mod webhook_endpoints;
 
@@ -25,14 +33,21 @@ pub(super) const ROUTES: &[&[Route]] = &[
     accounts::ROUTES,
     balance::ROUTES,
     checkout::ROUTES,
+    coupons::ROUTES,
     customers::ROUTES,
     events::ROUTES,
+    invoice_items::ROUTES,
+    invoice_payments::ROUTES,
     invoices::ROUTES,
     payments::ROUTES,
     prices::ROUTES,
     products::ROUTES,
+    promotion_codes::ROUTES,
     reversals::ROUTES,
+    subscription_items::ROUTES,
+    subscription_schedules::ROUTES,
     subscriptions::ROUTES,
+    test_clocks::ROUTES,
     transfers::ROUTES,
     webhook_endpoints::ROUTES,
 ];
