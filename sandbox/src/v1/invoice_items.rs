@@ -12,7 +12,7 @@ use crate::{
     list::{self, Created},
     params::{MAX_AMOUNT, Params},
     routes::{Call, Route},
-    store::{number, text},
+    store::text,
     world::World,
 };
 

@@ -107,7 +107,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
             "end_behavior": "release",
             "livemode": false,
             "metadata": metadata,
-            "phases": [phase(&currency, items, start, over, "create_prorations", &json!({}))],
+            "phases": [phase(&currency, &items, start, over, "create_prorations", &json!({}))],
             "released_at": null,
             "released_subscription": null,
             "status": "active",
@@ -127,7 +127,7 @@ fn phase_item(price: &Value, quantity: &Value) -> Value {
         "tax_rates": [] })
 }
 
-fn phase(currency: &Value, items: Vec<Value>, start: i64, end: i64, behavior: &str, metadata: &Value) -> Value {
+fn phase(currency: &Value, items: &[Value], start: i64, end: i64, behavior: &str, metadata: &Value) -> Value {
     let defaults = json!({
         "add_invoice_items": [], "application_fee_percent": null, "automatic_tax": null, "billing_cycle_anchor": null,
         "billing_thresholds": null, "collection_method": null, "default_payment_method": null, "default_tax_rates": [],
@@ -245,7 +245,7 @@ fn made(world: &World, schedule: &Value, asked: Vec<Asked>) -> Result<Vec<Value>
             return Err(Failure::invalid(message).param(format!("phases[{place}][end_date]")));
         }
         from = end;
-        phases.push(phase(&subscription["currency"], items, start, end, &one.behavior, &one.metadata));
+        phases.push(phase(&subscription["currency"], &items, start, end, &one.behavior, &one.metadata));
     }
     Ok(phases)
 }

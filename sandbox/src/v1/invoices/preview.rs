@@ -143,9 +143,9 @@ fn new(world: &mut World, payer: &str, mut all: Vec<Value>, change: Change) -> A
     let more = invoice_items::lines(world, &waiting);
     all.extend(more);
     let priced = items::priced(world, change.items)?;
-    let prices: Vec<&Value> = priced.iter().map(|(price, _)| price).collect();
-    if !prices.is_empty() {
-        items::judge(&prices)?;
+    let together: Vec<&Value> = priced.iter().map(|(price, _)| price).collect();
+    if !together.is_empty() {
+        items::judge(&together)?;
     }
     for (price, quantity) in &priced {
         let end = period::after(world.now, &price["recurring"], world.now);

@@ -171,7 +171,7 @@ pub(crate) fn item(world: &mut World, subscription: &str, price: &Value, quantit
 }
 
 /// Puts items into their subscription.
-pub(crate) fn put(subscription: &mut Value, items: Vec<Value>) {
+pub(crate) fn put(subscription: &mut Value, items: &[Value]) {
     subscription["items"] = json!({
         "object": "list", "has_more": false, "total_count": items.len(), "data": items,
         "url": format!("/v1/subscription_items?subscription={}", text(subscription, "id")),

@@ -93,7 +93,7 @@ fn begin(world: &mut World, start: &Start) -> Result<(Value, Value), Failure> {
     if subscription["cancel_at_period_end"] == true {
         (subscription["cancel_at"], subscription["canceled_at"]) = (json!(end), json!(now));
     }
-    items::put(&mut subscription, made);
+    items::put(&mut subscription, &made);
     subscription["discounts"] = discounts::make(world, &start.discounts, &start.customer, Some(&id));
 
     let (lines, waiting) = first_lines(world, start, &subscription, &once, end, &every);

@@ -24,6 +24,7 @@ use crate::{
 
 /// What is to change.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a parameter of Stripe's")]
 pub(crate) struct Change {
     pub items: Vec<ItemDraft>,
     pub behavior: Behavior,
@@ -85,11 +86,9 @@ pub(super) fn update(world: &mut World, call: &Call) -> Answer {
         change.fields.push(("metadata", params.metadata(&kept["metadata"])?));
     }
     world.execute()?;
-    let only_told = change.items.is_empty() && !change.anchor_now && change.trial_end.is_none();
     let subscription = world.object("subscription", "subscription", call.id())?;
-    if !end::is_live(&subscription)
-        && !(only_told && params.names().iter().all(|name| name == "metadata" || name == "expand"))
-    {
+    let told_only = params.names().iter().all(|name| name == "metadata" || name == "expand");
+    if !end::is_live(&subscription) && !told_only {
         let message = "A canceled subscription can only update its cancellation_details and metadata.";
         return Err(Failure::invalid(message));
     }
@@ -181,7 +180,7 @@ pub(crate) fn reckon(world: &mut World, before: &Value, mut after: Value, change
     let touched = !change.items.is_empty();
     if touched {
         let items = items::changed(world, before, change.items)?;
-        items::put(&mut after, items);
+        items::put(&mut after, &items);
     }
     let plan = Plan::of(world, before, &after, change.anchor_now, change.trial_end)?;
     if let Some((anchor, period)) = plan.period {
