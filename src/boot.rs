@@ -47,16 +47,16 @@ pub enum BootError {
          payouts skipped. Set the key again, or set `[stripe] provider = \"off\"` if that is what you want"
     )]
     KeyLost,
-    /// The key is of the other mode.
+    /// The settings lead to another Stripe.
     #[error(
-        "STRIPE_SECRET_KEY is a {key} mode key, but this database has worked in {kept} mode: every event would be a stranger's. Use a \
-         {kept} mode key, or another database"
+        "STRIPE_SECRET_KEY and STRIPE_API_BASE lead to {found}, but this database has worked with {kept}: every event would be a \
+         stranger's. Use what it has worked with, or another database"
     )]
-    OtherMode {
-        /// The mode of the database.
-        kept: String,
-        /// The mode of the key.
-        key: &'static str,
+    OtherStripe {
+        /// What the database knows.
+        kept: &'static str,
+        /// What the settings say.
+        found: &'static str,
     },
     /// The port cannot be had.
     #[error("cannot listen on {0}: {1}. Set PORT to a free one")]
@@ -107,19 +107,51 @@ pub async fn migrate() -> Result<(), BootError> {
     Ok(migrate::migrate(&pool).await?)
 }
 
-/// Keeps in the database that Stripe was on once, and in which mode: a key that is lost must not quietly turn it off, and one of the
+/// Which Stripe a database has worked with. It stays so: events and objects of another would be strangers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Real money.
+    Live,
+    /// Stripe's test mode.
+    Test,
+    /// A local Stripe. Only a database of this mode lets its business time be moved.
+    Sandbox,
+}
+
+impl Mode {
+    const ALL: [Self; 3] = [Self::Live, Self::Test, Self::Sandbox];
+
+    fn of(stripe: &Stripe) -> Self {
+        match (stripe.livemode, stripe.is_local()) {
+            (true, _) => Self::Live,
+            (false, false) => Self::Test,
+            (false, true) => Self::Sandbox,
+        }
+    }
+
+    /// As the database keeps it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+            Self::Sandbox => "sandbox",
+        }
+    }
+
+    fn said(self) -> &'static str {
+        match self {
+            Self::Live => "Stripe in live mode",
+            Self::Test => "Stripe in test mode",
+            Self::Sandbox => "a sandbox",
+        }
+    }
+}
+
+/// Keeps in the database that Stripe was on once, and which: a key that is lost must not quietly turn it off, and one of the
 /// other mode must not make every event a stranger's.
 pub async fn remember_mode(pool: &PgPool, stripe: &Stripe) -> Result<(), BootError> {
-    let word = if stripe.livemode { "live" } else { "test" };
     if stripe.is_on() {
-        let kept = sqlx::query_scalar!(
-            "INSERT INTO bursar.setting (name, value) VALUES ('stripe', $1)
-             ON CONFLICT (name) DO UPDATE SET value = setting.value RETURNING value",
-            word
-        )
-        .fetch_one(pool)
-        .await?;
-        return if kept == word { Ok(()) } else { Err(BootError::OtherMode { kept, key: word }) };
+        return remember(pool, Mode::of(stripe)).await;
     }
     if stripe.provider != Provider::Stripe {
         return Ok(());
@@ -127,6 +159,22 @@ pub async fn remember_mode(pool: &PgPool, stripe: &Stripe) -> Result<(), BootErr
     let was_on =
         sqlx::query_scalar!("SELECT value FROM bursar.setting WHERE name = 'stripe'").fetch_optional(pool).await?;
     if was_on.is_some() { Err(BootError::KeyLost) } else { Ok(()) }
+}
+
+/// Keeps which Stripe the database works with.
+pub async fn remember(pool: &PgPool, mode: Mode) -> Result<(), BootError> {
+    let word = sqlx::query_scalar!(
+        "INSERT INTO bursar.setting (name, value) VALUES ('stripe', $1)
+         ON CONFLICT (name) DO UPDATE SET set_at = setting.set_at RETURNING value",
+        mode.word()
+    )
+    .fetch_one(pool)
+    .await?;
+    let kept = Mode::ALL.into_iter().find(|known| known.word() == word);
+    if kept == Some(mode) {
+        return Ok(());
+    }
+    Err(BootError::OtherStripe { kept: kept.map_or("one this version does not know", Mode::said), found: mode.said() })
 }
 
 /// Says what an operator would otherwise find out from a dead job.

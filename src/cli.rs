@@ -1,6 +1,6 @@
 //! The command line, as it is declared. What a command does is in its room.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -38,7 +38,8 @@ pub enum Command {
     Dev(Dev),
     /// Run a local Stripe, to build and test against: it moves no money, and fails on request.
     #[command(
-        after_help = "Example:\n  bursar sandbox --port 12111\n  curl http://127.0.0.1:12111/v1/balance -u sk_test_sandbox:"
+        after_help = "Example:\n  bursar sandbox --port 12111\n  curl http://127.0.0.1:12111/v1/balance -u sk_test_sandbox:\n  \
+                      bursar sandbox --chaos 0.3 --seed 7"
     )]
     Sandbox(Sandbox),
     /// The commands of an operator.
@@ -48,6 +49,7 @@ pub enum Command {
 
 /// What `bursar sandbox` takes.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Sandbox {
     /// The port; 0 takes a free one.
     #[arg(long, default_value_t = sandbox::PORT)]
@@ -58,6 +60,36 @@ pub struct Sandbox {
     /// Others than this machine may reach it: whoever does can do anything to it.
     #[arg(long)]
     pub public: bool,
+    /// The probability with which each request meets a fault, between 0 and 1.
+    #[arg(long, value_name = "PROBABILITY")]
+    pub chaos: Option<f64>,
+    /// What ids and chaos derive from: the same seed and the same requests give the same run.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Something else than running it.
+    #[command(subcommand)]
+    pub action: Option<SandboxAction>,
+}
+
+/// What else `bursar sandbox` does.
+#[derive(Debug, Subcommand)]
+pub enum SandboxAction {
+    /// Let time pass in a running sandbox, and for the jobs of the `bursar dev` of this folder (or of DATABASE_URL).
+    #[command(
+        after_help = "Example:\n  bursar sandbox advance 31d     a month of renewals, refills and retries, in seconds\n\n\
+                      Only a database that has worked with a sandbox, and with no other Stripe ever, can be moved."
+    )]
+    Advance {
+        /// How long: 90s, 15m, 2h, 31d, 4w.
+        #[arg(value_parser = operate::duration)]
+        by: Duration,
+        /// The sandbox, where it is not the one of this folder's `bursar dev`.
+        #[arg(long)]
+        url: Option<String>,
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What `bursar dev` takes.

@@ -4,7 +4,7 @@ use std::{error::Error, path::Path, process::ExitCode};
 
 use bursar::{
     boot,
-    cli::{self, Cli, Command, DevAction},
+    cli::{self, Cli, Command, DevAction, SandboxAction},
     config::Settings,
     dev,
     exit::Exit,
@@ -20,7 +20,12 @@ async fn main() -> ExitCode {
         Command::Migrate => ended(boot::migrate().await),
         Command::Web => ended(boot::web().await),
         Command::Worker => ended(boot::worker().await),
-        Command::Sandbox(asked) => ended(simulate(asked).await),
+        Command::Sandbox(asked) => match asked.action {
+            Some(SandboxAction::Advance { by, url, json }) => {
+                ended(dev::advance::run(dev::advance::Options { by, url, json }).await)
+            }
+            None => ended(simulate(asked).await),
+        },
         Command::Dev(asked) => match asked.action {
             Some(DevAction::Send { file, new }) => ended(dev::send::run(&file, new).await),
             None => ended(develop(dev::Options { fresh: asked.fresh }).await),
@@ -36,8 +41,9 @@ async fn develop(options: dev::Options) -> Result<(), Box<dyn Error>> {
 
 async fn simulate(asked: cli::Sandbox) -> Result<(), Box<dyn Error>> {
     telemetry::init(&Settings::load(&[])?.log()?)?;
-    let address = (asked.bind, asked.port).into();
-    Ok(sandbox::run_until_signal(sandbox::Options { address, public: asked.public, ..Default::default() }).await?)
+    let cli::Sandbox { port, bind, public, chaos, seed } = asked;
+    let options = sandbox::Options { address: (bind, port).into(), public, chaos, seed, ..Default::default() };
+    Ok(sandbox::run_until_signal(options).await?)
 }
 
 async fn operate(command: operate::Command) -> Exit {

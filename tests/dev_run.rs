@@ -24,7 +24,7 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
     let printed = fs::read_to_string(folder.join("out")).unwrap();
     let lines: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(lines.len(), 6, "{printed}");
+    assert_eq!(lines.len(), 8, "{printed}");
     for line in &lines[..3] {
         let sent = folder.paste(line);
         assert!(said(&sent).ends_with("{\"received\":true}"), "{line}: {sent:?}");
@@ -47,6 +47,15 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
         "{}",
         lines[5]
     );
+    // These two are played in `stripe_cli`, with the real one.
+    assert!(lines[6].starts_with("stripe listen --api-base http://127.0.0.1:"), "{}", lines[6]);
+    assert!(lines[7].starts_with("stripe trigger invoice.paid --api-base http://127.0.0.1:"), "{}", lines[7]);
+    let asked = said(&folder.paste(&lines[5].replace("/ledger", "/requests")));
+    let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+    let ours = |r: &&serde_json::Value| r["user_agent"].as_str().is_some_and(|agent| agent.starts_with("bursar/"));
+    let ours: Vec<_> = asked["requests"].as_array().unwrap().iter().filter(ours).collect();
+    assert!(ours.len() >= 2, "a look and a Transfer: {asked}");
+    assert!(ours.iter().all(|request| request["refused_unknown"].is_null()), "{asked}");
 
     dev.signal(Signal::SIGTERM);
     assert!(dev.wait().unwrap().success(), "{}", folder.words());
@@ -132,7 +141,7 @@ async fn a_database_that_is_named_is_used_and_not_wiped() {
 }
 
 /// A folder to run `bursar dev` in, with the fixtures in it.
-struct Folder(Scratch);
+pub struct Folder(Scratch);
 
 impl std::ops::Deref for Folder {
     type Target = Path;
@@ -142,23 +151,23 @@ impl std::ops::Deref for Folder {
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = support::scratch();
         std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"), folder.join("fixtures")).unwrap();
         Self(folder)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = support::bursar(args);
         command.current_dir(&**self).env("PORT", "0");
         command
     }
 
-    async fn start(&self, args: &[&str]) -> Child {
+    pub async fn start(&self, args: &[&str]) -> Child {
         self.start_with(&mut self.command(args)).await
     }
 
-    async fn start_with(&self, command: &mut Command) -> Child {
+    pub async fn start_with(&self, command: &mut Command) -> Child {
         let out = File::create(self.join("out")).unwrap();
         let err = File::create(self.join("err")).unwrap();
         let child = Child::spawn(command.stdout(out).stderr(err));
@@ -175,19 +184,19 @@ impl Folder {
     }
 
     /// Runs a line as a shell in this folder would.
-    fn paste(&self, line: &str) -> Output {
+    pub fn paste(&self, line: &str) -> Output {
         let mut shell = Command::new("/bin/sh");
         let output = shell.args(["-c", line]).env_remove("DATABASE_URL").current_dir(&**self).output().unwrap();
         assert!(output.status.success(), "{line}: {output:?}");
         output
     }
 
-    fn instance(&self) -> Option<Instance> {
+    pub fn instance(&self) -> Option<Instance> {
         running_instance(&self.0)
     }
 
     /// What it said on the way.
-    fn words(&self) -> String {
+    pub fn words(&self) -> String {
         fs::read_to_string(self.join("err")).unwrap()
     }
 
@@ -195,7 +204,7 @@ impl Folder {
         self.eventually("SELECT trim_scale(bursar.balance('alice'))::text", credits).await;
     }
 
-    async fn eventually(&self, query: &'static str, wanted: &str) {
+    pub async fn eventually(&self, query: &'static str, wanted: &str) {
         let url = self.instance().expect("it runs").database_url;
         let db = PgPool::connect(&url).await.unwrap();
         eventually(SOON, || async {
@@ -221,6 +230,6 @@ impl Drop for Folder {
     }
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -8,6 +8,8 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waits, and passes the PATH on")]
 
+mod business_time;
+mod chaos;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;
@@ -20,5 +22,7 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod sdk;
+mod stripe_cli;
 mod support;
 mod web;

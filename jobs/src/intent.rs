@@ -69,7 +69,7 @@ pub async fn make(
     let fingerprint = request.fingerprint();
     let row = sqlx::query!(
         r#"INSERT INTO bursar.intent (subject, generation, idempotency_key, request, fingerprint, young_since)
-           VALUES ($1, $2, $3, $4, $5, CASE WHEN bursar.is_young($6) THEN least($6, clock_timestamp()) END)
+           VALUES ($1, $2, $3, $4, $5, CASE WHEN bursar.is_young($6) THEN least($6, bursar.now()) END)
            RETURNING id, young_since IS NOT NULL AS "young!""#,
         subject,
         generation,
@@ -140,10 +140,10 @@ pub async fn record(db: &mut PgConnection, intent: &Intent, news: News) -> Resul
         News::Refused | News::NothingYet | News::Nothing => (intent.state.as_str(), intent.saved_failure),
     };
     sqlx::query!(
-        "UPDATE bursar.intent SET state = $2, saved_failure = $3, changed_at = clock_timestamp(),
+        "UPDATE bursar.intent SET state = $2, saved_failure = $3, changed_at = bursar.now(),
                 refusals = refusals + $4,
                 looks = CASE WHEN $5 THEN looks + 1 WHEN $6 THEN 0 ELSE looks END,
-                young_since = CASE WHEN $7 THEN clock_timestamp() WHEN $8 THEN NULL ELSE young_since END
+                young_since = CASE WHEN $7 THEN bursar.now() WHEN $8 THEN NULL ELSE young_since END
          WHERE id = $1 AND state <> 'succeeded'",
         intent.id,
         state,
@@ -192,7 +192,7 @@ pub async fn begin_call(
 /// Adds what came back. A call without an answer was cut off by a crash, or is another worker's to settle.
 pub async fn end_call(db: &mut PgConnection, call: i64, seen: &Seen) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE bursar.call SET answered_at = clock_timestamp(), status = $2, request_id = $3, replayed = $4, answer = $5 WHERE id = $1",
+        "UPDATE bursar.call SET answered_at = bursar.now(), status = $2, request_id = $3, replayed = $4, answer = $5 WHERE id = $1",
         call,
         seen.status.map(i32::from),
         seen.request_id,
@@ -206,7 +206,7 @@ pub async fn end_call(db: &mut PgConnection, call: i64, seen: &Seen) -> Result<(
 
 /// Adds what a look came to, which may have taken several requests.
 pub async fn note_call(db: &mut PgConnection, call: i64, answer: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE bursar.call SET answered_at = clock_timestamp(), answer = $2 WHERE id = $1", call, answer)
+    sqlx::query!("UPDATE bursar.call SET answered_at = bursar.now(), answer = $2 WHERE id = $1", call, answer)
         .execute(db)
         .await?;
     Ok(())

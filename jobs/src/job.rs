@@ -171,4 +171,6 @@ pub struct Claimed {
     pub allowance: i32,
     /// When it was enqueued.
     pub enqueued_at: DateTime<Utc>,
+    /// The business time of this attempt: what its job judges periods and waits by.
+    pub claimed_at: DateTime<Utc>,
 }

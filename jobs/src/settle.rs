@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::PgExecutor;
 
 use crate::{
-    backoff, clock,
+    backoff,
     job::{Batch, Claimed, JobError, Outcome, Snooze},
 };
 
@@ -38,7 +38,7 @@ impl Settlement {
     }
 
     fn of_snooze(job: &Claimed, snooze: &Snooze) -> Self {
-        let age = (clock::now() - job.enqueued_at).to_std().unwrap_or_default();
+        let age = (job.claimed_at - job.enqueued_at).to_std().unwrap_or_default();
         if age >= snooze.limit {
             let waited = format!("waited {} h in vain: {}", snooze.limit.as_secs() / 3600, snooze.reason);
             return Self { errors: Some(vec![waited.clone()]), ..Self::new(job, "dead", Some(waited)) };

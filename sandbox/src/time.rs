@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     store::{number, text},
+    turns,
     world::World,
 };
 
@@ -57,6 +58,7 @@ impl World {
     /// Time has passed while nobody asked for anything; `now` is real time in seconds.
     pub fn tick(&mut self, now: i64) {
         self.pass(now.saturating_add(self.ahead));
+        self.prune_sessions(now);
     }
 
     /// Lets everything happen that a clock has planned until then. The present is that clock's while it does, and nobody asked for it.
@@ -66,6 +68,8 @@ impl World {
         while let Some((at, act, id)) = self.plans.take(clock, until) {
             self.now = at;
             self.freeze(clock, at);
+            let identity = turns::hash(["plan", clock, &id, &at.to_string()]);
+            self.ids.turn(identity, self.turns.count(identity));
             act(self, &id);
         }
         self.now = now;

@@ -71,6 +71,14 @@ impl Stripe {
         bursar_jobs::Stripe::new(config).map(Some).map_err(refuse)
     }
 
+    /// Whether calls go to this machine: to a sandbox.
+    pub fn is_local(&self) -> bool {
+        let rest = self.api_base.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
+        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    }
+
     /// Whether calls are made: there is a key, and the provider is Stripe.
     pub fn is_on(&self) -> bool {
         self.secret_key.is_some() && self.provider == Provider::Stripe

@@ -78,7 +78,12 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let pool = PgPoolOptions::new().max_connections(settings.database_max_connections()?).connect(&url).await?;
     migrate::migrate(&pool).await?;
     step.done("schema", "current");
-    boot::remember_mode(&pool, &stripe).await?;
+    let simulates = stripe.secret_key.is_none() && stripe.provider == Provider::Stripe;
+    if simulates {
+        boot::remember(&pool, boot::Mode::Sandbox).await?;
+    } else {
+        boot::remember_mode(&pool, &stripe).await?;
+    }
 
     let listener = listen(web.address).await?;
     let address = listener.local_addr().map_err(|error| DevError::Listen(web.address, error))?;
@@ -89,7 +94,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let webhook_secret = settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned());
     let webhook_path = web.webhook_paths.first().cloned().unwrap_or_default();
     worker.stripe = stripe.client()?;
-    let sandbox = if stripe.secret_key.is_none() && stripe.provider == Provider::Stripe {
+    let sandbox = if simulates {
         let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;
         worker.stripe = Some(sandbox_client(&sandbox)?);
         terms.stripe_on = true;
@@ -168,6 +173,12 @@ async fn start_sandbox(pool: &PgPool, url: &str, secret: &str) -> Result<Sandbox
     let options = sandbox::Options {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         webhooks: vec![hears(false), hears(true)],
+        // The jobs' time was moved along with that of a sandbox before this one.
+        ahead: sqlx::query_scalar!(r#"SELECT extract(epoch FROM bursar.ahead())::bigint AS "ahead!""#)
+            .fetch_one(pool)
+            .await?,
+        // What `stripe listen` passes on is taken without a setting.
+        listen_secret: Some(secret.to_owned()),
         ..sandbox::Options::default()
     };
     let sandbox = sandbox::start(options).await?;

@@ -3,8 +3,10 @@
 //! A private PostgreSQL where no database is named, then the schema, then web and worker in this process. What it makes for itself
 //! (data, secrets, where it can be reached) is kept in `.bursar` of the folder it was started in.
 
+pub mod advance;
 mod compose;
 mod hints;
+mod http;
 mod instance;
 pub mod postgres;
 mod secrets;

@@ -7,14 +7,12 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bursar_jobs::clock;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode};
 use ring::{digest, hmac};
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use super::{
+    http,
     instance::{Instance, running_instance},
     steps::{say, show},
 };
@@ -53,7 +51,7 @@ pub enum SendError {
     Secret,
     /// The connection failed.
     #[error("{0} does not answer: {1}. Is `bursar dev` still running?")]
-    Unreachable(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    Unreachable(String, #[source] http::Unanswered),
     /// It was answered, and not taken.
     #[error("the event was not taken: {0}")]
     Refused(StatusCode),
@@ -78,8 +76,9 @@ pub async fn run(file: &Path, new: bool) -> Result<(), SendError> {
         "sending",
         &format!("{} {} to {}{}", event["type"].as_str().unwrap_or("an event"), signed.id, instance.url, signed.path),
     );
-    let (status, answer) =
-        post(&instance.url, signed, body).await.map_err(|error| SendError::Unreachable(instance.url.clone(), error))?;
+    let (status, answer) = http::ask(Method::POST, &instance.url, &signed.path, &signed.headers, body)
+        .await
+        .map_err(|error| SendError::Unreachable(instance.url.clone(), error))?;
     show(&format!("{} {}", status.as_u16(), answer.trim()));
     if status.is_success() { Ok(()) } else { Err(SendError::Refused(status)) }
 }
@@ -155,33 +154,6 @@ fn renew(value: &mut Value, ending: &str) {
         }
         _ => {}
     }
-}
-
-async fn post(
-    url: &str,
-    signed: Signed,
-    body: Vec<u8>,
-) -> Result<(StatusCode, String), Box<dyn std::error::Error + Send + Sync>> {
-    let host = url.trim_start_matches("http://");
-    let stream = TcpStream::connect(host).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::post(signed.path)
-        .header(header::HOST, host)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::CONNECTION, "close");
-    for (name, value) in signed.headers {
-        request = request.header(name, value);
-    }
-    let request = request.body(Full::new(Bytes::from(body)))?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok::<_, hyper::Error>((status, String::from_utf8_lossy(&body).into_owned()))
-    };
-    // The connection is driven beside the exchange, and may end first: the answer says "close".
-    let (answer, _driven) = tokio::join!(exchange, connection);
-    Ok(answer?)
 }
 
 #[cfg(test)]

@@ -11,11 +11,13 @@ mod payouts;
 mod screen;
 mod values;
 
+use bursar_jobs::clock;
 use clap::{Args, Subcommand};
 use sqlx::PgConnection;
 
 pub use failure::Failure;
 pub use screen::{Screen, report};
+pub use values::duration;
 
 /// The operator's commands.
 #[derive(Debug, Subcommand)]
@@ -44,11 +46,12 @@ pub struct Asked<T: Subcommand> {
 
 /// Does what was asked.
 pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure> {
+    let now = clock::business(&mut *db).await?;
     match command {
-        Command::Events(asked) => events::run(asked.what, db, &Screen::new(asked.json)).await,
-        Command::Jobs(asked) => jobs::run(asked.what, db, &Screen::new(asked.json)).await,
-        Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json)).await,
-        Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json)).await,
-        Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json)).await,
+        Command::Events(asked) => events::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Jobs(asked) => jobs::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }

@@ -5,7 +5,6 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use bursar_jobs::clock;
 use chrono::{DateTime, Utc};
 use clap::builder::styling::{AnsiColor, Style};
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
@@ -26,13 +25,15 @@ pub struct Screen {
     json: bool,
     /// The columns of the terminal; none where stdout is a file or a pipe, which take lines of any length.
     width: Option<u16>,
+    /// Business time, which what is shown is counted from.
+    now: DateTime<Utc>,
 }
 
 impl Screen {
     /// A screen for people, or one for programs.
-    pub fn new(json: bool) -> Self {
+    pub fn new(json: bool, now: DateTime<Utc>) -> Self {
         let width = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten().map(|(width, _)| width.0);
-        Self { json, width }
+        Self { json, width, now }
     }
 
     /// Whether the answer is wanted as JSON.
@@ -76,6 +77,16 @@ impl Screen {
         writeln!(io::stdout().lock(), "{}", table(header, lines, self.width))
     }
 
+    /// How far away a moment is: `3m ago`, `in 2h`.
+    pub fn away(&self, at: DateTime<Utc>) -> String {
+        away(at, self.now)
+    }
+
+    /// A moment, and how far away it is.
+    pub fn moment(&self, at: DateTime<Utc>) -> String {
+        format!("{} ({})", stamp(at), self.away(at))
+    }
+
     /// Says something beside the answer, on stderr.
     pub fn note(&self, text: &str) {
         // Nobody is left to tell where stderr is closed.
@@ -109,8 +120,8 @@ pub fn stamp(at: DateTime<Utc>) -> String {
 }
 
 /// How far away a moment is: `3m ago`, `in 2h`.
-pub fn away(at: DateTime<Utc>) -> String {
-    let seconds = (at - clock::now()).num_seconds();
+fn away(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (at - now).num_seconds();
     let length = match seconds.unsigned_abs() {
         s @ 0..60 => format!("{s}s"),
         s @ 60..3600 => format!("{}m", s / 60),
@@ -187,7 +198,11 @@ mod tests {
     #[test]
     fn a_moment_is_said_in_one_unit() {
         for (seconds, said) in [(-5, "5s ago"), (-180, "3m ago"), (7_230, "in 2h"), (-259_200, "3d ago")] {
-            assert_eq!(away(clock::now() + TimeDelta::seconds(seconds)), said, "{seconds}");
+            assert_eq!(
+                away(DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds), DateTime::UNIX_EPOCH),
+                said,
+                "{seconds}"
+            );
         }
     }
 }

@@ -174,7 +174,8 @@ async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind], most: usize) -> Resu
         kinds.iter().map(|kind| i64::try_from((kind.timeout + GRACE).as_millis()).unwrap_or(i64::MAX)).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id!", kind AS "kind!", key, args AS "args!", attempt AS "attempt!", max_attempts AS "max_attempts!",
-                  allowance AS "allowance!", lease AS "lease!", enqueued_at AS "enqueued_at!"
+                  allowance AS "allowance!", lease AS "lease!", enqueued_at AS "enqueued_at!",
+                  claimed_at AS "claimed_at!"
            FROM bursar.claim($1, $2, $3, $4, $5)"#,
         worker,
         &names,
@@ -201,6 +202,7 @@ async fn claim(pool: &PgPool, worker: &str, kinds: &[Kind], most: usize) -> Resu
             max_attempts: row.max_attempts,
             allowance: row.allowance,
             enqueued_at: row.enqueued_at,
+            claimed_at: row.claimed_at,
         });
     }
     Ok(batches.into_values().collect())

@@ -41,7 +41,7 @@ pub async fn run(pool: PgPool, stop: Stop) {
 
 async fn turn(pool: &PgPool) -> Result<i64, sqlx::Error> {
     if sweep_held::is_due(pool).await? {
-        enqueue::enqueue(pool, &[SweepHeld::of(clock::now())]).await?;
+        enqueue::enqueue(pool, &[SweepHeld::of(clock::business(pool).await?)]).await?;
     }
     sqlx::query_scalar!(r#"SELECT bursar.prune($1) AS "rows!""#, MOST).fetch_one(pool).await
 }

@@ -45,7 +45,7 @@ pub(super) async fn link_customers(
                INSERT INTO bursar.customer (id, user_id, event_id) SELECT id, user_id, event_id FROM wanted
                ON CONFLICT (id) DO NOTHING RETURNING id, user_id
            ), woken AS (
-               UPDATE apalis.jobs SET run_at = clock_timestamp()
+               UPDATE apalis.jobs SET run_at = bursar.now()
                WHERE status = 'Pending' AND waits_for IN (SELECT 'customer:' || id FROM wanted)
            )
            SELECT id AS "id!", user_id AS "user_id!", true AS "new!" FROM made

@@ -55,7 +55,7 @@ pub(super) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result
     });
     for (_, moved) in moves {
         sqlx::query!(
-            "UPDATE bursar.payout SET state = $2, reason = $3, transfer_id = coalesce($4, transfer_id), changed_at = clock_timestamp()
+            "UPDATE bursar.payout SET state = $2, reason = $3, transfer_id = coalesce($4, transfer_id), changed_at = bursar.now()
              WHERE job_id = $1",
             moved.job_id,
             moved.state,
@@ -71,7 +71,7 @@ pub(super) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result
     });
     for (_, (job_id, why)) in notes {
         sqlx::query!(
-            "UPDATE bursar.payout SET reason = 'stopped: ' || $2, changed_at = clock_timestamp()
+            "UPDATE bursar.payout SET reason = 'stopped: ' || $2, changed_at = bursar.now()
              WHERE job_id = $1 AND state IN ('held', 'sending', 'unknown')",
             job_id,
             why.replace('\0', "\u{fffd}"),

@@ -36,7 +36,7 @@ pub(super) async fn apply(
                 },
                 Change::DeactivateReceiver { user_id } => {
                     sqlx::query!(
-                        "UPDATE bursar.receiver SET active = false, state = 'inactive', changed_at = clock_timestamp() WHERE user_id = $1",
+                        "UPDATE bursar.receiver SET active = false, state = 'inactive', changed_at = bursar.now() WHERE user_id = $1",
                         user_id
                     )
                     .execute(&mut *db)
@@ -74,7 +74,7 @@ async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String
     let set = sqlx::query_scalar!(
         "INSERT INTO bursar.receiver AS r (user_id, account_id, active, state, asked_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (user_id) DO UPDATE SET account_id = excluded.account_id, active = excluded.active, state = excluded.state,
-             asked_at = excluded.asked_at, changed_at = clock_timestamp()
+             asked_at = excluded.asked_at, changed_at = bursar.now()
          WHERE (r.account_id IS NULL OR r.account_id = excluded.account_id)
            AND (r.asked_at IS NULL OR r.asked_at < excluded.asked_at)
          RETURNING user_id",
@@ -106,7 +106,7 @@ async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String
 /// Lets go what is held for a receiver whose row is locked: a job for each.
 async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), sqlx::Error> {
     let released = sqlx::query!(
-        "UPDATE bursar.payout SET releases = releases + 1, changed_at = clock_timestamp()
+        "UPDATE bursar.payout SET releases = releases + 1, changed_at = bursar.now()
          WHERE receiver_id = $1 AND state = 'held'
            -- One whose job is alive needs no other: it waits for this row, and then sees what we have written.
            AND NOT EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.status IN ('Pending', 'Running')

@@ -9,7 +9,6 @@ use sqlx::PgConnection;
 use super::{Sender, kinds};
 use crate::operate::{
     Failure, Screen,
-    screen::away,
     values::{Limit, word_of},
 };
 
@@ -44,7 +43,7 @@ pub(super) async fn list(
                    ORDER BY v.id DESC LIMIT 1) AS job_state
            FROM bursar.event e
            WHERE ($1::text IS NULL OR e.type = $1) AND ($2::text IS NULL OR e.source = $2)
-             AND ($3::float8 IS NULL OR e.received_at >= clock_timestamp() - $3 * interval '1 second')
+             AND ($3::float8 IS NULL OR e.received_at >= (SELECT bursar.now()) - $3 * interval '1 second')
            ORDER BY e.received_at DESC, e.id DESC LIMIT $4"#,
         kind,
         source.as_ref().map(word_of),
@@ -60,7 +59,7 @@ pub(super) async fn list(
             event.id.clone(),
             event.r#type.clone(),
             event.source.clone(),
-            away(event.received_at),
+            screen.away(event.received_at),
             event.job_state.clone().unwrap_or_else(|| "pruned".to_owned()),
             event.object_id.clone().unwrap_or_default(),
         ]

@@ -5,11 +5,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{kinds, list::Event, not_found};
-use crate::operate::{
-    Failure, Screen,
-    screen::{away, stamp},
-    values,
-};
+use crate::operate::{Failure, Screen, screen::stamp, values};
 
 #[derive(Serialize)]
 struct Page {
@@ -133,7 +129,7 @@ fn print(screen: &Screen, page: &Page) -> Result<(), Failure> {
     screen.fact("event", &event.id)?;
     screen.fact("type", &event.r#type)?;
     screen.fact("source", &event.source)?;
-    screen.fact("received", &format!("{} ({})", stamp(event.received_at), away(event.received_at)))?;
+    screen.fact("received", &screen.moment(event.received_at))?;
     let optional = [
         ("created", event.created.map(stamp)),
         ("mode", event.livemode.map(|live| if live { "live" } else { "test" }.to_owned())),

@@ -83,7 +83,7 @@ pub async fn put_back(db: &mut PgConnection, id: &str, was: State) -> Result<Cha
     let job = sqlx::query_as!(
         Named,
         r#"UPDATE apalis.jobs
-           SET status = 'Pending', run_at = clock_timestamp(), enqueued_at = clock_timestamp(), done_at = NULL, reason = NULL,
+           SET status = 'Pending', run_at = bursar.now(), enqueued_at = bursar.now(), done_at = NULL, reason = NULL,
                waits_for = NULL, max_attempts = attempts + allowance, lock_by = NULL, lock_at = NULL, lease = NULL, deadline = NULL
            WHERE id = $1 RETURNING id, job_type AS kind, idempotency_key AS key"#,
         id,
@@ -165,7 +165,7 @@ async fn kill(db: &mut PgConnection, id: &str, was: State, reason: &str) -> Resu
     if was == State::Running {
         sqlx::query!(
             "INSERT INTO bursar.attempt (job_id, attempt, worker, started_at, ended_at, outcome, reason)
-             SELECT id, attempts, lock_by, lock_at, clock_timestamp(), 'cancel', $2 FROM apalis.jobs WHERE id = $1",
+             SELECT id, attempts, lock_by, lock_at + bursar.ahead(), bursar.now(), 'cancel', $2 FROM apalis.jobs WHERE id = $1",
             id,
             reason,
         )
@@ -175,7 +175,7 @@ async fn kill(db: &mut PgConnection, id: &str, was: State, reason: &str) -> Resu
     let job = sqlx::query_as!(
         Named,
         "UPDATE apalis.jobs
-         SET status = 'Killed', done_at = clock_timestamp(), reason = $2, waits_for = NULL, lease = NULL, deadline = NULL
+         SET status = 'Killed', done_at = bursar.now(), reason = $2, waits_for = NULL, lease = NULL, deadline = NULL
          WHERE id = $1 RETURNING id, job_type AS kind, idempotency_key AS key",
         id,
         reason,

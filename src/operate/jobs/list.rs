@@ -7,7 +7,6 @@ use sqlx::PgConnection;
 use super::State;
 use crate::operate::{
     Failure, Screen,
-    screen::away,
     values::{Limit, word_of},
 };
 
@@ -47,8 +46,8 @@ pub(super) async fn list(
            WHERE v.id = ANY (ARRAY(
                      SELECT j.id FROM apalis.jobs j
                      WHERE ($2::text IS NULL OR j.status = $2) AND ($3::text IS NULL OR j.job_type = $3)
-                       AND ($1::text IS DISTINCT FROM 'ready' OR j.run_at <= statement_timestamp())
-                       AND ($1::text IS DISTINCT FROM 'scheduled' OR j.run_at > statement_timestamp())
+                       AND ($1::text IS DISTINCT FROM 'ready' OR j.run_at <= (SELECT bursar.now()))
+                       AND ($1::text IS DISTINCT FROM 'scheduled' OR j.run_at > (SELECT bursar.now()))
                      ORDER BY j.id DESC LIMIT $4))
              AND ($1::text IS NULL OR v.state = $1)
            ORDER BY v.id DESC"#,
@@ -66,7 +65,7 @@ pub(super) async fn list(
             job.id.clone(),
             job.kind.clone(),
             job.state.clone(),
-            away(moment),
+            screen.away(moment),
             job.reason.clone().or_else(|| job.last_error.clone()).unwrap_or_default(),
         ]
     })?;

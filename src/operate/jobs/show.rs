@@ -6,10 +6,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{list::Job, not_found};
-use crate::operate::{
-    Failure, Screen,
-    screen::{away, stamp},
-};
+use crate::operate::{Failure, Screen, screen::stamp};
 
 /// Attempts shown to people; programs get all of them. A job that snoozed for days has hundreds.
 const SHOWN: usize = 10;
@@ -59,7 +56,7 @@ pub(super) async fn show(db: &mut PgConnection, screen: &Screen, id: &str) -> Re
     .ok_or_else(|| not_found(id))?;
     let around = sqlx::query_as!(
         Around,
-        r#"SELECT j.job AS args, j.waits_for, j.lock_at, j.deadline,
+        r#"SELECT j.job AS args, j.waits_for, j.lock_at + bursar.ahead() AS lock_at, j.deadline + bursar.ahead() AS deadline,
                   EXISTS (SELECT FROM bursar.paused_kind p WHERE p.kind = j.job_type) AS "paused!",
                   EXISTS (SELECT FROM apalis.workers w WHERE w.lease_until > clock_timestamp() AND j.job_type = ANY (w.kinds))
                       AS "served!",
@@ -95,9 +92,9 @@ fn print(screen: &Screen, page: &Page, around: &Around) -> Result<(), Failure> {
         screen.fact("key", key)?;
     }
     screen.fact("state", &job.state)?;
-    screen.fact("why", &why(page, around))?;
+    screen.fact("why", &why(screen, page, around))?;
     screen.fact("attempts", &format!("{} of {}", job.attempt, job.max_attempts))?;
-    screen.fact("enqueued", &moment(job.enqueued_at))?;
+    screen.fact("enqueued", &screen.moment(job.enqueued_at))?;
     if let Some(cause) = &job.cause {
         screen.fact("caused by", &format!("{} {cause}", if around.cause_is_event { "event" } else { "job" }))?;
     }
@@ -116,12 +113,14 @@ fn print(screen: &Screen, page: &Page, around: &Around) -> Result<(), Failure> {
 }
 
 /// One sentence: why is it not running, or what did it come to?
-fn why(page: &Page, around: &Around) -> String {
+fn why(screen: &Screen, page: &Page, around: &Around) -> String {
     let job = &page.job;
     let reason = job.reason.as_deref().unwrap_or("no reason was recorded");
     let last = page.attempts.last().map(|attempt| attempt.outcome.as_str());
     match job.state.as_str() {
-        "ready" | "scheduled" if around.paused => format!("its kind is paused; it was to run {}", moment(job.run_at)),
+        "ready" | "scheduled" if around.paused => {
+            format!("its kind is paused; it was to run {}", screen.moment(job.run_at))
+        }
         "ready" if !around.served => "no worker that runs its kind is alive".into(),
         "ready" => "it waits for a free worker".into(),
         "scheduled" => {
@@ -132,10 +131,10 @@ fn why(page: &Page, around: &Around) -> String {
                 Some("retry" | "lost") => format!("its last attempt failed ({reason})"),
                 _ => "it is not yet time".into(),
             };
-            format!("{because}; it runs {}{waits}", moment(job.run_at))
+            format!("{because}; it runs {}{waits}", screen.moment(job.run_at))
         }
         "running" => {
-            let since = around.lock_at.map(moment).unwrap_or_default();
+            let since = around.lock_at.map(|at| screen.moment(at)).unwrap_or_default();
             let until = around.deadline.map(|at| format!(", with time until {}", stamp(at))).unwrap_or_default();
             format!(
                 "attempt {} runs on {} since {since}{until}",
@@ -144,7 +143,7 @@ fn why(page: &Page, around: &Around) -> String {
             )
         }
         "done" if last == Some("skip") => format!("skipped: {reason}"),
-        "done" => format!("done {}", job.done_at.map(moment).unwrap_or_default()),
+        "done" => format!("done {}", job.done_at.map(|at| screen.moment(at)).unwrap_or_default()),
         _ => reason.to_owned(),
     }
 }
@@ -197,10 +196,6 @@ fn next(job: &Job, around: &Around) -> Vec<String> {
         commands.push(format!("bursar {room} {verb} {cause}"));
     }
     commands
-}
-
-fn moment(at: DateTime<Utc>) -> String {
-    format!("{} ({})", stamp(at), away(at))
 }
 
 /// The arguments as JSON, or as a text where an older version wrote something else.

@@ -11,7 +11,6 @@ use sqlx::PgConnection;
 
 use super::{
     Failure, Screen,
-    screen::away,
     values::{self, Limit, word_of},
 };
 
@@ -134,7 +133,7 @@ async fn list(
             payout.receiver_id.clone(),
             money::format(payout.amount, &payout.currency),
             payout.state.clone(),
-            away(payout.recorded_at),
+            screen.away(payout.recorded_at),
             payout.transfer_id.clone().unwrap_or_default(),
             payout.reason.clone().unwrap_or_default(),
         ]

@@ -51,7 +51,7 @@ pub(super) async fn run(
     }
     if after_saved_failure {
         let raised = sqlx::query!(
-            "UPDATE bursar.intent SET raise_after_look = true, changed_at = clock_timestamp()
+            "UPDATE bursar.intent SET raise_after_look = true, changed_at = bursar.now()
              WHERE subject = $1 AND saved_failure AND looks > 0 AND state = 'unknown'
                AND generation = (SELECT max(generation) FROM bursar.intent WHERE subject = $1)",
             format!("payout:{job}"),
@@ -67,7 +67,7 @@ pub(super) async fn run(
     }
     let releases = payout.releases + 1;
     sqlx::query!(
-        "UPDATE bursar.payout SET state = $2, releases = $3, reason = $4, changed_at = clock_timestamp() WHERE job_id = $1",
+        "UPDATE bursar.payout SET state = $2, releases = $3, reason = $4, changed_at = bursar.now() WHERE job_id = $1",
         job,
         state,
         releases,

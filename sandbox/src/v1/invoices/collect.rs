@@ -6,7 +6,7 @@ use crate::{
     failure::{Answer, Failure},
     store::{number, text},
     v1::{
-        invoice_payments,
+        checkout, invoice_payments,
         payments::{self, Paid, Payment},
         subscriptions,
     },
@@ -236,6 +236,8 @@ pub(crate) fn settled(world: &mut World, intent: &str) {
             failed(world, invoice, &intent);
         }
     });
+    // The session that made the subscription waits for its first payment too.
+    checkout::heard(world, text(&intent, "id"));
 }
 
 /// Stops what happens by itself: its subscription has ended.

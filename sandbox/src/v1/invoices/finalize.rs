@@ -6,7 +6,7 @@ use super::{collect, draft};
 use crate::{
     failure::{Answer, Failure},
     store::{number, text},
-    v1::subscriptions,
+    v1::{customer_balance, customers, subscriptions},
     world::World,
 };
 
@@ -67,7 +67,7 @@ pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
     if text(&invoice, "collection_method") == "charge_automatically" && invoice["auto_advance"] == true {
         invoice["next_payment_attempt"] = json!(world.now);
     }
-    balance(world, &invoice, ending - starting);
+    balance(world, &invoice, ending - starting, "applied_to_invoice");
     world.store.insert("invoice", invoice.clone());
     world.emit("invoice.finalized", &invoice);
     if let Some(at) = invoice["due_date"].as_i64() {
@@ -77,11 +77,10 @@ pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
 }
 
 /// What an invoice takes from, or gives to, its customer's balance.
-fn balance(world: &mut World, invoice: &Value, amount: i64) {
-    let Some(mut customer) = world.store.get("customer", text(invoice, "customer")).cloned() else { return };
-    if amount != 0 && customer.get("deleted").is_none() {
-        customer["balance"] = json!(number(&customer, "balance").saturating_add(amount));
-        world.change("customer", "customer.updated", customer);
+fn balance(world: &mut World, invoice: &Value, amount: i64, kind: &str) {
+    let customer = text(invoice, "customer");
+    if amount != 0 && customers::buyer(world, customer).is_ok() {
+        customer_balance::change(world, customer, amount, kind, invoice["id"].as_str());
     }
 }
 
@@ -102,7 +101,7 @@ pub(crate) fn void(world: &mut World, id: &str) -> Answer {
         return Err(Failure::invalid(message));
     }
     let taken = number(&invoice, "ending_balance") - number(&invoice, "starting_balance");
-    balance(world, &invoice, -taken);
+    balance(world, &invoice, -taken, "unapplied_from_invoice");
     invoice["status"] = json!("void");
     invoice["status_transitions"]["voided_at"] = json!(world.now);
     invoice["next_payment_attempt"] = Value::Null;

@@ -18,6 +18,9 @@ use crate::{
 pub(super) const PARAMS: &[&str] = &[
     "customer",
     "items*",
+    "add_invoice_items[][price]",
+    "add_invoice_items[][price_data]*",
+    "add_invoice_items[][quantity]",
     "metadata*",
     "default_payment_method",
     "description",
@@ -49,6 +52,7 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
     if given.is_empty() {
         return Err(params.missing("items"));
     }
+    let once = params.elements("add_invoice_items")?.iter().map(items::one).collect::<Result<Vec<_>, _>>()?;
     let (metadata, description) = (params.metadata(&json!({}))?, params.nullable("description")?.unwrap_or_default());
     let trial_days = params.at_least(0, "trial_period_days")?.unwrap_or_default();
     if trial_days > LONGEST_TRIAL {
@@ -94,6 +98,8 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
     world.execute()?;
     customers::buyer(world, &new.customer)?;
     new.items = items::priced(world, given)?;
+    let once = items::once(world, once)?;
+    new.items.extend(once);
     let clock = world.clock_of(&new.customer);
     let now = world.at_clock(&clock, |world| world.now);
     if trial_end.is_some_and(|end| end <= now || end > now + (LONGEST_TRIAL + 1) * DAY) {

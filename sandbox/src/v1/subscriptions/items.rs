@@ -88,6 +88,30 @@ pub(crate) fn priced(world: &mut World, drafts: Vec<ItemDraft>) -> Result<Vec<(V
     Ok(items)
 }
 
+/// What `add_invoice_items` puts on the first invoice: prices that do not recur, and how many of each.
+pub(crate) fn once(world: &mut World, drafts: Vec<ItemDraft>) -> Result<Vec<(Value, i64)>, Failure> {
+    let mut items = Vec::new();
+    for draft in drafts {
+        let price = match (draft.price, draft.data) {
+            (Some(id), _) => world.named("price", "price", &id, "add_invoice_items[0][price]")?,
+            (None, Some(data)) => data.make(world, false)?,
+            (None, None) => {
+                let message = "Missing required param: add_invoice_items[0][price].";
+                return Err(Failure::invalid(message).code("parameter_missing"));
+            }
+        };
+        if text(&price, "type") == "recurring" {
+            let message = "The price specified is set to `type=recurring` but this field only accepts prices with `type=one_time`.";
+            return Err(Failure::invalid(message).param("add_invoice_items"));
+        }
+        world.store.insert("price", price.clone());
+        let quantity = draft.quantity.unwrap_or(1);
+        prices::total(&price, quantity)?;
+        items.push((price, quantity));
+    }
+    Ok(items)
+}
+
 /// Judges items together: one currency, one interval, at least one of them.
 pub(crate) fn judge(items: &[&Value]) -> Result<(), Failure> {
     let Some(first) = items.first() else {

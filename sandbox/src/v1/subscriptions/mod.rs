@@ -25,7 +25,6 @@ use crate::{
 };
 
 pub(super) use cycle::{lines_of_period, waiting};
-pub(super) use start::{Start, start};
 
 const UPDATE: &[&str] = &[
     "metadata*",

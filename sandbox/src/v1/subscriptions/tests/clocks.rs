@@ -8,9 +8,7 @@ fn a_clock_plays_what_is_due_on_it_and_nothing_else() {
     let price = shop.price(1900, "month");
     let clock = shop.made("/v1/test_helpers/test_clocks", "frozen_time=1700000000&name=mine");
     let elsewhere = shop.subscribe(&price, "");
-    let customer = shop.made("/v1/customers", "email=b@example.com");
-    // Until customers are made with one.
-    shop.world.store.get_mut("customer", &customer).unwrap()["test_clock"] = clock.clone().into();
+    let customer = shop.made("/v1/customers", &format!("email=b@example.com&test_clock={clock}"));
     shop.customer = customer;
     let subscription = shop.subscribe(&price, "");
     assert_eq!((&subscription["created"], &subscription["test_clock"]), (&1_700_000_000.into(), &clock.clone().into()));
@@ -47,5 +45,7 @@ fn the_admin_sees_what_comes_next() {
     assert_eq!(shop.get("/_sandbox/clock")["next"], Value::Null);
     let price = shop.price(1900, "week");
     shop.subscribe(&price, "");
+    // Money arrives before it renews.
+    shop.pass(3 * DAY);
     assert_eq!(shop.get("/_sandbox/clock")["next"], START + 7 * DAY);
 }
