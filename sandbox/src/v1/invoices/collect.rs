@@ -148,7 +148,9 @@ fn failed(world: &mut World, mut invoice: Value, intent: &Value) -> Value {
     invoice_payments::record(world, &mut invoice, intent, false);
     let error = &intent["last_payment_error"];
     let code = [&error["decline_code"], &error["code"]].into_iter().find_map(|code| code.as_str());
-    invoice["_hard"] = json!(code.is_some_and(|code| HARD.contains(&code)));
+    // What only its owner can authenticate is not tried again without them either.
+    let hard = text(intent, "status") == "requires_action" || code.is_some_and(|code| HARD.contains(&code));
+    invoice["_hard"] = json!(hard);
     invoice["_declined"] = intent_method(intent);
     let next = next_retry(world, &mut invoice);
     invoice["next_payment_attempt"] = json!(next);

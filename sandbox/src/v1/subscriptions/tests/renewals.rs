@@ -253,3 +253,35 @@ fn a_first_payment_that_fails_leaves_it_incomplete_for_23_hours() {
     assert_eq!(shop.invoices(&late).len(), 1);
     assert_eq!((shop.subscription(&saved)["status"].clone(), shop.invoices(&saved).len()), ("active".into(), 2));
 }
+
+#[test]
+fn a_first_payment_that_is_on_its_way_comes_or_fails_later() {
+    let mut shop = Shop::new();
+    let price = shop.price(1900, "month");
+    shop.card("pm_card_authenticationRequired");
+    let subscription = shop.subscribe(&price, "");
+    assert_eq!(subscription["status"], "incomplete");
+    let invoice = shop.invoices(&subscription).remove(0);
+    assert_eq!(shop.event("invoice.payment_action_required")["data"]["object"]["id"], invoice["id"]);
+    let (status, error) = shop.refused(&format!("/v1/invoices/{}/pay", id(&invoice)), "off_session=true");
+    assert_eq!((status, &error["type"]), (402, &"card_error".into()));
+    shop.card("pm_card_visa");
+    let paid = shop.post(&format!("/v1/invoices/{}/pay", id(&invoice)), "");
+    assert_eq!((&paid["status"], &shop.subscription(&subscription)["status"]), (&"paid".into(), &"active".into()));
+}
+
+#[test]
+fn a_hard_decline_is_not_tried_again_with_the_same_card() {
+    let mut shop = Shop::new();
+    let price = shop.price(1900, "month");
+    let subscription = shop.subscribe(&price, "");
+    shop.card("pm_card_authenticationRequired");
+    shop.pass_to("2027-03-10");
+    let invoice = shop.invoices(&subscription).remove(1);
+    assert_eq!((&invoice["status"], &invoice["attempt_count"]), (&"open".into(), &1.into()));
+    assert!(invoice["next_payment_attempt"].is_i64());
+    shop.card("pm_card_visa");
+    shop.pass(2 * DAY);
+    let invoice = shop.invoices(&subscription).remove(1);
+    assert_eq!((&invoice["status"], &invoice["attempt_count"]), (&"paid".into(), &2.into()));
+}
