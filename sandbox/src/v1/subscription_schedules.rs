@@ -274,8 +274,7 @@ pub(super) fn turn(world: &mut World, subscription: &str) {
         return;
     };
     let current = json!({ "start_date": phase["start_date"], "end_date": phase["end_date"] });
-    let same = current == schedule["current_phase"] && !changes(&of, phase);
-    if same {
+    if current == schedule["current_phase"] && !changes(&of, phase) {
         return;
     }
     schedule["current_phase"] = current;
