@@ -99,6 +99,11 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         ("POST", ["keys", "prune"]) => Ok(json!({ "pruned": world.keys.prune() })),
         ("POST", ["advance"]) => advance(world, read::<Advance>(request)?.seconds),
         ("GET", ["clock"]) => Ok(clock(world)),
+        ("GET", ["settings"]) => Ok(json!(world.settings())),
+        ("POST", ["settings"]) => {
+            let settings = read(request)?;
+            Ok(world.set_settings(settings))
+        }
         ("GET", ["ledger"]) => Ok(ledger::shown(world)),
         ("GET", ["requests"]) => Ok(json!({ "requests": world.requests.all().collect::<Vec<_>>() })),
         ("DELETE", ["requests"]) => {

@@ -25,6 +25,7 @@ mod params;
 mod requests;
 mod routes;
 mod server;
+mod settings;
 mod signature;
 mod store;
 #[cfg(test)]

@@ -22,6 +22,17 @@ impl Store {
         }
     }
 
+    /// Forgets an object, as if it had never been: a draft that is deleted.
+    pub fn remove(&mut self, kind: &str, id: &str) {
+        self.objects.remove(id);
+        if let Some(order) = self.order.get_mut(kind) {
+            // What is taken back is mostly the newest.
+            if let Some(at) = order.iter().rposition(|kept| kept == id) {
+                order.remove(at);
+            }
+        }
+    }
+
     /// The object, if it is of this kind.
     pub fn get(&self, kind: &str, id: &str) -> Option<&Value> {
         self.objects.get(id).filter(|object| text(object, "object") == kind)

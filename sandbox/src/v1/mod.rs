@@ -7,10 +7,14 @@ pub(super) mod balance;
 mod billing_meters;
 pub(super) mod billing_portal;
 pub(super) mod checkout;
+mod coupons;
 mod customer_balance;
 mod customers;
+mod discounts;
 pub(super) mod disputes;
 mod events;
+mod invoice_items;
+mod invoice_payments;
 mod invoices;
 mod login_links;
 mod oauth;
@@ -18,11 +22,15 @@ pub(super) mod payment_methods;
 pub(super) mod payments;
 mod prices;
 mod products;
+mod promotion_codes;
 pub(super) mod refunds;
 mod reversals;
 pub(super) mod setup_intents;
 mod stripecli;
+mod subscription_items;
+mod subscription_schedules;
 mod subscriptions;
+mod test_clocks;
 pub(super) mod transfers;
 pub(super) mod webhook_endpoints;
 
@@ -39,10 +47,13 @@ pub(super) const ROUTES: &[&[Route]] = &[
     billing_meters::ROUTES,
     billing_portal::ROUTES,
     checkout::ROUTES,
+    coupons::ROUTES,
     customer_balance::ROUTES,
     customers::ROUTES,
     disputes::ROUTES,
     events::ROUTES,
+    invoice_items::ROUTES,
+    invoice_payments::ROUTES,
     invoices::ROUTES,
     payment_methods::ROUTES,
     payments::charges::ROUTES,
@@ -51,11 +62,15 @@ pub(super) const ROUTES: &[&[Route]] = &[
     oauth::ROUTES,
     prices::ROUTES,
     products::ROUTES,
+    promotion_codes::ROUTES,
     refunds::ROUTES,
     reversals::ROUTES,
     setup_intents::ROUTES,
     stripecli::ROUTES,
+    subscription_items::ROUTES,
+    subscription_schedules::ROUTES,
     subscriptions::ROUTES,
+    test_clocks::ROUTES,
     transfers::ROUTES,
     webhook_endpoints::ROUTES,
 ];

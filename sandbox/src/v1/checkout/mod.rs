@@ -19,8 +19,7 @@ use crate::{
 };
 
 pub(crate) use pay::{Buyer, authenticated, complete, pay};
-#[cfg_attr(not(test), expect(unused_imports, reason = "the payments are to call it when a debit settles"))]
-pub(crate) use settle::settled;
+pub(crate) use settle::heard;
 
 const LIST: &[&str] =
     &["customer", "subscription", "payment_intent", "status", "created*", "limit", "starting_after", "ending_before"];

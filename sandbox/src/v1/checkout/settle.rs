@@ -67,7 +67,7 @@ pub(super) fn finish(world: &mut World, mut session: Value, payment_status: &str
 }
 
 /// A payment that was left open has come, or has failed: a debit, or one whose owner has authenticated elsewhere than on our page.
-pub(super) fn heard(world: &mut World, payment_intent: &str) {
+pub(crate) fn heard(world: &mut World, payment_intent: &str) {
     let Some(intent) = world.store.get("payment_intent", payment_intent).cloned() else { return };
     let succeeded = text(&intent, "status") == "succeeded";
     let waiting = world.store.all("checkout.session").find(|session| {
@@ -87,7 +87,7 @@ pub(super) fn heard(world: &mut World, payment_intent: &str) {
 }
 
 /// A payment that was on its way has arrived, or never will. For one of no session, nothing happens.
-pub(crate) fn settled(world: &mut World, payment_intent: &str, succeeded: bool) {
+fn settled(world: &mut World, payment_intent: &str, succeeded: bool) {
     let session = world
         .store
         .all("checkout.session")

@@ -143,23 +143,3 @@ pub(crate) fn authenticate(world: &mut World, id: &str, succeeds: bool) -> Answe
         | Paid::Declined(intent, _) => Ok(intent),
     }
 }
-
-/// Takes a payment that succeeds; answers the payment intent's id.
-pub(super) fn take(world: &mut World, amount: i64, currency: &str, customer: &Value, metadata: &Value) -> Value {
-    let payment = Payment {
-        amount,
-        currency: currency.to_owned(),
-        customer: customer.clone(),
-        method: Some("pm_card_visa".to_owned()),
-        metadata: metadata.clone(),
-        ..Payment::default()
-    };
-    match attempt(world, &payment) {
-        Paid::Succeeded(intent)
-        | Paid::Processing(intent)
-        | Paid::NeedsAction(intent, _)
-        | Paid::Declined(intent, _) => {
-            json!(text(&intent, "id"))
-        }
-    }
-}
