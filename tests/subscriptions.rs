@@ -1,5 +1,6 @@
 //! Subscriptions: refills by invoice and by schedule, plan changes, states and access, moves. Stripe is played by a stand-in that serves
-//! what a test says Stripe has now, for here it matters what is asked when, and in which order events come.
+//! what a test says Stripe has now, for here it matters what is asked when, and in which order events come. One long test plays a year
+//! with the sandbox and its test clocks.
 
 mod moves;
 mod plan_changes;
@@ -7,3 +8,4 @@ mod refills;
 mod states;
 mod stripe;
 mod world;
+mod year;

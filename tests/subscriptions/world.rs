@@ -164,8 +164,15 @@ pub fn event(id: &str, kind: &str, when: &str, object: &Value) -> Value {
 
 impl World {
     pub async fn new(terms: Terms) -> Self {
-        let (db, stripe) = (database().await, Stripe::start().await);
-        let mut config = StripeConfig::new(&stripe.url, "sk_test_stand_in");
+        let stripe = Stripe::start().await;
+        let url = stripe.url.clone();
+        Self { stripe, ..Self::over(terms, &url, "sk_test_stand_in").await }
+    }
+
+    /// A world over a Stripe that is there.
+    pub async fn over(terms: Terms, url: &str, key: &str) -> Self {
+        let db = database().await;
+        let mut config = StripeConfig::new(url, key);
         config.timeout = Duration::from_secs(5);
         let context = Context {
             pool: db.pool.clone(),
@@ -181,7 +188,7 @@ impl World {
         ] {
             sqlx::query(statement).execute(&db.pool).await.unwrap();
         }
-        Self { db, stripe, context, performers: bursar_jobs::performers() }
+        Self { db, stripe: Stripe::default(), context, performers: bursar_jobs::performers() }
     }
 
     /// It is this moment now, or later where it was.
@@ -256,7 +263,11 @@ impl World {
     }
 
     pub async fn balance(&self) -> String {
-        ledger::balance(&self.db.pool, "alice").await.unwrap().to_string()
+        self.balance_of("alice").await.to_string()
+    }
+
+    pub async fn balance_of(&self, user: &str) -> Credits {
+        ledger::balance(&self.db.pool, user).await.unwrap()
     }
 
     /// What was posted: the kind and the amount in credits, oldest first; what took credits is negative.
