@@ -39,7 +39,8 @@ pub struct Standing {
     pub asked_at: Option<DateTime<Utc>>,
     /// Its user and its customer, as they were then.
     pub known: Option<(String, Option<String>)>,
-    /// What its user has spent since the newest month was refilled, less what was returned. In millionths.
+    /// What its user has spent since the newest month was refilled, with what was taken back of refills, less what was returned. In
+    /// millionths.
     pub spent: i64,
 }
 
@@ -104,10 +105,12 @@ pub async fn count(
         let name = Account::User(month.user_id.clone()).to_string();
         let Some(account) = accounts.iter().find(|account| account.name == name) else { continue };
         standing.spent = sqlx::query_scalar!(
-            r#"SELECT (coalesce((SELECT sum(p.amount) FROM bursar.posting p
-                                 WHERE p.debit = $1 AND p.kind = 'spend' AND p.id > r.id), 0)
-                     - coalesce((SELECT sum(p.amount) FROM bursar.posting p JOIN bursar.posting s ON s.id = p.reverses
-                                 WHERE p.credit = $1 AND p.id > r.id AND s.kind = 'spend' AND s.id > r.id), 0))::bigint AS "spent!"
+            // What a refund took back of a refill is no more left than what was spent.
+            r#"SELECT (coalesce((SELECT sum(p.amount) FROM bursar.posting p LEFT JOIN bursar.posting of ON of.id = p.reverses
+                                 WHERE p.debit = $1 AND p.id > r.id
+                                   AND (p.kind = 'spend' OR of.kind IN ('refill', 'plan_change'))), 0)
+                     - coalesce((SELECT sum(p.amount) FROM bursar.posting p JOIN bursar.posting of ON of.id = p.reverses
+                                 WHERE p.credit = $1 AND p.id > r.id AND of.id > r.id AND of.debit = $1), 0))::bigint AS "spent!"
                FROM bursar.posting r WHERE r.key = $2"#,
             account.id,
             month.refill_key
@@ -201,6 +204,12 @@ fn month_of(refill: &Refill<'_>, value: i64, left_over: i64, refill_key: String)
 }
 
 impl Standing {
+    /// Whose it is, as far as is known.
+    pub fn user(&self) -> Option<String> {
+        let of_months = self.months.last().map(|month| month.user_id.clone());
+        of_months.or_else(|| self.known.as_ref().map(|(user, _)| user.clone()))
+    }
+
     /// Adds a change that an event told of; one that is known, or no change at all, adds nothing.
     pub fn note(&mut self, change: PlanChange) -> Option<Change> {
         let same = |known: &PlanChange| {

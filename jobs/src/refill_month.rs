@@ -84,7 +84,7 @@ impl Call for RefillMonth {
     async fn gather(&self, db: &mut PgConnection) -> Result<Facts, sqlx::Error> {
         let now = clock::business(&mut *db).await?;
         let mut standings = plan::hold(db, std::slice::from_ref(&self.subscription)).await?;
-        let user = standings.get(&self.subscription).and_then(|s| s.months.last()).map(|month| month.user_id.clone());
+        let user = standings.get(&self.subscription).and_then(Standing::user);
         let balances = plan::count(db, user.as_slice(), &mut standings).await?;
         let balance = user.and_then(|user| balances.get(&user).copied()).unwrap_or_default();
         let heard = sqlx::query_scalar!(
@@ -160,7 +160,7 @@ impl Call for RefillMonth {
             }
         }
         let value = standing.value_at(start, subscription.value(terms)?.micros());
-        let user = facts.standing.months.last().map(|month| month.user_id.clone());
+        let user = facts.standing.user();
         let (Some((_, tier)), Some(user), true) = (subscription.tier(terms), user, value > 0) else {
             return Ok(Effects { follow_ups: effects.follow_ups, ..Effects::skip("its plan grants nothing now") });
         };

@@ -10,6 +10,8 @@
 //! - A subscription is a user's by its `metadata.user_id` or by its customer's link; one that sells no tier and names nobody is not ours.
 //! - A trial that will end is told to its user: a letter, once for each end of a trial.
 
+use std::time::Duration;
+
 use bursar_stripe::{Client, Seen, subscriptions};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,7 @@ use crate::{
     effects::{Change, Link, PlanChange, SubscriptionRow},
     event::{self, Event, OfEvent, check_user},
     invoice::Invoice,
-    job::{Effects, Job, JobError, NewJob, Snooze},
+    job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, SYNC_SUBSCRIPTION},
     link_subscriber::Customer,
     plan::{self, Standing},
@@ -151,17 +153,18 @@ impl Call for SyncSubscription {
             Some(event) => told(event, terms)?.and_then(|change| standing.note(change)),
             None => unheard(&standing, &now.id, value, asked_at).and_then(|change| standing.note(change)),
         };
+        let mut effects = Effects { follow_ups: letter(event, &now, &user), ..Effects::done() };
         if standing.asked_at.is_some_and(|known| known >= asked_at) {
-            return Ok(match noted {
-                Some(_) => Effects::snooze(Snooze {
+            effects.outcome = match noted {
+                Some(_) => Outcome::Snooze(Snooze {
                     reason: "a later question was answered first: asking again".into(),
                     fact: None,
-                    limit: std::time::Duration::from_hours(72),
+                    limit: Duration::from_hours(72),
                 }),
-                None => Effects::skip("a later question was answered first"),
-            });
+                None => Outcome::Skip("a later question was answered first".into()),
+            };
+            return Ok(effects);
         }
-        let mut effects = Effects::done();
         effects.changes.extend(noted);
         if let (None, Some(customer), Some(event)) = (&facts.linked, &now.customer, event) {
             let link = Link { id: customer.clone(), user_id: user.clone(), event_id: event.id.clone() };
@@ -176,11 +179,6 @@ impl Call for SyncSubscription {
                 posting.event_id = event.map(|event| event.id.clone());
             }
         }
-        if let (Some(event), Some(end)) = (event.filter(|event| event.kind == TRIAL_WILL_END), now.trial_end) {
-            let letter = SendLetter { letter: "trial_will_end".into(), user_id: user.clone(), about: now.id.clone() };
-            let key = format!("trial_will_end:{}:{}", now.id, end.timestamp());
-            effects.follow_ups.push(letter.job(key, Some(event.id.clone())));
-        }
         let paid_until = standing.months.last().map(|month| month.end_at);
         effects.changes.push(Change::SetSubscription(Box::new(row(now, user, value, paid_until, asked_at, terms))));
         Ok(effects)
@@ -188,6 +186,14 @@ impl Call for SyncSubscription {
 }
 
 const TRIAL_WILL_END: &str = "customer.subscription.trial_will_end";
+
+/// The letter about a trial that will end, where that is what was heard.
+fn letter(event: Option<&Event>, now: &Subscription, user: &str) -> Vec<NewJob> {
+    let Some(event) = event.filter(|event| event.kind == TRIAL_WILL_END) else { return Vec::new() };
+    let Some(end) = now.trial_end else { return Vec::new() };
+    let letter = SendLetter { letter: "trial_will_end".into(), user_id: user.to_owned(), about: now.id.clone() };
+    vec![letter.job(format!("trial_will_end:{}:{}", now.id, end.timestamp()), Some(event.id.clone()))]
+}
 
 enum Whose {
     User(String),

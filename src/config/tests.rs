@@ -216,3 +216,27 @@ fn the_example_lists_every_variable_with_a_name_of_its_own() {
     // As it stands, it lacks the secrets, and says so first.
     assert!(settings.web().unwrap_err().to_string().starts_with("DATABASE_URL"));
 }
+
+#[test]
+fn a_tier_says_what_becomes_of_what_is_left_over() {
+    use bursar_jobs::terms::Policy;
+    let credits = |n| bursar_jobs::credits::Credits::whole(n).unwrap();
+    let file = "[subscriptions]\ngrace_days = 3\n[tiers.a]\ncredits = 1\n[tiers.b]\ncredits = 1\npolicy = \"reset\"\ntrial_credits = 20\n\
+                [tiers.c]\ncredits = 1\npolicy = \"cap\"\ncap_months = 3\n";
+    let terms = read(&[], Some(file)).unwrap().terms().unwrap();
+    let policies: Vec<_> = terms.tiers.iter().map(|tier| tier.refill.policy).collect();
+    assert_eq!(policies, [Policy::Rollover, Policy::Reset, Policy::Cap { months: 3 }]);
+    assert_eq!((terms.tiers[0].refill.trial, terms.tiers[1].refill.trial), (credits(0), credits(20)));
+    assert_eq!(terms.grace, std::time::Duration::from_hours(72));
+    for (bad, key) in [
+        ("policy = \"keep\"", "tiers.a.policy"),
+        ("policy = \"cap\"", "tiers.a.cap_months"),
+        ("policy = \"cap\"\ncap_months = 0", "tiers.a.cap_months"),
+        ("cap_months = 2", "tiers.a.cap_months"),
+        ("trial_credits = -1", "tiers.a.trial_credits"),
+    ] {
+        let refused = refusal(&[], Some(&format!("[tiers.a]\ncredits = 1\n{bad}\n")));
+        assert!(refused.contains(key), "{bad}: {refused}");
+    }
+    assert!(refusal(&[], Some("[subscriptions]\ngrace_days = 400\n")).contains("subscriptions.grace_days"));
+}

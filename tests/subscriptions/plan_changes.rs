@@ -223,3 +223,22 @@ fn any_order_and_repetition_of_a_subscriptions_events_gives_the_same_books() {
         })
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn jobs_that_run_at_the_same_time_give_the_same_books() {
+    // All events at once, each twice, and every job that is ready performed at the same time as the others.
+    for _ in 0..5 {
+        let (events, end) = life();
+        let world = World::new(terms()).await;
+        world.has(&end);
+        world.now("2027-06-21").await;
+        for (i, event) in events.iter().chain(&events).enumerate() {
+            let mut event = event.clone();
+            event["id"] = format!("evt_{i:02}").into();
+            world.hear(&event).await;
+        }
+        world.drain_at_once().await;
+        assert_eq!(world.balance_of("alice").await.micros(), recomputed(), "{:?}", world.books().await);
+        world.is_clean().await;
+    }
+}

@@ -226,3 +226,43 @@ async fn an_invoice_with_more_lines_than_its_event_carries_is_read_whole() {
         world.is_clean().await;
     }
 }
+
+#[tokio::test]
+async fn a_month_counts_from_the_anchor_where_its_period_begins_on_a_shorter_month() {
+    // From a leap day; the year's line begins on February 28, its second month on March 29.
+    let world = World::new(terms()).await;
+    let sub = Sub { anchor: at("2028-02-29"), ..Sub::new("price_pro_annual", "2029-02-28", "2030-02-28") };
+    world.has(&sub);
+    world.now("2029-02-28").await;
+    world.play(&[sub.paid("evt_1", false)]).await;
+    let end: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("SELECT end_at FROM bursar.service_month").fetch_one(&world.db.pool).await.unwrap();
+    assert_eq!(end, at("2029-03-29"));
+    world.now("2030-02-01").await;
+    world.drain().await;
+    let refilled = world.refilled().await;
+    assert_eq!((refilled.len(), refilled[1].as_str(), refilled[11].as_str()), (12, "2029-03-29", "2030-01-29"));
+    world.is_clean().await;
+}
+
+#[tokio::test]
+async fn what_a_refund_took_back_of_a_refill_does_not_expire_besides() {
+    let world = World::new(with_policy(Policy::Reset)).await;
+    let first = Sub::new("price_pro", "2027-01-01", "2027-02-01");
+    world.has(&first);
+    world.now("2027-01-01").await;
+    world.play(&[first.paid("evt_1", false)]).await;
+    world.grant(200).await;
+    let refill: i64 = sqlx::query_scalar("SELECT id FROM bursar.posting WHERE kind = 'refill'")
+        .fetch_one(&world.db.pool)
+        .await
+        .unwrap();
+    let mut back = ledger_removal(150);
+    (back.kind, back.reverses) = ("reversal", Some(refill));
+    bursar_jobs::ledger::post(&world.db.pool, &[back]).await.unwrap();
+    let second = Sub::new("price_pro", "2027-02-01", "2027-03-01");
+    world.has(&second);
+    world.now("2027-02-01").await;
+    world.play(&[second.paid("evt_2", false)]).await;
+    assert_eq!(world.balance().await, "350", "{:?}", world.books().await);
+}

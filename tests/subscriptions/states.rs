@@ -230,3 +230,30 @@ async fn lists_are_for_people_and_for_programs() {
     assert!(shown.contains("refilled      2027-04-01 00:00:00 UTC: 150 credits"), "{shown}");
     assert_eq!(world.bursar(&["subscriptions", "show", "sub_none"]).status.code(), Some(3));
 }
+
+#[tokio::test]
+async fn hostile_answers_end_dead_with_the_reason_and_nothing_is_granted() {
+    let cases = [
+        (json!({"metadata": {"user_id": "x".repeat(300)}}), 1, "malformed"),
+        (json!({"metadata": {"user_id": "a\u{0}b"}}), 1, "malformed"),
+        (json!({}), i64::MAX, "cannot be counted"),
+        (json!({}), -1, "cannot be counted"),
+        (json!({"items": "many"}), 1, "does not read"),
+    ];
+    for (more, quantity, reason) in cases {
+        let world = World::new(terms()).await;
+        let sub = Sub { quantity, more, ..Sub::new("price_pro", "2027-04-01", "2027-05-01") };
+        world.has(&sub);
+        world.now("2027-04-02").await;
+        let told = event(
+            "evt_1",
+            "customer.subscription.updated",
+            "2027-04-02",
+            &json!({"id": SUB, "object": "subscription"}),
+        );
+        world.play(&[told]).await;
+        let (state, why) = world.jobs("sync_subscription").await.pop().unwrap();
+        assert!(state == "dead" && why.contains(reason), "{state}: {why}");
+        assert!(world.books().await.is_empty());
+    }
+}
