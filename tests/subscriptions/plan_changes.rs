@@ -144,7 +144,8 @@ async fn a_change_that_no_event_told_of_counts_from_when_it_is_seen() {
     let look = bursar_jobs::sync_subscription::SyncSubscription::of(SUB, "reconcile");
     bursar_jobs::enqueue::enqueue(&world.db.pool, &[look]).await.unwrap();
     world.drain().await;
-    assert_eq!(world.balance().await.parse::<f64>().unwrap().round(), 100.0);
+    let seen = world.balance_of("alice").await;
+    assert!((credits(99)..=credits(100)).contains(&seen), "{seen}");
     // Its event comes after all: then its own time counts.
     world.play(&[month("price_pro").updated("evt_1", "2027-04-11", ("price_starter", 1), false)]).await;
     assert_eq!(world.balance().await, "116.666666");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::world::*;
 
 /// Status, access until, whether there is access.
-async fn access(world: &World) -> (String, Option<String>, bool) {
+fn access(world: &World) -> (String, Option<String>, bool) {
     let shown = world.bursar(&["subscriptions", "show", SUB, "--json"]);
     assert!(shown.status.success(), "{shown:?}");
     let page: Value = serde_json::from_slice(&shown.stdout).unwrap();
@@ -40,7 +40,7 @@ async fn access_follows_the_state_that_stripe_has_now() {
         world.has(&sub);
         world.now("2027-04-10").await;
         world.play(&[told("evt_1", "updated", &sub, "2027-04-10")]).await;
-        assert_eq!(access(&world).await, (status.to_owned(), until.map(str::to_owned), has), "{sub:?}");
+        assert_eq!(access(&world), (status.to_owned(), until.map(str::to_owned), has), "{sub:?}");
     }
 }
 
@@ -55,7 +55,7 @@ async fn access_does_not_flicker_at_a_renewal_and_ends_with_a_cancellation() {
         world.now("2027-04-10").await;
         world.play(&[told("evt_1", "updated", &sub, "2027-04-10")]).await;
         world.now("2027-05-01T00:00:10Z").await;
-        assert_eq!(access(&world).await.2, has);
+        assert_eq!(access(&world).2, has);
         let user = bursar_jobs::subscription::of_user(&world.db.pool, "alice").await.unwrap().unwrap();
         assert_eq!((user.has_access, user.tier.as_deref(), user.is_open), (has, Some("pro"), true));
     }
@@ -76,14 +76,14 @@ async fn an_unpaid_renewal_keeps_what_was_paid_and_the_grace() {
     world.now("2027-04-20").await;
     let failed = event("evt_2", "invoice.payment_failed", "2027-04-20", &invoice("in_2", SUB, &[], false));
     world.play(&[failed]).await;
-    assert_eq!(access(&world).await, ("past_due".into(), Some("2027-05-01".into()), true));
+    assert_eq!(access(&world), ("past_due".into(), Some("2027-05-01".into()), true));
     let late = Sub { status: "past_due", ..Sub::new("price_pro", "2027-05-01", "2027-06-01") };
     world.has(&late);
     world.now("2027-05-03").await;
     world.play(&[told("evt_3", "updated", &late, "2027-05-01")]).await;
-    assert_eq!(access(&world).await, ("past_due".into(), Some("2027-05-08".into()), true));
+    assert_eq!(access(&world), ("past_due".into(), Some("2027-05-08".into()), true));
     world.now("2027-05-09").await;
-    assert!(!access(&world).await.2);
+    assert!(!access(&world).2);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn events_out_of_order_end_in_the_state_that_stripe_has_now() {
             told("evt_2", "resumed", &active, "2027-04-05"),
         ])
         .await;
-    assert_eq!(access(&world).await, ("canceled".into(), Some("2027-04-10".into()), false));
+    assert_eq!(access(&world), ("canceled".into(), Some("2027-04-10".into()), false));
     world.is_clean().await;
 }
 
@@ -117,7 +117,7 @@ async fn an_answer_to_an_earlier_question_counts_for_nothing() {
         .await
         .unwrap();
     world.play(&[told("evt_2", "updated", &sub, "2027-04-02")]).await;
-    assert_eq!(access(&world).await.0, "unpaid");
+    assert_eq!(access(&world).0, "unpaid");
     let (_, why) = world.jobs("sync_subscription").await.pop().unwrap();
     assert!(why.contains("a later question"), "{why}");
 }
@@ -137,7 +137,7 @@ async fn a_subscription_of_nobody_is_not_ours_and_one_of_a_customer_waits_for_th
     assert_eq!(world.jobs("sync_subscription").await[1].0, "scheduled");
     let customer = json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "alice"}});
     world.play(&[event("evt_3", "customer.created", "2027-04-02", &customer)]).await;
-    assert_eq!(access(&world).await.0, "active");
+    assert_eq!(access(&world).0, "active");
 }
 
 #[tokio::test]

@@ -12,11 +12,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+/// A path, and the fields that were posted there.
+pub type Post = (String, Vec<(String, String)>);
+
 #[derive(Clone, Default)]
 pub struct Stripe {
     pub url: String,
     objects: Arc<Mutex<HashMap<String, Value>>>,
-    posts: Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>,
+    posts: Arc<Mutex<Vec<Post>>>,
 }
 
 impl Stripe {
@@ -40,7 +43,7 @@ impl Stripe {
     }
 
     /// What was posted so far: paths and fields.
-    pub fn posts(&self) -> Vec<(String, Vec<(String, String)>)> {
+    pub fn posts(&self) -> Vec<Post> {
         self.posts.lock().unwrap().clone()
     }
 

@@ -36,7 +36,7 @@ async fn sink() -> (String, Arc<Mutex<Vec<Value>>>) {
 async fn take(mut stream: TcpStream, kept: &Mutex<Vec<Value>>) {
     let mut text = Vec::new();
     loop {
-        let mut bytes = [0; 16384];
+        let mut bytes = vec![0; 16384];
         let Ok(read @ 1..) = stream.read(&mut bytes).await else { return };
         text.extend_from_slice(&bytes[..read]);
         let Some(end) = text.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
