@@ -243,3 +243,15 @@ async fn jobs_that_run_at_the_same_time_give_the_same_books() {
         world.is_clean().await;
     }
 }
+
+#[tokio::test]
+async fn a_change_whose_successor_has_not_been_heard_of_waits_for_it() {
+    let world = begun("price_starter").await;
+    // Up, and down again before the first event is looked at: Stripe has the old price by now.
+    world.now("2027-04-16").await;
+    world.play(&[month("price_team").updated("evt_1", "2027-04-11", ("price_starter", 1), false)]).await;
+    assert_eq!(world.balance().await, "50", "nothing that would be taken back is granted");
+    world.play(&[month("price_starter").updated("evt_2", "2027-04-16", ("price_team", 1), false)]).await;
+    // Five days of thirty of 450 more a month.
+    assert_eq!(world.balance().await, "125");
+}
