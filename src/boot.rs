@@ -88,6 +88,7 @@ pub async fn worker() -> Result<(), BootError> {
     let options = queue::Options {
         listen_url: Some(settings.listen_url()?.expose().to_owned()),
         stripe: stripe.client()?,
+        notify: settings.notify()?,
         ..queue::Options::default()
     };
     telemetry::init(&settings.log()?)?;

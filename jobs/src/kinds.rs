@@ -52,6 +52,13 @@ pub const SWEEP_HELD: Kind = pure("sweep_held");
 /// Returns to a sender what was spent on a rejected job.
 pub const RETURN_SPEND: Kind = pure("return_spend");
 
+/// Asks Stripe what came back of a charge.
+pub const CHECK_CHARGE: Kind = call("check_charge");
+/// Takes back the credits of what was refunded or disputed, and restores them.
+pub const CLAW_BACK: Kind = pure("claw_back");
+/// Tells the team, by a signed webhook.
+pub const NOTIFY_TEAM: Kind = call("notify_team");
+
 /// All kinds of this version, in the order a worker claims them.
 pub const ALL: &[Kind] = &[
     GRANT_PURCHASE,
@@ -61,8 +68,11 @@ pub const ALL: &[Kind] = &[
     PAY_RECEIVER,
     OPEN_ACCOUNT,
     RETURN_SPEND,
+    CLAW_BACK,
+    CHECK_CHARGE,
     CHECK_ACCOUNT,
     ASK_CUSTOMER,
+    NOTIFY_TEAM,
     SWEEP_HELD,
     NOTE_EVENT,
 ];
@@ -76,6 +86,8 @@ pub fn of_event(event: &Envelope) -> Kind {
         }
         (Source::Stripe, "customer.created" | "customer.updated" | "customer.subscription.created") => LINK_SUBSCRIBER,
         (Source::Stripe, "invoice.paid" | "invoice.payment_succeeded") => REFILL_TIER,
+        (Source::Stripe, "charge.refunded" | "charge.refund.updated") => CHECK_CHARGE,
+        (Source::Stripe, kind) if kind.starts_with("refund.") || kind.starts_with("charge.dispute.") => CHECK_CHARGE,
         (Source::Stripe, "account.updated") => CHECK_ACCOUNT,
         (Source::Verification, "job.verified") => RECORD_PAYOUT,
         (Source::Verification, "job.rejected") => RETURN_SPEND,

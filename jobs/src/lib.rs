@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod call;
+pub mod clawback;
 pub mod clock;
 pub mod credits;
 pub mod db;
@@ -23,10 +24,13 @@ pub mod terms;
 
 mod ask_customer;
 mod check_account;
+mod check_charge;
+mod claw_back;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
 mod note_event;
+pub mod notify_team;
 mod open_account;
 pub mod pay_receiver;
 mod record_payout;
@@ -36,6 +40,7 @@ pub mod sweep_held;
 mod verdict;
 
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
+pub use bursar_stripe::{Outgoing, OutgoingError};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.
@@ -48,8 +53,11 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<pay_receiver::PayReceiver>(),
         Performer::of::<open_account::OpenAccount>(),
         Performer::of::<return_spend::ReturnSpend>(),
+        Performer::of::<claw_back::ClawBack>(),
+        Performer::of_call::<check_charge::CheckCharge>(),
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
+        Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
         Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<note_event::NoteEvent>(),
     ]

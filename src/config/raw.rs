@@ -18,6 +18,8 @@ pub(super) struct Raw {
     #[serde(default)]
     #[expect(dead_code, reason = "part of the contract: accepted now, read by the letters' job")]
     pub smtp: Smtp,
+    #[serde(default)]
+    pub notify: Notify,
     pub log: Log,
     pub credits: Credits,
     pub tiers: BTreeMap<String, Tier>,
@@ -69,6 +71,13 @@ pub(super) struct Stripe {
 #[expect(dead_code, reason = "read by the letters' job")]
 pub(super) struct Smtp {
     pub url: Option<Secret>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    pub url: Option<Text>,
+    pub secret: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]

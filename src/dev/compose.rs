@@ -94,6 +94,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let webhook_secret = settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned());
     let webhook_path = web.webhook_paths.first().cloned().unwrap_or_default();
     worker.stripe = stripe.client()?;
+    worker.notify = settings.notify()?;
     let sandbox = if simulates {
         let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;
         worker.stripe = Some(sandbox_client(&sandbox)?);

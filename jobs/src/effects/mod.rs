@@ -1,9 +1,12 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
+mod clawbacks;
 mod links;
 mod payouts;
 mod receivers;
 
+use bursar_stripe::charges::Told;
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use links::Link;
@@ -44,6 +47,17 @@ pub enum Change {
         /// The receiver.
         user_id: String,
     },
+    /// What Stripe says of a charge, its refunds and its disputes, and when it was asked.
+    RecordCharge(Box<Told>, DateTime<Utc>),
+    /// The team is told of a dispute's stage, and whose it is.
+    TellDispute {
+        /// `du_…`
+        id: String,
+        /// Whose purchase it is.
+        user_id: String,
+        /// The stage, in a word.
+        told: &'static str,
+    },
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -69,9 +83,11 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::record(db, batch, &mut verdicts).await?;
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
+    clawbacks::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
+    let mut follow_ups = clawbacks::after_grants(db, batch).await?;
     post(db, batch, &mut verdicts).await?;
-    let follow_ups: Vec<_> = batch.iter().flat_map(|e| e.follow_ups.iter().cloned()).collect();
+    follow_ups.extend(batch.iter().flat_map(|e| e.follow_ups.iter().cloned()));
     enqueue::enqueue(&mut *db, &follow_ups).await?;
     Ok(verdicts.into_iter().map(Verdict::into_applied).collect())
 }

@@ -52,6 +52,8 @@ pub(super) async fn apply(
                 | Change::LinkCustomer(_)
                 | Change::RecordPayout(_)
                 | Change::MovePayout(_)
+                | Change::RecordCharge(..)
+                | Change::TellDispute { .. }
                 | Change::OpenAccount { .. } => {}
             }
         }
