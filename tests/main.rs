@@ -21,5 +21,6 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod stripe_cli;
 mod support;
 mod web;

@@ -77,21 +77,43 @@ pub const ALL: &[Kind] = &[
     NOTE_EVENT,
 ];
 
+/// The types of Stripe's events on which this version acts, and which kind of job each becomes. A Checkout that begins a
+/// subscription is no purchase: see [`of_event`].
+pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
+    ("checkout.session.completed", GRANT_PURCHASE),
+    ("checkout.session.async_payment_succeeded", GRANT_PURCHASE),
+    ("customer.created", LINK_SUBSCRIBER),
+    ("customer.updated", LINK_SUBSCRIBER),
+    ("customer.subscription.created", LINK_SUBSCRIBER),
+    ("invoice.paid", REFILL_TIER),
+    ("invoice.payment_succeeded", REFILL_TIER),
+    ("charge.refunded", CHECK_CHARGE),
+    ("charge.refund.updated", CHECK_CHARGE),
+    ("refund.created", CHECK_CHARGE),
+    ("refund.updated", CHECK_CHARGE),
+    ("refund.failed", CHECK_CHARGE),
+    ("charge.dispute.created", CHECK_CHARGE),
+    ("charge.dispute.updated", CHECK_CHARGE),
+    ("charge.dispute.funds_withdrawn", CHECK_CHARGE),
+    ("charge.dispute.funds_reinstated", CHECK_CHARGE),
+    ("charge.dispute.closed", CHECK_CHARGE),
+    ("account.updated", CHECK_ACCOUNT),
+];
+
 /// Which kind of job an event becomes. Nothing is dropped: what no job acts on becomes a [`NOTE_EVENT`], which an operator sees
 /// and which a later version can replay.
 pub fn of_event(event: &Envelope) -> Kind {
     match (event.source, event.kind.as_str()) {
-        (Source::Stripe, "checkout.session.completed" | "checkout.session.async_payment_succeeded") => {
-            if event.mode.as_deref() == Some("subscription") { LINK_SUBSCRIBER } else { GRANT_PURCHASE }
-        }
-        (Source::Stripe, "customer.created" | "customer.updated" | "customer.subscription.created") => LINK_SUBSCRIBER,
-        (Source::Stripe, "invoice.paid" | "invoice.payment_succeeded") => REFILL_TIER,
-        (Source::Stripe, "charge.refunded" | "charge.refund.updated") => CHECK_CHARGE,
-        (Source::Stripe, kind) if kind.starts_with("refund.") || kind.starts_with("charge.dispute.") => CHECK_CHARGE,
-        (Source::Stripe, "account.updated") => CHECK_ACCOUNT,
+        (Source::Stripe, kind) => match STRIPE_EVENTS.iter().find(|(acted_on, _)| *acted_on == kind) {
+            Some((_, kind)) if *kind == GRANT_PURCHASE && event.mode.as_deref() == Some("subscription") => {
+                LINK_SUBSCRIBER
+            }
+            Some((_, kind)) => *kind,
+            None => NOTE_EVENT,
+        },
         (Source::Verification, "job.verified") => RECORD_PAYOUT,
         (Source::Verification, "job.rejected") => RETURN_SPEND,
         (Source::Verification, "user.created") => OPEN_ACCOUNT,
-        (Source::Stripe | Source::Verification, _) => NOTE_EVENT,
+        (Source::Verification, _) => NOTE_EVENT,
     }
 }

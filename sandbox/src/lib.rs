@@ -6,18 +6,25 @@
 
 mod admin;
 mod body;
+mod cards;
 mod deliver;
+mod deliveries;
+mod event_faults;
 mod events;
 mod failure;
 mod faults;
 mod idempotency;
+mod layout;
+mod ledger;
 mod list;
+mod listen;
 mod money;
 mod pages;
 mod params;
 mod requests;
 mod routes;
 mod server;
+mod signature;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -66,6 +73,8 @@ pub struct Options {
     pub balance: i64,
     /// Seconds that its clock is ahead from the start: where it goes on beside jobs whose time was moved.
     pub ahead: i64,
+    /// What events are signed with for `stripe listen`; one is made when there is none.
+    pub listen_secret: Option<String>,
 }
 
 /// An endpoint that gets every event.
@@ -123,6 +132,7 @@ impl Default for Options {
             seed: None,
             balance: BALANCE,
             ahead: 0,
+            listen_secret: None,
         }
     }
 }
@@ -144,6 +154,7 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     let mut world = World::new(url.clone(), options.key, seed, options.balance);
     world.ahead = options.ahead;
     world.tick(clock::now().timestamp());
+    world.sessions.set_secret(options.listen_secret);
     for webhook in &options.webhooks {
         let all = ["*".to_owned()];
         v1::webhook_endpoints::register(&mut world, &webhook.url, &webhook.secret, webhook.connect, &all);

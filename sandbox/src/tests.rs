@@ -50,7 +50,16 @@ fn furnished() -> (World, Vec<String>) {
     let subscription = made(&mut world, "/v1/subscriptions", &format!("customer={customer}&items[0][price]={price}"));
     let account = made(&mut world, "/v1/accounts", "");
     let transfer = made(&mut world, "/v1/transfers", &format!("amount=100&currency=usd&destination={account}"));
-    (world, vec![customer, product, price, session, subscription, account, transfer])
+    let method = made(&mut world, "/v1/payment_methods/pm_card_visa/attach", &format!("customer={customer}"));
+    let pay = |of: &str| format!("amount=2000&currency=usd&confirm=true&payment_method=pm_card_{of}");
+    let open = made(&mut world, "/v1/payment_intents", &format!("{}&capture_method=manual", pay("visa")));
+    let intent = made(&mut world, "/v1/payment_intents", &pay("pendingRefund"));
+    let refund = made(&mut world, "/v1/refunds", &format!("payment_intent={intent}&amount=5"));
+    made(&mut world, "/v1/payment_intents", &pay("createDispute"));
+    let last = |kind: &str| world.store.all(kind).next_back().map(|of| of["id"].as_str().unwrap().to_owned()).unwrap();
+    let (charge, dispute) = (last("charge"), last("dispute"));
+    let ids = vec![customer, product, price, session, subscription, account, transfer];
+    (world, [ids, vec![method, open, intent, refund, charge, dispute]].concat())
 }
 
 fn routes() -> Vec<&'static Route> {
@@ -84,13 +93,19 @@ fn what_is_refused_at_execution_has_changed_nothing() {
 
 /// The least that gets a request through validation.
 fn minimal(route: &Route, ids: &[String]) -> String {
-    let [customer, product, price, _, _, account, _] = ids else { panic!("{ids:?}") };
+    let [customer, product, price, _, _, account, ..] = ids else { panic!("{ids:?}") };
     match route.path {
         "/v1/account_links" => format!("account={account}&type=account_update"),
         "/v1/checkout/sessions" => {
             format!("mode=subscription&line_items[0][price]={price}&success_url=https://x.example")
         }
         "/v1/payment_pages/{id}/confirm" => "payment_method=pm_card_visa".to_owned(),
+        "/v1/charges" => "amount=100&currency=usd&source=tok_visa".to_owned(),
+        "/v1/customers/{id}/balance_transactions" => "amount=1&currency=usd".to_owned(),
+        "/v1/payment_intents" => "amount=100&currency=usd".to_owned(),
+        "/v1/payment_methods" => "type=card&card[token]=tok_visa".to_owned(),
+        "/v1/payment_methods/{id}/attach" => format!("customer={customer}"),
+        "/v1/refunds" => "charge=ch_none".to_owned(),
         "/v1/prices" => format!("product={product}&currency=usd&unit_amount=1"),
         "/v1/products" => "name=Team".to_owned(),
         "/v1/subscriptions" => format!("customer={customer}&items[0][price]={price}"),

@@ -49,6 +49,7 @@ impl World {
     /// Time has passed while nobody asked for anything; `now` is real time in seconds.
     pub fn tick(&mut self, now: i64) {
         self.pass(now.saturating_add(self.ahead));
+        self.prune_sessions(now);
     }
 
     /// Lets everything happen that a clock has planned until then. The present is that clock's while it does, and nobody asked for it.

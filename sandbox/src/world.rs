@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 
 use super::{
     admin,
-    events::Delivery,
+    deliveries::{Deliveries, Delivery},
+    event_faults::EventFaults,
     failure::{Answer, Failure},
     faults::{Fault, Faults, Kind},
     idempotency::{Fingerprint, Key, Keys, Saved},
+    layout,
+    listen::Sessions,
     money::Money,
     pages,
     params::{self, Params},
@@ -19,10 +22,10 @@ use super::{
     routes::{self, Call, Route},
     store::{Ids, Store},
     time::Plans,
-    view,
+    v1::payments::Awaited,
 };
 
-/// The version whose layout is spoken, and the only one.
+/// The version whose layout is kept.
 pub const API_VERSION: &str = "2026-09-30.endive";
 
 /// A request, read whole.
@@ -92,7 +95,11 @@ pub struct World {
     pub(super) keys: Keys,
     pub(super) requests: Requests,
     pub(super) plans: Plans,
-    /// What is to be delivered to webhook endpoints.
+    pub(super) awaited: Awaited,
+    pub(super) deliveries: Deliveries,
+    pub(super) sessions: Sessions,
+    pub(super) event_faults: EventFaults,
+    /// What deliveries are to be seen to.
     pub(super) outbox: VecDeque<Delivery>,
     /// Where it is reached, for the links it hands out.
     pub(super) url: String,
@@ -119,6 +126,10 @@ impl World {
             keys: Keys::default(),
             requests: Requests::default(),
             plans: Plans::default(),
+            awaited: Awaited::default(),
+            deliveries: Deliveries::default(),
+            sessions: Sessions::default(),
+            event_faults: EventFaults::default(),
             outbox: VecDeque::new(),
             url,
             ahead: 0,
@@ -251,6 +262,8 @@ impl World {
         let params = Params::parse(fields)?;
         params.check(route.params)?;
         let expand = params.texts("expand")?;
+        let version = request.header("stripe-version").unwrap_or(API_VERSION);
+        layout::check_version(version)?;
         let account = request.header("stripe-account").map(str::to_owned);
         if account.is_some() && route.path != "/v1/balance" {
             return Err(Failure::invalid(format!(
@@ -259,7 +272,7 @@ impl World {
             )));
         }
         let object = (route.run)(self, &Call::new(params, ids, account))?;
-        Ok(view::shown(&self.store, object, &expand))
+        Ok(self.laid_out(object, &expand, version))
     }
 
     /// Lets test keys in; answers the scope of idempotency keys.

@@ -178,6 +178,8 @@ async fn start_sandbox(pool: &PgPool, url: &str, secret: &str) -> Result<Sandbox
         ahead: sqlx::query_scalar!(r#"SELECT extract(epoch FROM bursar.ahead())::bigint AS "ahead!""#)
             .fetch_one(pool)
             .await?,
+        // What `stripe listen` passes on is taken without a setting.
+        listen_secret: Some(secret.to_owned()),
         ..sandbox::Options::default()
     };
     let sandbox = sandbox::start(options).await?;

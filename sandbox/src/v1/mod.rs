@@ -2,15 +2,21 @@
 
 mod account_links;
 pub(super) mod accounts;
-mod balance;
+pub(super) mod balance;
 pub(super) mod checkout;
+mod customer_balance;
 mod customers;
+pub(super) mod disputes;
 mod events;
 mod invoices;
-mod payments;
+mod payment_methods;
+pub(super) mod payments;
 mod prices;
 mod products;
+pub(super) mod refunds;
 mod reversals;
+pub(super) mod setup_intents;
+mod stripecli;
 mod subscriptions;
 pub(super) mod transfers;
 pub(super) mod webhook_endpoints;
@@ -25,13 +31,20 @@ pub(super) const ROUTES: &[&[Route]] = &[
     accounts::ROUTES,
     balance::ROUTES,
     checkout::ROUTES,
+    customer_balance::ROUTES,
     customers::ROUTES,
+    disputes::ROUTES,
     events::ROUTES,
     invoices::ROUTES,
-    payments::ROUTES,
+    payment_methods::ROUTES,
+    payments::charges::ROUTES,
+    payments::intents::ROUTES,
     prices::ROUTES,
     products::ROUTES,
+    refunds::ROUTES,
     reversals::ROUTES,
+    setup_intents::ROUTES,
+    stripecli::ROUTES,
     subscriptions::ROUTES,
     transfers::ROUTES,
     webhook_endpoints::ROUTES,
