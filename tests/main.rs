@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waits, and passes the PATH on")]
 
 mod business_time;
+mod clawbacks;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;

@@ -95,10 +95,28 @@ pub(super) async fn run(asked: Credits, db: &mut PgConnection, screen: &Screen) 
 struct Balance<'a> {
     user_id: &'a str,
     balance: Amount,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    flags: Vec<Flag>,
+}
+
+/// Why an operator should look at a user.
+#[derive(Serialize)]
+struct Flag {
+    flag: String,
+    /// What raised it: a dispute's id.
+    source: String,
 }
 
 async fn balance(db: &mut PgConnection, screen: &Screen, user: &str) -> Result<(), Failure> {
-    let balance = ledger::balance(db, user).await?;
-    screen.done(&Balance { user_id: user, balance }, &format!("{user} has {balance} credits"))?;
+    let balance = ledger::balance(&mut *db, user).await?;
+    let flags = sqlx::query_as!(
+        Flag,
+        r#"SELECT flag AS "flag!", source AS "source!" FROM bursar.user_flag WHERE user_id = $1 ORDER BY since, source"#,
+        user
+    )
+    .fetch_all(db)
+    .await?;
+    let flagged: String = flags.iter().map(|flag| format!("; flagged: {} {}", flag.flag, flag.source)).collect();
+    screen.done(&Balance { user_id: user, balance, flags }, &format!("{user} has {balance} credits{flagged}"))?;
     Ok(())
 }
