@@ -22,6 +22,8 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod schedules;
 mod stripe_cli;
 mod support;
+mod usage;
 mod web;

@@ -59,6 +59,13 @@ pub const CLAW_BACK: Kind = pure("claw_back");
 /// Tells the team, by a signed webhook.
 pub const NOTIFY_TEAM: Kind = call("notify_team");
 
+/// Fires what a schedule is for.
+pub const FIRE_SCHEDULE: Kind = pure("fire_schedule");
+/// Puts what metered skills were used for into reports.
+pub const SUM_USAGE: Kind = pure("sum_usage");
+/// Reports use to Stripe.
+pub const REPORT_USAGE: Kind = call("report_usage");
+
 /// All kinds of this version, in the order a worker claims them.
 pub const ALL: &[Kind] = &[
     GRANT_PURCHASE,
@@ -73,6 +80,9 @@ pub const ALL: &[Kind] = &[
     CHECK_ACCOUNT,
     ASK_CUSTOMER,
     NOTIFY_TEAM,
+    REPORT_USAGE,
+    SUM_USAGE,
+    FIRE_SCHEDULE,
     SWEEP_HELD,
     NOTE_EVENT,
 ];

@@ -17,8 +17,10 @@ pub mod intent;
 pub mod job;
 pub mod kinds;
 pub mod ledger;
+pub mod meters;
 pub mod money;
 pub mod perform;
+pub mod schedules;
 pub mod settle;
 pub mod terms;
 
@@ -35,7 +37,9 @@ mod open_account;
 pub mod pay_receiver;
 mod record_payout;
 mod refill_tier;
+mod report_usage;
 mod return_spend;
+mod sum_usage;
 pub mod sweep_held;
 mod verdict;
 
@@ -58,6 +62,9 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
         Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
+        Performer::of_call::<report_usage::ReportUsage>(),
+        Performer::of::<sum_usage::SumUsage>(),
+        Performer::of::<schedules::FireSchedule>(),
         Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<note_event::NoteEvent>(),
     ]

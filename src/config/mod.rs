@@ -6,6 +6,7 @@
 mod error;
 mod layers;
 mod raw;
+mod schedules;
 mod secret;
 mod terms;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::{
 
 use bursar_jobs::{Outgoing, OutgoingError, terms::Terms};
 
-pub use self::{error::SettingsError, layers::File, secret::Secret};
+pub use self::{error::SettingsError, layers::File, schedules::Calendar, secret::Secret};
 use crate::{
     telemetry,
     web::{self, standard_webhooks, stripe_signature},
@@ -176,6 +177,11 @@ impl Settings {
     /// What is sold and paid, for the jobs.
     pub fn terms(&self) -> Result<Terms, SettingsError> {
         terms::read(&self.raw, &self.stripe()?)
+    }
+
+    /// What runs by the calendar, and which skills are metered.
+    pub fn calendar(&self) -> Result<Calendar, SettingsError> {
+        schedules::read(&self.raw)
     }
 
     /// Where the team is told of refunds and disputes, if anywhere.

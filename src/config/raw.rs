@@ -26,6 +26,10 @@ pub(super) struct Raw {
     pub packages: BTreeMap<String, Package>,
     pub skills: BTreeMap<String, Text>,
     pub payout: Payout,
+    #[serde(default)]
+    pub schedules: BTreeMap<String, Schedule>,
+    #[serde(default)]
+    pub meters: BTreeMap<String, Meter>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +112,23 @@ pub(super) struct Package {
     pub amount: Text,
     pub currency: Text,
     pub price: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Schedule {
+    pub cron: Text,
+    pub kind: Text,
+    #[serde(default)]
+    pub args: BTreeMap<String, serde_json::Value>,
+    pub catch_up: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Meter {
+    pub event: Text,
+    pub value: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

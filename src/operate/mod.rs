@@ -8,6 +8,7 @@ mod failure;
 mod jobs;
 mod ledger;
 mod payouts;
+mod schedule;
 mod screen;
 mod values;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Credits(Asked<credits::Credits>),
     /// What receivers are owed and were paid.
     Payouts(Asked<payouts::Payouts>),
+    /// What runs by the calendar.
+    Schedule(Asked<schedule::Schedule>),
     /// The books.
     Ledger(Asked<ledger::Ledger>),
 }
@@ -52,6 +55,7 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Jobs(asked) => jobs::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }

@@ -19,6 +19,20 @@ use tokio::sync::Notify;
 use super::stub::Stub;
 use crate::support::{self, Database, database};
 
+/// Days, hours and minutes: `31d 0h 30m`.
+fn micros(text: &str) -> i64 {
+    let seconds = text.split(' ').map(|part| {
+        let (count, unit) = part.split_at(part.len() - 1);
+        count.parse::<i64>().unwrap()
+            * match unit {
+                "d" => 86_400,
+                "h" => 3_600,
+                _ => 60,
+            }
+    });
+    seconds.sum::<i64>() * 1_000_000
+}
+
 pub const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 pub struct World {
@@ -142,10 +156,14 @@ impl World {
 
     /// Claims one job of a kind, now.
     pub async fn claim(&self, kind: &str) -> Option<Batch> {
-        sqlx::query("UPDATE apalis.jobs SET run_at = clock_timestamp() WHERE status = 'Pending'")
+        sqlx::query("UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending'")
             .execute(&self.db.pool)
             .await
             .unwrap();
+        self.claim_due(kind).await
+    }
+
+    async fn claim_due(&self, kind: &str) -> Option<Batch> {
         let row = sqlx::query("SELECT * FROM bursar.claim('w', ARRAY[$1], ARRAY[1], ARRAY[60000::bigint], 1)")
             .bind(kind)
             .fetch_optional(&self.db.pool)
@@ -163,6 +181,37 @@ impl World {
         };
         let kind = self.performers.iter().find(|p| p.kind.name == kind).unwrap().kind;
         Some(Batch { kind, worker: "w".into(), lease: row.get("lease"), jobs: vec![job] })
+    }
+
+    /// Performs what is due by business time, until nothing is; how many jobs that were.
+    pub async fn run_due(&self) -> usize {
+        let mut count = 0;
+        loop {
+            let mut any = false;
+            for kind in self.performers.iter().map(|p| p.kind.name) {
+                while let Some(batch) = self.claim_due(kind).await {
+                    self.perform(&batch).await;
+                    (any, count) = (true, count + 1);
+                }
+            }
+            if !any {
+                return count;
+            }
+        }
+    }
+
+    /// Moves business time to so long after the beginning of the hour it is in now.
+    pub async fn jump(&self, after_the_hour: &str) {
+        let known = "INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox') ON CONFLICT DO NOTHING";
+        sqlx::query(known).execute(&self.db.pool).await.unwrap();
+        sqlx::query(
+            "INSERT INTO bursar.clock (ahead) SELECT date_trunc('hour', bursar.now(), 'UTC') + $1::interval - clock_timestamp()
+             ON CONFLICT (one) DO UPDATE SET ahead = excluded.ahead",
+        )
+        .bind(sqlx::postgres::types::PgInterval { months: 0, days: 0, microseconds: micros(after_the_hour) })
+        .execute(&self.db.pool)
+        .await
+        .unwrap();
     }
 
     pub async fn perform(&self, batch: &Batch) {

@@ -4,6 +4,7 @@ mod clawbacks;
 mod links;
 mod payouts;
 mod receivers;
+mod schedules;
 
 use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
@@ -58,6 +59,29 @@ pub enum Change {
         /// The stage, in a word.
         told: &'static str,
     },
+    /// A tick of a schedule has come.
+    TickSchedule {
+        /// The schedule.
+        name: String,
+        /// The next tick, if there ever is one.
+        next_at: Option<DateTime<Utc>>,
+        /// The tick that fired, if one did.
+        fired: Option<DateTime<Utc>>,
+    },
+    /// What was used before a moment goes into reports.
+    SumUsage {
+        /// The end of the last hour.
+        before: DateTime<Utc>,
+    },
+    /// A report of use comes into another state.
+    MoveUsage {
+        /// Its row.
+        report: i64,
+        /// `sent`, `unknown` or `refused`.
+        state: &'static str,
+        /// Why, in words.
+        reason: Option<String>,
+    },
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -84,6 +108,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
+    schedules::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
     post(db, batch, &mut verdicts).await?;

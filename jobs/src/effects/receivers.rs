@@ -54,6 +54,9 @@ pub(super) async fn apply(
                 | Change::MovePayout(_)
                 | Change::RecordCharge(..)
                 | Change::TellDispute { .. }
+                | Change::TickSchedule { .. }
+                | Change::SumUsage { .. }
+                | Change::MoveUsage { .. }
                 | Change::OpenAccount { .. } => {}
             }
         }

@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod charges;
 pub mod customers;
+pub mod meters;
 pub mod subscriptions;
 pub mod transfers;
 
