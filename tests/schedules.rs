@@ -43,7 +43,7 @@ fn list(world: &World) -> Vec<Value> {
 #[tokio::test]
 async fn a_tick_fires_one_job_and_the_next_one_is_waited_for() {
     let world = World::new().await;
-    world.jump("0h 30m").await;
+    world.jump("1h 30m").await;
     schedules::declare(&world.db.pool, &[hourly("h", CatchUp::Once)]).await.unwrap();
     assert_eq!(world.run_due().await, 0, "not before its tick");
     for ticks in 1..4 {
@@ -66,7 +66,7 @@ async fn a_tick_fires_one_job_and_the_next_one_is_waited_for() {
 #[tokio::test]
 async fn a_clock_that_jumps_a_month_is_caught_up_by_policy() {
     let world = World::new().await;
-    world.jump("0h 30m").await;
+    world.jump("1h 30m").await;
     let all = [hourly("all", CatchUp::All), hourly("once", CatchUp::Once), hourly("none", CatchUp::None)];
     schedules::declare(&world.db.pool, &all).await.unwrap();
     world.jump("31d 0h 30m").await;
@@ -89,7 +89,7 @@ async fn a_clock_that_jumps_a_month_is_caught_up_by_policy() {
 #[tokio::test]
 async fn two_workers_that_start_and_run_at_once_fire_each_tick_once() {
     let world = World::new().await;
-    world.jump("0h 30m").await;
+    world.jump("1h 30m").await;
     let pool = world.db.pool.clone();
     let all = [hourly("all", CatchUp::All)];
     let (one, two) = tokio::join!(schedules::declare(&pool, &all), schedules::declare(&pool, &all));
@@ -123,7 +123,7 @@ async fn two_workers_that_start_and_run_at_once_fire_each_tick_once() {
 #[tokio::test]
 async fn a_changed_file_takes_effect_at_restart_and_shows() {
     let world = World::new().await;
-    world.jump("0h 30m").await;
+    world.jump("1h 30m").await;
     let pool = &world.db.pool;
     let declare = async |text: &str| {
         let file = File { name: "bursar.toml".into(), text: text.into() };
@@ -167,7 +167,7 @@ async fn a_changed_file_takes_effect_at_restart_and_shows() {
 #[tokio::test]
 async fn what_was_missed_while_no_worker_ran_is_caught_up_after_the_restart() {
     let world = World::new().await;
-    world.jump("0h 30m").await;
+    world.jump("1h 30m").await;
     let all = [hourly("all", CatchUp::All)];
     schedules::declare(&world.db.pool, &all).await.unwrap();
     world.jump("3h 30m").await;
@@ -189,7 +189,7 @@ async fn what_was_missed_while_no_worker_ran_is_caught_up_after_the_restart() {
 #[tokio::test]
 async fn a_schedule_is_fired_by_hand_under_a_key_of_its_own_and_can_be_paused() {
     let world = World::new().await;
-    world.jump("0h 30m").await;
+    world.jump("1h 30m").await;
     schedules::declare(&world.db.pool, &[hourly("h", CatchUp::Once)]).await.unwrap();
     for _ in 0..2 {
         assert!(world.bursar(&["schedule", "run", "h"]).status.success());

@@ -18,7 +18,7 @@ async fn metered() -> World {
     meters::declare(&world.db.pool, &[meter("research", MeterValue::Count), meter("drawing", MeterValue::Credits)])
         .await
         .unwrap();
-    world.jump("0h 10m").await;
+    world.jump("1h 10m").await;
     customer(&world, "alice").await;
     world
 }
