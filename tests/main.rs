@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waits, and passes the PATH on")]
 
 mod business_time;
+mod chaos;
 mod clawbacks;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
@@ -23,6 +24,7 @@ mod payouts;
 mod queue;
 mod sandbox;
 mod schedules;
+mod sdk;
 mod stripe_cli;
 mod support;
 mod usage;

@@ -36,6 +36,12 @@ struct Account {
     state: accounts::State,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tax {
+    percent: f64,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Complete {
@@ -80,9 +86,24 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         (method, ["events", "faults"] | ["deliveries"] | ["webhook_endpoints", _, "roll"]) => {
             delivery(world, request, method, &path)
         }
+        ("POST", ["chaos"]) => {
+            let wanted = read(request)?;
+            world.chaos.turn_on(&wanted, world.seed)?;
+            Ok(world.chaos.shown())
+        }
+        ("GET", ["chaos"]) => Ok(world.chaos.shown()),
+        ("DELETE", ["chaos"]) => {
+            world.chaos.turn_off();
+            Ok(world.chaos.shown())
+        }
         ("POST", ["keys", "prune"]) => Ok(json!({ "pruned": world.keys.prune() })),
         ("POST", ["advance"]) => advance(world, read::<Advance>(request)?.seconds),
         ("GET", ["clock"]) => Ok(clock(world)),
+        ("GET", ["settings"]) => Ok(json!(world.settings())),
+        ("POST", ["settings"]) => {
+            let settings = read(request)?;
+            Ok(world.set_settings(settings))
+        }
         ("GET", ["ledger"]) => Ok(ledger::shown(world)),
         ("GET", ["requests"]) => Ok(json!({ "requests": world.requests.all().collect::<Vec<_>>() })),
         ("DELETE", ["requests"]) => {
@@ -94,6 +115,11 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
             let account = accounts::put(world, id, state)?;
             Ok(view::shown(&world.store, account, &[]))
         }
+        ("POST", ["accounts", id, "deauthorize"]) => {
+            let account = accounts::deauthorise(world, id)?;
+            Ok(view::shown(&world.store, account, &[]))
+        }
+        ("POST", ["tax"]) => checkout::lines::set_tax_percent(world, read::<Tax>(request)?.percent),
         ("POST", ["checkout", id, "complete"]) => {
             let session = checkout::complete(world, id, given::<Complete>(request)?.email.as_deref())?;
             Ok(view::shown(&world.store, session, &[]))

@@ -32,7 +32,7 @@ impl World {
     }
 
     fn publish(&mut self, kind: &str, object: &Value, previous: Option<&Value>, account: Option<&str>) {
-        let fault = self.event_faults.take(kind);
+        let fault = self.event_faults.take(kind).or_else(|| self.chaos.draw_event(kind, text(object, "id")));
         let twins = if fault.as_ref().is_some_and(|fault| fault.fault == Kind::Twin) { 2 } else { 1 };
         let endpoints = self.endpoints_for(kind, account.is_some());
         for _ in 0..twins {

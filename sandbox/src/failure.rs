@@ -84,7 +84,7 @@ impl Failure {
             "There is currently another in-progress request using this Idempotent Key (that probably means you \
              submitted twice, and the other request is still going through): {key}. Please try again later."
         );
-        Self::new(409, "invalid_request_error", message).code("idempotency_key_in_use")
+        Self::new(409, "idempotency_error", message).code("idempotency_key_in_use")
     }
 
     /// `url` for a 404 on a path that Stripe does not have either, or that the sandbox does not have yet.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bursar::sandbox::Options;
 use bursar_jobs::{
     Stripe, StripeConfig,
     credits::Credits,
@@ -42,7 +43,13 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::over(database().await, Arc::new(Client::start().await)).await
+        Self::seeded(None).await
+    }
+
+    /// With a sandbox whose ids and chaos derive from this.
+    pub async fn seeded(seed: Option<u64>) -> Self {
+        let client = Client::with(Options { seed, ..Options::default() }).await;
+        Self::over(database().await, Arc::new(client)).await
     }
 
     /// The world as it goes on, and one whose database is as it is now: what comes back from a dump, beside the same Stripe.

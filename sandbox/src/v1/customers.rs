@@ -2,16 +2,37 @@
 
 use serde_json::{Value, json};
 
-use super::{customer_balance, payment_methods};
+use super::{customer_balance, payment_methods, subscriptions};
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
     params::{MAX_AMOUNT, Params},
     routes::{Call, Route},
     store::{number, text},
+    time::TEST_CLOCK,
     world::World,
 };
 
+const CREATE: &[&str] = &[
+    "test_clock",
+    "email",
+    "name",
+    "phone",
+    "description",
+    "metadata*",
+    "address*",
+    "shipping*",
+    "payment_method",
+    "invoice_settings*",
+    "preferred_locales[]",
+    "tax_exempt",
+    "balance",
+    "source",
+    "invoice_prefix",
+    "tax*",
+    "tax_id_data*",
+    "default_source",
+];
 const PARAMS: &[&str] = &[
     "email",
     "name",
@@ -33,11 +54,11 @@ const PARAMS: &[&str] = &[
 ];
 
 pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/customers", params: PARAMS, run: create },
+    Route { method: "POST", path: "/v1/customers", params: CREATE, run: create },
     Route {
         method: "GET",
         path: "/v1/customers",
-        params: &["email", "created*", "limit", "starting_after", "ending_before"],
+        params: &["email", "test_clock", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
     Route { method: "GET", path: "/v1/customers/{id}", params: &[], run: retrieve },
@@ -76,9 +97,21 @@ pub(super) fn blank(world: &mut World) -> Value {
 
 fn create(world: &mut World, call: &Call) -> Answer {
     let asked = asked(&call.params, &json!({}))?;
+    let clock = call.params.text("test_clock")?.filter(|id| !id.is_empty()).unwrap_or_default().to_owned();
     world.execute()?;
+    if !clock.is_empty() {
+        world.named(TEST_CLOCK, "test clock", &clock, "test_clock")?;
+    }
+    world.at_clock(&clock, |world| make(world, asked, &clock))
+}
+
+/// Makes it, at the time of the clock that it is to live by.
+fn make(world: &mut World, asked: Asked, clock: &str) -> Answer {
     let mut customer = blank(world);
     set(&mut customer, asked.fields);
+    if !clock.is_empty() {
+        customer["test_clock"] = json!(clock);
+    }
     let id = text(&customer, "id").to_owned();
     // A card that is refused leaves no customer behind.
     methods(world, &mut customer, asked.method, asked.default)?;
@@ -149,6 +182,7 @@ fn delete(world: &mut World, call: &Call) -> Answer {
     world.execute()?;
     let customer = existing(world, call.id())?;
     let gone = json!({ "id": call.id(), "object": "customer", "deleted": true });
+    subscriptions::end::customer_gone(world, call.id());
     world.store.insert("customer", gone.clone());
     world.emit("customer.deleted", &customer);
     Ok(gone)
@@ -157,12 +191,14 @@ fn delete(world: &mut World, call: &Call) -> Answer {
 fn all(world: &mut World, call: &Call) -> Answer {
     let created = Created::read(&call.params)?;
     call.params.text("email")?;
+    call.params.text("test_clock")?;
     let matching: Vec<&Value> = world
         .store
         .all("customer")
         .rev()
         .filter(|customer| customer.get("deleted").is_none() && created.holds(customer))
         .filter(|customer| list::is_asked(customer, &call.params, "email").unwrap_or_default())
+        .filter(|customer| list::is_asked(customer, &call.params, "test_clock").unwrap_or_default())
         .collect();
     list::page(&matching, &call.params, "customer", "/v1/customers")
 }

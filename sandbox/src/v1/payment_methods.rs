@@ -181,7 +181,7 @@ pub(super) fn of(world: &mut World, known: &Instrument) -> Value {
 
 /// A card by its number, a token's or a payment method's name, as a buyer types it at a page: kept, and the customer's where there is
 /// one. Whether it pays is seen when it is charged.
-pub(super) fn of_card(world: &mut World, card: &str, customer: &Value) -> Answer {
+pub(crate) fn of_card(world: &mut World, card: &str, customer: &Value) -> Answer {
     let number = card.replace([' ', '-'], "");
     let known = match cards::named(card).or_else(|| cards::card(&number)) {
         Some(known) => known,

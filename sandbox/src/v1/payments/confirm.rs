@@ -69,7 +69,7 @@ pub(crate) fn authenticated(world: &mut World, id: &str, succeeds: bool) -> Paid
 }
 
 fn ask(world: &mut World, mut intent: Value, method: &Value) -> Paid {
-    let url = format!("{}/_sandbox/payment_intents/{}", world.url, text(&intent, "id"));
+    let url = format!("{}/_sandbox/authenticate/{}", world.url, text(&intent, "id"));
     intent["next_action"] = match intent["_return_url"].as_str() {
         Some(back) => json!({ "type": "redirect_to_url", "redirect_to_url": { "return_url": back, "url": url } }),
         None => {

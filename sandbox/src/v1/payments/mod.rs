@@ -20,7 +20,7 @@ use crate::{
     world::World,
 };
 
-pub(super) use confirm::authenticated;
+pub(crate) use confirm::authenticated;
 
 /// A payment that is to be tried.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +49,7 @@ pub(super) struct Payment {
 
 /// What a payment came to; each with its payment intent.
 #[derive(Debug)]
-pub(super) enum Paid {
+pub(crate) enum Paid {
     /// The money is there.
     Succeeded(Value),
     /// It arrives later, or never: a debit. [`Payment::settled`] is told.
@@ -124,6 +124,14 @@ fn method(world: &mut World, payment: &Payment) -> Answer {
     Ok(payment_methods::of(world, visa))
 }
 
+/// The card's owner has authenticated, or has failed to, at a page that shows what went wrong.
+pub(crate) fn authenticate_here(world: &mut World, id: &str, succeeds: bool) -> Result<(), Failure> {
+    match authenticated(world, id, succeeds) {
+        Paid::Declined(_, failure) | Paid::NeedsAction(_, failure) => Err(failure),
+        Paid::Succeeded(_) | Paid::Processing(_) => Ok(()),
+    }
+}
+
 /// The card's owner has authenticated, or has failed to, because a test says so; answers the payment intent.
 pub(crate) fn authenticate(world: &mut World, id: &str, succeeds: bool) -> Answer {
     match authenticated(world, id, succeeds) {
@@ -133,25 +141,5 @@ pub(crate) fn authenticate(world: &mut World, id: &str, succeeds: bool) -> Answe
         | Paid::Processing(intent)
         | Paid::NeedsAction(intent, _)
         | Paid::Declined(intent, _) => Ok(intent),
-    }
-}
-
-/// Takes a payment that succeeds; answers the payment intent's id.
-pub(super) fn take(world: &mut World, amount: i64, currency: &str, customer: &Value, metadata: &Value) -> Value {
-    let payment = Payment {
-        amount,
-        currency: currency.to_owned(),
-        customer: customer.clone(),
-        method: Some("pm_card_visa".to_owned()),
-        metadata: metadata.clone(),
-        ..Payment::default()
-    };
-    match attempt(world, &payment) {
-        Paid::Succeeded(intent)
-        | Paid::Processing(intent)
-        | Paid::NeedsAction(intent, _)
-        | Paid::Declined(intent, _) => {
-            json!(text(&intent, "id"))
-        }
     }
 }

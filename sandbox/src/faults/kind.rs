@@ -1,21 +1,17 @@
-//! Faults that cost money, on request: what is to go wrong with which route, how often.
-
-use std::collections::VecDeque;
+//! What can go wrong, and what it does to an answer.
 
 use serde::{Deserialize, Serialize};
 
-use super::{failure::Failure, routes, world::Response};
+use super::Fault;
+use crate::{failure::Failure, v1::transfers, world::Response};
 
 /// Milliseconds of a slow answer when none are given.
 const SLOW_MS: u64 = 2_000;
-/// Longer than any test waits; a bound for a mistyped number.
-const MAX_MS: u64 = 10 * 60 * 1000;
-const MAX_TIMES: u32 = 1_000_000;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The effect is applied, the answer saved, the connection closed without it.
     LoseAnswer,
     /// The effect is applied at once; the answer comes late, and the key is in flight until then.
@@ -59,93 +55,9 @@ pub(super) enum Kind {
     Truncated200,
 }
 
-/// A fault as it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Fault {
-    /// Such as `POST /v1/transfers`, `POST /v1/transfers/{id}/reversals`, or `*`.
-    route: String,
-    #[serde(rename = "fault")]
-    pub kind: Kind,
-    #[serde(default = "once")]
-    times: u32,
-    #[serde(default)]
-    ms: Option<u64>,
-    /// Seconds.
-    #[serde(default)]
-    retry_after: Option<u32>,
-    /// `Stripe-Should-Retry` on whatever is answered.
-    #[serde(default)]
-    pub should_retry: Option<bool>,
-    #[serde(default)]
-    applied: Option<bool>,
-}
-
-fn once() -> u32 {
-    1
-}
-
-/// The queue of faults; a route's are consumed in order.
-#[derive(Debug, Default)]
-pub(super) struct Faults(VecDeque<Fault>);
-
-impl Faults {
-    pub fn add(&mut self, fault: Fault) -> Result<(), Failure> {
-        let refuse = |message: String, param| Err(Failure::invalid(message).param(param));
-        if fault.route != "*" && !routes::is_known(&fault.route) {
-            return refuse(
-                format!("No such route: '{}'. Write it like POST /v1/transfers/{{id}}.", fault.route),
-                "route",
-            );
-        }
-        if !(1..=MAX_TIMES).contains(&fault.times) {
-            return refuse(format!("times is between 1 and {MAX_TIMES}."), "times");
-        }
-        if fault.ms.is_some_and(|ms| ms > MAX_MS || fault.kind != Kind::Slow) {
-            return refuse(format!("ms is for slow alone, and at most {MAX_MS}."), "ms");
-        }
-        if fault.applied.is_some() && fault.default_applied().is_none() {
-            return refuse(
-                "applied is for the 500s that are saved, html_502, garbage_200 and truncated_200.".to_owned(),
-                "applied",
-            );
-        }
-        self.0.push_back(fault);
-        Ok(())
-    }
-
-    pub fn clear(&mut self) -> usize {
-        std::mem::take(&mut self.0).len()
-    }
-
-    pub fn waiting(&self) -> impl Iterator<Item = &Fault> {
-        self.0.iter()
-    }
-
-    /// The next one for a route, which still waits.
-    pub fn next(&self, route: &str) -> Option<Fault> {
-        self.0.iter().find(|fault| fault.is_for(route)).cloned()
-    }
-
-    /// The next one for a route has happened.
-    pub fn consume(&mut self, route: &str) {
-        let Some(at) = self.0.iter().position(|fault| fault.is_for(route)) else { return };
-        if let Some(fault) = self.0.get_mut(at) {
-            fault.times -= 1;
-            if fault.times == 0 {
-                self.0.remove(at);
-            }
-        }
-    }
-}
-
 impl Fault {
-    fn is_for(&self, route: &str) -> bool {
-        self.route == "*" || self.route == route
-    }
-
     /// For those that may or may not apply the effect.
-    fn default_applied(&self) -> Option<bool> {
+    pub fn default_applied(&self) -> Option<bool> {
         match self.kind {
             Kind::Saved500 | Kind::ShouldRetryFalse500 | Kind::ShouldRetryTrue500 => Some(false),
             Kind::Html502 | Kind::Garbage200 | Kind::Truncated200 => Some(true),
@@ -194,8 +106,8 @@ impl Fault {
             Kind::Saved500 | Kind::ShouldRetryFalse500 | Kind::ShouldRetryTrue500 if !self.applies() => {
                 Some(Failure::internal())
             }
-            Kind::BalanceInsufficient => Some(super::v1::transfers::insufficient()),
-            Kind::CapabilityInactive => Some(super::v1::transfers::incapable("the destination")),
+            Kind::BalanceInsufficient => Some(transfers::insufficient()),
+            Kind::CapabilityInactive => Some(transfers::incapable("the destination")),
             _ => None,
         }
     }
