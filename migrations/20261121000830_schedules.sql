@@ -34,13 +34,18 @@ CREATE TABLE bursar.usage_report (
     hour        timestamptz NOT NULL,                -- its beginning, in business time
     nth         integer NOT NULL CHECK (nth >= 1),
     event_name  text NOT NULL,
-    value       text NOT NULL,                       -- as it is sent: a decimal
+    value       bigint NOT NULL CHECK (value >= 0),  -- as it is sent: how often, or whole credits
     spends      integer NOT NULL CHECK (spends > 0),
+    -- Millionths of all that this user ever spent on this skill, with this report: Stripe counts whole numbers, so each report says by how
+    -- many whole credits this grew, and a fraction counts with what comes.
+    total       bigint NOT NULL CHECK (total >= 0),
     state       text NOT NULL DEFAULT 'open' CONSTRAINT usage_report_state_known CHECK (state IN ('open', 'unknown', 'sent', 'refused')),
     reason      text,
     created_at  timestamptz NOT NULL DEFAULT bursar.now(),
     CONSTRAINT usage_report_once UNIQUE (user_id, skill, hour, nth)
 );
+
+CREATE INDEX usage_report_last ON bursar.usage_report (user_id, skill, id);
 
 -- Spends of metered skills, and the report that each is in. A row comes with its spend, in one transaction.
 CREATE TABLE bursar.metered_spend (
@@ -86,21 +91,26 @@ BEGIN
         SELECT s.posting, s.user_id, s.skill, s.hour, s.amount FROM bursar.metered_spend s
         WHERE s.report IS NULL AND s.hour < before ORDER BY s.posting LIMIT 100000 FOR UPDATE
     ), sums AS (
-        SELECT d.user_id, d.skill, d.hour, count(*)::integer AS spends, sum(d.amount) AS amount,
+        SELECT d.user_id, d.skill, d.hour, count(*)::integer AS spends, sum(d.amount)::bigint AS amount,
                1 + coalesce((SELECT max(r.nth) FROM bursar.usage_report r WHERE (r.user_id, r.skill, r.hour) = (d.user_id, d.skill, d.hour)), 0) AS nth
         FROM due d GROUP BY d.user_id, d.skill, d.hour
+    ), totals AS (
+        SELECT s.*, coalesce((SELECT r.total FROM bursar.usage_report r WHERE (r.user_id, r.skill) = (s.user_id, s.skill) ORDER BY r.id DESC LIMIT 1), 0)
+                    + (sum(s.amount) OVER (PARTITION BY s.user_id, s.skill ORDER BY s.hour))::bigint AS total
+        FROM sums s
     ), named AS (
         -- A colon within a name is escaped, so that no two of them read alike; what is too long for Stripe is a digest of itself.
         SELECT s.*, concat_ws(':', 'usage', replace(replace(s.user_id, '%', '%25'), ':', '%3A'), replace(replace(s.skill, '%', '%25'), ':', '%3A'),
                               to_char(s.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24"Z"'), CASE WHEN s.nth > 1 THEN s.nth END) AS name
-        FROM sums s
+        FROM totals s
     ), made AS (
-        INSERT INTO bursar.usage_report AS r (identifier, user_id, skill, hour, nth, event_name, value, spends)
+        INSERT INTO bursar.usage_report AS r (identifier, user_id, skill, hour, nth, event_name, value, spends, total)
         SELECT CASE WHEN length(n.name) <= 100 AND n.name ~ '^[!-~]+$' THEN n.name
                     ELSE 'usage:sha256:' || encode(sha256(convert_to(n.name, 'UTF8')), 'hex') END,
                n.user_id, n.skill, n.hour, n.nth, m.event_name,
-               CASE m.value WHEN 'count' THEN n.spends::text ELSE trim_scale(n.amount * 0.000001)::text END, n.spends
+               CASE m.value WHEN 'count' THEN n.spends ELSE n.total / 1000000 - (n.total - n.amount) / 1000000 END, n.spends, n.total
         FROM named n JOIN bursar.meter m ON m.skill = n.skill
+        ORDER BY n.user_id, n.skill, n.hour          -- the last of them has the largest id
         RETURNING r.id, r.identifier, r.user_id, r.skill, r.hour
     ), marked AS (
         UPDATE bursar.metered_spend s SET report = m.id

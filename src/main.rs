@@ -41,7 +41,7 @@ async fn develop(options: dev::Options) -> Result<(), Box<dyn Error>> {
 
 async fn simulate(asked: cli::Sandbox) -> Result<(), Box<dyn Error>> {
     telemetry::init(&Settings::load(&[])?.log()?)?;
-    let cli::Sandbox { port, bind, public, chaos, seed } = asked;
+    let cli::Sandbox { port, bind, public, chaos, seed, action: _ } = asked;
     let options = sandbox::Options { address: (bind, port).into(), public, chaos, seed, ..Default::default() };
     Ok(sandbox::run_until_signal(options).await?)
 }

@@ -77,7 +77,7 @@ async fn an_hour_is_one_report_for_each_user_and_skill_and_a_repetition_changes_
     spend(&world, "alice", "research", 2_000_000, "1").await;
     spend(&world, "alice", "research", 2_000_000, "2").await;
     spend(&world, "alice", "drawing", 1_500_000, "3").await;
-    spend(&world, "alice", "drawing", 1, "4").await;
+    spend(&world, "alice", "drawing", 2_000_000, "4").await;
     spend(&world, "bob", "research", 2_000_000, "1").await;
     spend(&world, "bob", "research", 2_000_000, "1").await;
     spend(&world, "alice", "unmetered", 2_000_000, "5").await;
@@ -87,7 +87,7 @@ async fn an_hour_is_one_report_for_each_user_and_skill_and_a_repetition_changes_
     for _ in 0..3 {
         sum(&world).await;
     }
-    let all = [("usage:alice:research", "2"), ("usage:alice:drawing", "1.500001"), ("usage:bob:research", "1")];
+    let all = [("usage:alice:research", "2"), ("usage:alice:drawing", "3"), ("usage:bob:research", "1")];
     assert_eq!(reported(&world), pairs(&all));
     let state = world.stub.state.lock().unwrap();
     let (identifier, event) = state.meter_events.iter().find(|(id, _)| id.contains("bob")).unwrap();
@@ -95,6 +95,24 @@ async fn an_hour_is_one_report_for_each_user_and_skill_and_a_repetition_changes_
     let end = chrono::DateTime::from_timestamp(event["timestamp"].as_i64().unwrap(), 0).unwrap();
     assert_eq!(end.format("%Y-%m-%dT%HZ %M:%S").to_string(), format!("{hour} 59:59"));
     assert_eq!(event["event_name"], json!("research_used"));
+}
+
+#[tokio::test]
+async fn fractions_of_a_credit_are_reported_once_they_are_whole() {
+    let world = metered().await;
+    for hour in 0..4 {
+        for spent in 0..2 {
+            spend(&world, "alice", "drawing", 300_000, &format!("{hour}:{spent}")).await;
+        }
+        world.jump("1h 5m").await;
+        sum(&world).await;
+    }
+    let state = world.stub.state.lock().unwrap();
+    let mut values: Vec<&str> =
+        state.meter_events.values().map(|event| event["payload"]["value"].as_str().unwrap()).collect();
+    values.sort_unstable();
+    // 0.6, 1.2, 1.8, 2.4.
+    assert_eq!(values, ["1", "1"]);
 }
 
 #[tokio::test]
@@ -234,6 +252,41 @@ async fn names_of_any_length_and_with_colons_have_identifiers_of_their_own_that_
     let state = world.stub.state.lock().unwrap();
     assert_eq!(state.meter_events.len(), users.len());
     assert!(state.meter_events.keys().all(|id| id.len() <= 100 && id.is_ascii()), "{:?}", state.meter_events.keys());
+}
+
+#[tokio::test]
+async fn the_sandbox_counts_what_was_used() {
+    let stripe = crate::sandbox::client::Client::start().await;
+    let world = World::against(&stripe.0.url, &stripe.0.key).await;
+    let meter = Meter { skill: "research".into(), event_name: "research_used".into(), value: MeterValue::Count };
+    meters::declare(&world.db.pool, &[meter]).await.unwrap();
+    let form = "display_name=Research&event_name=research_used&default_aggregation[formula]=sum";
+    let made = stripe.post("/v1/billing/meters", form).await.id();
+    let of = stripe.post("/v1/customers", "metadata[user_id]=alice").await.id();
+    rich(&world, "alice").await;
+    sqlx::query("INSERT INTO bursar.customer (id, user_id) VALUES ($1, 'alice')")
+        .bind(&of)
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+    for key in ["1", "2", "3"] {
+        spend(&world, "alice", "research", 2_000_000, key).await;
+    }
+    world.jump("1h 5m").await;
+    stripe.send("POST", "/_sandbox/advance", r#"{"seconds": 7200}"#, &[]).await.unwrap();
+    for _ in 0..2 {
+        sum(&world).await;
+    }
+    assert!(world.dead().await.is_empty(), "{:?}", world.dead().await);
+    let (hour, now): (i64, i64) = sqlx::query_as(
+        "SELECT extract(epoch FROM hour)::bigint, extract(epoch FROM date_trunc('hour', bursar.now()))::bigint FROM bursar.usage_report",
+    )
+    .fetch_one(&world.db.pool)
+    .await
+    .unwrap();
+    let summary = format!("/v1/billing/meters/{made}/event_summaries?customer={of}&start_time={hour}&end_time={now}");
+    let summary = stripe.get(&summary).await.body;
+    assert_eq!(summary["data"][0]["aggregated_value"].as_f64(), Some(3.0), "{summary}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! - `identifier` and idempotency key derive from user, skill, hour and number: a repetition changes nothing (Stripe: meter events, an
 //!   identifier counts once within 24 hours at least; requests, a key is answered once).
 //! - The time of the use is the last second of its hour, so that a subscription that began within the hour is charged for it.
+//! - Stripe counts whole numbers: how often, or whole credits; a fraction of a credit counts with what comes.
 //! - The customer is the one that was first linked to the user; a user without one waits for it.
 //! - Stripe has no list of meter events. An outcome that is not known and too old to be asked for again is an operator's matter.
 
@@ -59,7 +60,7 @@ pub struct Facts {
     user_id: String,
     hour: DateTime<Utc>,
     event_name: String,
-    value: String,
+    value: i64,
     state: String,
     customer: Option<String>,
     /// Since when it could have been sent.
@@ -95,6 +96,11 @@ impl Call for ReportUsage {
         if facts.state == "sent" {
             return Ok(Plan::Nothing(Effects::skip("it was reported before")));
         }
+        if facts.value == 0 {
+            let why = "less than a whole credit: it counts with what comes";
+            let changes = vec![self.moved("sent", Some(why.to_owned()))];
+            return Ok(Plan::Nothing(Effects { changes, ..Effects::skip(why) }));
+        }
         let Some(customer) = &facts.customer else {
             let reason = format!("{} is no customer at Stripe yet", facts.user_id);
             return Ok(Plan::Nothing(Effects::snooze(Snooze { reason, fact: None, limit: OLDEST })));
@@ -114,7 +120,7 @@ impl Call for ReportUsage {
             identifier: &facts.identifier,
             timestamp: end.timestamp(),
             customer,
-            value: &facts.value,
+            value: facts.value,
         });
         Ok(Plan::Send { subject: facts.identifier.clone(), request, since: facts.since, marks: Vec::new() })
     }
@@ -144,6 +150,10 @@ impl Call for ReportUsage {
             }
             Answer::Unknown(why) => {
                 Ok(Effects { changes: vec![self.moved("unknown", Some(why.to_owned()))], ..Effects::done() })
+            }
+            // It came before, under a key that is not known here.
+            Answer::Refused { error, .. } if error.code.as_deref() == Some("duplicate_meter_event") => {
+                Ok(Effects { changes: vec![self.moved("sent", Some(error.to_string()))], ..Effects::done() })
             }
             Answer::Refused { error, .. } => {
                 let why = format!("Stripe refused it: {error}");

@@ -49,8 +49,20 @@ pub struct World {
 }
 
 impl World {
+    /// Against the stub.
     pub async fn new() -> Self {
-        let (db, stub) = (database().await, Stub::start().await);
+        let stub = Stub::start().await;
+        let url = stub.url.clone();
+        Self::over(stub, &url, "sk_test_stub").await
+    }
+
+    /// Against another Stripe; the stub is only the team's address.
+    pub async fn against(url: &str, key: &str) -> Self {
+        Self::over(Stub::start().await, url, key).await
+    }
+
+    async fn over(stub: Stub, url: &str, key: &str) -> Self {
+        let db = database().await;
         let (cut, was_cut) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
         let (gate, at_gate, let_go) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()), Arc::new(Notify::new()));
         let points = {
@@ -76,7 +88,7 @@ impl World {
         let context = Context {
             pool: db.pool.clone(),
             terms: Arc::new(terms),
-            stripe: Some(Stripe::new(StripeConfig::new(&stub.url, "sk_test_stub")).unwrap()),
+            stripe: Some(Stripe::new(StripeConfig::new(url, key)).unwrap()),
             notify: Some(Outgoing::new(&format!("{}/team", stub.url), SECRET).unwrap()),
             lease: Arc::new(|_| true),
             points,

@@ -18,8 +18,8 @@ pub struct NewMeterEvent<'a> {
     pub timestamp: i64,
     /// `cus_…`.
     pub customer: &'a str,
-    /// A decimal.
-    pub value: &'a str,
+    /// A whole number.
+    pub value: i64,
 }
 
 /// A report that Stripe has taken. Stripe has no way to ask for one again.
@@ -39,7 +39,7 @@ pub fn create(new: &NewMeterEvent<'_>) -> Request {
     form.append_pair("event_name", new.event_name)
         .append_pair("identifier", new.identifier)
         .append_pair("payload[stripe_customer_id]", new.customer)
-        .append_pair("payload[value]", new.value)
+        .append_pair("payload[value]", &new.value.to_string())
         .append_pair("timestamp", &new.timestamp.to_string());
     Request { method: Method::Post, path: "/v1/billing/meter_events".into(), form: form.finish() }
 }
