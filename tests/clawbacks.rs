@@ -390,3 +390,18 @@ async fn a_worker_that_dies_anywhere_in_a_check_takes_back_once() {
         assert_eq!(world.moved().await.len(), 1, "{point}");
     }
 }
+
+#[tokio::test]
+async fn a_worker_that_is_killed_around_a_webhook_is_succeeded_by_one_that_sends_it() {
+    for (point, sent) in [("after_intent", 1), ("after_request", 2)] {
+        let world = bought().await;
+        world.refund("re_1", 2999, "succeeded");
+        world.changed("charge.refunded").await;
+        while world.step_of("check_charge", None).await || world.step_of("claw_back", None).await {}
+        let done = "SELECT count(*) = 1 FROM bursar.job WHERE kind = 'notify_team' AND state = 'done'";
+        world.killed_at(point, done).await;
+        let ids: Vec<String> =
+            world.stub.asked("POST /team").iter().map(|one| one.headers["webhook-id"].clone()).collect();
+        assert_eq!(ids, vec!["refund:re_1".to_owned(); sent], "{point}");
+    }
+}

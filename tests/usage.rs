@@ -316,3 +316,27 @@ async fn what_stripe_will_not_take_and_what_nobody_can_know_is_an_operators_matt
     assert!(dead.len() == 1 && dead[0].contains("no list of meter events"), "{dead:?}");
     assert_eq!(world.stub.asked("POST /v1/billing/meter_events").len(), 1, "never sent again on a guess");
 }
+
+#[tokio::test]
+async fn a_worker_that_is_killed_around_a_report_is_succeeded_by_one_that_counts_it_once() {
+    for point in ["after_intent", "after_request"] {
+        let world = metered().await;
+        spend(&world, "alice", "research", 2_000_000, "1").await;
+        world.jump("1h 5m").await;
+        sqlx::query(
+            "SELECT bursar.enqueue('[{\"kind\": \"sum_usage\", \"key\": \"k\", \"args\": {}, \"max_attempts\": 3}]')",
+        )
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+        world.killed_at(point, "SELECT count(*) = 1 FROM bursar.usage_report WHERE state = 'sent'").await;
+        assert_eq!(reported(&world), pairs(&[("usage:alice:research", "1")]), "{point}");
+        let keys: std::collections::HashSet<String> = world
+            .stub
+            .asked("POST /v1/billing/meter_events")
+            .iter()
+            .map(|one| one.headers["idempotency-key"].clone())
+            .collect();
+        assert_eq!(keys.len(), 1, "{point}");
+    }
+}

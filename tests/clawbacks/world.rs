@@ -1,6 +1,9 @@
 //! A database, a Stripe that says what it is told to, and the engine driven by hand.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bursar_jobs::{
     Outgoing, Stripe, StripeConfig,
@@ -277,6 +280,31 @@ impl World {
             (body["type"].as_str().unwrap().to_owned(), body["data"].clone())
         });
         told.collect()
+    }
+
+    /// Lets a worker of its own process begin on what there is, killed at a point of a call; then another goes on until `done`.
+    pub async fn killed_at(&self, point: &str, done: &'static str) {
+        sqlx::query("DELETE FROM apalis.workers").execute(&self.db.pool).await.unwrap();
+        let worker = || {
+            let probe = crate::queue::probe_at(&self.db.url).with("PROBE_STRIPE", &self.stub.url);
+            let team = format!("{}/team", self.stub.url);
+            probe
+                .with("PROBE_STRIPE_KEY", "sk_test_stub")
+                .with("PROBE_NOTIFY", &team)
+                .with("PROBE_NOTIFY_SECRET", SECRET)
+        };
+        let mut dies = worker().with("PROBE_KILL_AT", point).start();
+        support::eventually(Duration::from_secs(30), || {
+            let ended = dies.try_wait().unwrap();
+            async move { ended.ok_or("still alive") }
+        })
+        .await;
+        let _successor = worker().start();
+        support::eventually(Duration::from_secs(30), || async {
+            let is_done: bool = sqlx::query_scalar(done).fetch_one(&self.db.pool).await.unwrap();
+            if is_done { Ok(()) } else { Err(point.to_owned()) }
+        })
+        .await;
     }
 
     pub async fn dead(&self) -> Vec<String> {
