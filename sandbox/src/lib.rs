@@ -208,6 +208,15 @@ impl Sandbox {
         }
     }
 
+    /// Sells something by the month under a price id of the caller's, as if it had been set up at Stripe long ago: no event tells of it.
+    /// `amount` is in cents of a US dollar.
+    pub fn sell(&self, price: &str, name: &str, amount: i64) {
+        let sold = self.shared.change(|world| v1::prices::sell(world, price, name, amount));
+        if sold.is_err() {
+            tracing::warn!(price, "the price was not made");
+        }
+    }
+
     /// The requests of a client, known by how its `User-Agent` begins, that Stripe's API has no path or parameter for. A test asks for
     /// them at its end: a job may well hide what it was refused.
     pub fn strange_requests(&self, agent: &str) -> Vec<String> {

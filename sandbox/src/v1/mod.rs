@@ -20,7 +20,7 @@ mod login_links;
 mod oauth;
 pub(super) mod payment_methods;
 pub(super) mod payments;
-mod prices;
+pub(super) mod prices;
 mod products;
 mod promotion_codes;
 pub(super) mod refunds;
