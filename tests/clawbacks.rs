@@ -2,6 +2,7 @@
 
 mod sandbox;
 pub mod stub;
+mod team;
 pub mod world;
 
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ async fn a_refund_takes_its_share_once_however_often_it_is_told() {
         (&told[0].1["refund"], &told[0].1["credits"], &told[0].1["user_id"]),
         (&json!("re_1"), &json!("200"), &json!("alice"))
     );
-    world.verify().await;
+    world.verify();
 }
 
 #[tokio::test]
@@ -79,7 +80,7 @@ async fn a_pending_refund_takes_and_one_that_fails_gives_back_exactly_that() {
     world.changed("refund.created").await;
     world.settle_down().await;
     assert_eq!(world.moved().await.len(), keys.len(), "a cancelled refund takes nothing");
-    world.verify().await;
+    world.verify();
 }
 
 #[tokio::test]
@@ -182,7 +183,7 @@ async fn a_dispute_takes_what_is_left_flags_the_user_and_tells_the_deadline_and_
         told.iter().filter(|what| what.starts_with("dispute.")).collect::<Vec<_>>(),
         ["dispute.opened", "dispute.won"]
     );
-    world.verify().await;
+    world.verify();
 }
 
 #[tokio::test]
@@ -204,7 +205,7 @@ async fn a_lost_dispute_stays_taken_a_second_one_takes_nothing_more_and_a_reopen
     }
     assert_eq!(world.moved().await.last().unwrap().0, "clawback:purchase:cs_1:du_1:2");
     assert_eq!(flags(&world).await.len(), 1);
-    world.verify().await;
+    world.verify();
 }
 
 #[tokio::test]
@@ -218,7 +219,7 @@ async fn what_was_spent_leaves_a_balance_below_zero_that_later_grants_fill() {
     assert_eq!(world.balance("alice").await, "-150");
     assert!(world.bursar(&["credits", "grant", "alice", "200", "--why", "goodwill"]).status.success());
     assert_eq!(world.balance("alice").await, "50");
-    world.verify().await;
+    world.verify();
 }
 
 #[tokio::test]
@@ -271,7 +272,8 @@ async fn every_page_of_refunds_counts() {
 
 #[tokio::test]
 async fn bad_input_is_dead_with_the_reason_and_moves_nothing() {
-    let cases: [(&str, fn(&World)); 4] = [
+    type Spoil = fn(&World);
+    let cases: [(&str, Spoil); 4] = [
         ("more than was charged", |world| world.refund("re_1", 3000, "succeeded")),
         ("which this version does not know", |world| world.refund("re_1", 10, "teleported")),
         ("which this version does not know", |world| world.dispute("du_1", "appealed")),
@@ -319,67 +321,6 @@ async fn what_is_not_ours_is_skipped_and_says_so() {
 }
 
 #[tokio::test]
-async fn the_team_is_told_under_one_id_signed_and_until_it_answers() {
-    let world = bought().await;
-    world.stub.state.lock().unwrap().team = vec![500, 302, 429];
-    world.refund("re_1", 2999, "succeeded");
-    world.changed("charge.refunded").await;
-    world.settle_down().await;
-    let asked = world.stub.asked("POST /team");
-    assert_eq!(asked.len(), 4, "three refusals, then it was taken");
-    assert!(world.stub.asked("POST /elsewhere").is_empty(), "a redirect is not followed");
-    for one in &asked {
-        assert_eq!(one.headers["webhook-id"], "refund:re_1");
-        assert_eq!(one.body, asked[0].body, "the same bytes in every attempt");
-        let secrets = bursar::web::standard_webhooks::Secrets::parse(world::SECRET).unwrap();
-        let signed = bursar::web::standard_webhooks::Signed {
-            id: &one.headers["webhook-id"],
-            timestamp: &one.headers["webhook-timestamp"],
-            signature: &one.headers["webhook-signature"],
-        };
-        assert_eq!(secrets.verify(signed, one.body.as_bytes(), bursar_jobs::clock::now().timestamp()), Ok(()));
-    }
-}
-
-#[tokio::test]
-async fn a_team_that_is_gone_is_an_operators_matter() {
-    let world = bought().await;
-    world.stub.state.lock().unwrap().team = vec![410];
-    world.refund("re_1", 2999, "succeeded");
-    world.changed("charge.refunded").await;
-    world.settle_down().await;
-    let dead = world.dead().await;
-    assert!(dead.len() == 1 && dead[0].contains("410"), "{dead:?}");
-    assert_eq!(world.balance("alice").await, "0", "the credits do not wait for the team");
-}
-
-#[tokio::test]
-async fn a_worker_that_dies_around_a_webhook_sends_it_again_under_the_same_id() {
-    for (point, sent) in [("before_intent", 1), ("after_intent", 1), ("after_request", 2), ("before_settlement", 2)] {
-        let world = bought().await;
-        world.refund("re_1", 2999, "succeeded");
-        world.changed("charge.refunded").await;
-        while world.step_of("check_charge", None).await || world.step_of("claw_back", None).await {}
-        assert!(world.step_of("notify_team", Some(point)).await);
-        world.settle_down().await;
-        let ids: Vec<String> =
-            world.stub.asked("POST /team").iter().map(|one| one.headers["webhook-id"].clone()).collect();
-        assert_eq!(ids, vec!["refund:re_1".to_owned(); sent], "{point}");
-        let calls: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM bursar.call c JOIN bursar.job j ON c.job_id = j.id WHERE j.kind = 'notify_team'",
-        )
-        .fetch_one(&world.db.pool)
-        .await
-        .unwrap();
-        assert_eq!(
-            calls,
-            if point == "before_intent" { 1 } else { 2 },
-            "{point}: each that may have left is on record"
-        );
-    }
-}
-
-#[tokio::test]
 async fn a_worker_that_dies_anywhere_in_a_check_takes_back_once() {
     for point in ["before_intent", "after_intent", "after_request", "before_settlement"] {
         let world = bought().await;
@@ -388,20 +329,5 @@ async fn a_worker_that_dies_anywhere_in_a_check_takes_back_once() {
         assert!(world.step_of("check_charge", Some(point)).await);
         world.settle_down().await;
         assert_eq!(world.moved().await.len(), 1, "{point}");
-    }
-}
-
-#[tokio::test]
-async fn a_worker_that_is_killed_around_a_webhook_is_succeeded_by_one_that_sends_it() {
-    for (point, sent) in [("after_intent", 1), ("after_request", 2)] {
-        let world = bought().await;
-        world.refund("re_1", 2999, "succeeded");
-        world.changed("charge.refunded").await;
-        while world.step_of("check_charge", None).await || world.step_of("claw_back", None).await {}
-        let done = "SELECT count(*) = 1 FROM bursar.job WHERE kind = 'notify_team' AND state = 'done'";
-        world.killed_at(point, done).await;
-        let ids: Vec<String> =
-            world.stub.asked("POST /team").iter().map(|one| one.headers["webhook-id"].clone()).collect();
-        assert_eq!(ids, vec!["refund:re_1".to_owned(); sent], "{point}");
     }
 }

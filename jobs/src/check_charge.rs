@@ -39,7 +39,8 @@ impl Job for CheckCharge {
 #[derive(Deserialize)]
 struct Object {
     id: String,
-    object: Option<String>,
+    #[serde(rename = "object")]
+    what: Option<String>,
     charge: Option<Reference>,
     payment_intent: Option<Reference>,
     invoice: Option<Reference>,
@@ -58,7 +59,7 @@ impl Call for CheckCharge {
             return Ok(Plan::Nothing(Effects::skip(reason)));
         }
         let object: Object = event.object()?;
-        if object.object.as_deref() != Some("charge") && object.charge.is_none() && object.payment_intent.is_none() {
+        if object.what.as_deref() != Some("charge") && object.charge.is_none() && object.payment_intent.is_none() {
             return Err(JobError::Dead(format!("{} names neither its charge nor its payment intent", object.id)));
         }
         Ok(Plan::AskAll)
@@ -66,7 +67,7 @@ impl Call for CheckCharge {
 
     async fn look(&self, event: &Event, stripe: &Client) -> Result<Looked, Box<Seen>> {
         let Ok(object) = event.object::<Object>() else { return Ok(Looked::Nothing) };
-        let charge = match (object.object.as_deref(), object.charge, object.payment_intent) {
+        let charge = match (object.what.as_deref(), object.charge, object.payment_intent) {
             (Some("charge"), _, _) => Some(object.id),
             (_, Some(charge), _) => Some(charge.into_id()),
             (_, None, Some(intent)) => charges::of_intent(stripe, &intent.into_id()).await?,

@@ -183,7 +183,7 @@ impl ClawBack {
             "amount": facts.amounts.get(refund), "currency": facts.currency,
             "credits": Credits::from_micros(micros),
         });
-        NotifyTeam::of("refund.clawed_back", &format!("refund:{refund}"), data, self.event.as_deref())
+        NotifyTeam::of("refund.clawed_back", &format!("refund:{refund}"), &data, self.event.as_deref())
     }
 
     fn tell_dispute(&self, grant: &Grant, dispute: &Disputed, stage: Stage) -> NewJob {
@@ -194,7 +194,7 @@ impl ClawBack {
             "status": dispute.of.status, "due_by": dispute.due_by,
         });
         let key = format!("dispute:{}:{}{told}", dispute.of.id, stage.word());
-        NotifyTeam::of(&format!("dispute.{}", stage.word()), &key, data, self.event.as_deref())
+        NotifyTeam::of(&format!("dispute.{}", stage.word()), &key, &data, self.event.as_deref())
     }
 }
 

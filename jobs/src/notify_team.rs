@@ -39,7 +39,7 @@ struct Body<'a> {
 
 impl NotifyTeam {
     /// The job that tells it, once for each key.
-    pub fn of(what: &str, key: &str, data: Value, cause: Option<&str>) -> NewJob {
+    pub fn of(what: &str, key: &str, data: &Value, cause: Option<&str>) -> NewJob {
         NewJob {
             kind: NOTIFY_TEAM.name,
             key: key.to_owned(),
@@ -74,9 +74,9 @@ pub fn perform<'a>(context: &'a Context, batch: &'a Batch) -> Performing<'a> {
                     let settled = settle(&mut *tx, &batch.only(claimed), std::slice::from_ref(&settlement)).await?;
                     tx.commit().await?;
                     if settled.is_empty() {
-                        report.stale.push(claimed.id.clone())
+                        report.stale.push(claimed.id.clone());
                     } else {
-                        report.settled.push(settlement)
+                        report.settled.push(settlement);
                     }
                 }
             }

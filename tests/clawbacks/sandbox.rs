@@ -89,7 +89,7 @@ async fn play(card: &str, acts: &[&str]) {
             world.dead().await
         );
         assert!(world.dead().await.is_empty(), "{:?}", world.dead().await);
-        world.verify().await;
+        world.verify();
     }
 }
 

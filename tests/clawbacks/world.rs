@@ -315,7 +315,7 @@ impl World {
     }
 
     /// The books hold.
-    pub async fn verify(&self) {
+    pub fn verify(&self) {
         let verified =
             support::bursar(&["ledger", "verify", "--json"]).env("DATABASE_URL", &self.db.url).output().unwrap();
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));

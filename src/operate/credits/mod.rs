@@ -92,6 +92,7 @@ pub(super) async fn run(asked: Credits, db: &mut PgConnection, screen: &Screen) 
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the name that programs rely on")]
 struct Balance<'a> {
     user_id: &'a str,
     balance: Amount,
@@ -116,7 +117,8 @@ async fn balance(db: &mut PgConnection, screen: &Screen, user: &str) -> Result<(
     )
     .fetch_all(db)
     .await?;
-    let flagged: String = flags.iter().map(|flag| format!("; flagged: {} {}", flag.flag, flag.source)).collect();
+    let words: Vec<String> = flags.iter().map(|flag| format!("{} {}", flag.flag, flag.source)).collect();
+    let flagged = if words.is_empty() { String::new() } else { format!("; flagged: {}", words.join(", ")) };
     screen.done(&Balance { user_id: user, balance, flags }, &format!("{user} has {balance} credits{flagged}"))?;
     Ok(())
 }
