@@ -47,7 +47,7 @@ async fn a_tick_fires_one_job_and_the_next_one_is_waited_for() {
     schedules::declare(&world.db.pool, &[hourly("h", CatchUp::Once)]).await.unwrap();
     assert_eq!(world.run_due().await, 0, "not before its tick");
     for ticks in 1..4 {
-        world.jump("1h 0m").await;
+        world.jump("1h 0m 5s").await;
         world.run_due().await;
         assert_eq!(fired(&world.db.pool, "h").await.len(), ticks);
         assert_eq!(world.run_due().await, 0);
@@ -79,7 +79,7 @@ async fn a_clock_that_jumps_a_month_is_caught_up_by_policy() {
         "one for all of them: the last"
     );
     assert!(fired(&world.db.pool, "none").await.is_empty());
-    world.jump("1h 0m").await;
+    world.jump("1h 0m 5s").await;
     world.run_due().await;
     for (name, count) in [("all", 31 * 24 + 1), ("once", 2), ("none", 1)] {
         assert_eq!(fired(&world.db.pool, name).await.len(), count, "{name}: a tick that comes in time fires");
@@ -202,7 +202,7 @@ async fn a_schedule_is_fired_by_hand_under_a_key_of_its_own_and_can_be_paused() 
     world.run_due().await;
     assert_eq!(fired(&world.db.pool, "h").await.len(), 2, "its ticks pass");
     assert!(world.bursar(&["schedule", "resume", "h"]).status.success());
-    world.jump("1h 0m").await;
+    world.jump("1h 0m 5s").await;
     world.run_due().await;
     assert_eq!(fired(&world.db.pool, "h").await.len(), 3);
 }

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::stub::Stub;
 use crate::support::{self, Database, database};
 
-/// Days, hours and minutes: `31d 0h 30m`.
+/// Days, hours, minutes and seconds: `31d 0h 30m`.
 fn micros(text: &str) -> i64 {
     let seconds = text.split(' ').map(|part| {
         let (count, unit) = part.split_at(part.len() - 1);
@@ -30,7 +30,8 @@ fn micros(text: &str) -> i64 {
             * match unit {
                 "d" => 86_400,
                 "h" => 3_600,
-                _ => 60,
+                "m" => 60,
+                _ => 1,
             }
     });
     seconds.sum::<i64>() * 1_000_000

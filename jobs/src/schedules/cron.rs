@@ -119,7 +119,7 @@ mod tests {
         for bad in ["", "* * * *", "* * * * * * * *"] {
             assert!(matches!(bad.parse::<Cron>(), Err(CronError::Fields(_))), "{bad:?}");
         }
-        for bad in ["61 * * * *", "a b c d e", "@sometimes", "* * 32 * *"] {
+        for bad in ["61 * * * *", "a b * d *", "@sometimes", "* * 32 * *"] {
             assert!(matches!(bad.parse::<Cron>(), Err(CronError::Malformed(_))), "{bad:?}");
         }
     }
