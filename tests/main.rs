@@ -10,6 +10,7 @@
 
 mod business_time;
 mod chaos;
+mod clawbacks;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;
@@ -22,8 +23,10 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod schedules;
 mod sdk;
 mod stripe_cli;
 mod subscriptions;
 mod support;
+mod usage;
 mod web;

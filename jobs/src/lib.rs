@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod calendar;
 pub mod call;
+pub mod clawback;
 pub mod clock;
 pub mod credits;
 pub mod db;
@@ -17,18 +18,23 @@ pub mod intent;
 pub mod job;
 pub mod kinds;
 pub mod ledger;
+pub mod meters;
 pub mod money;
 pub mod perform;
+pub mod schedules;
 pub mod settle;
 pub mod terms;
 
 mod ask_customer;
 mod check_account;
+mod check_charge;
+mod claw_back;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
 pub mod move_subscription;
 mod note_event;
+pub mod notify_team;
 mod open_account;
 pub mod pay_receiver;
 mod plan;
@@ -36,14 +42,17 @@ mod read_invoice;
 mod record_payout;
 mod refill_month;
 mod refill_tier;
+mod report_usage;
 mod return_spend;
 pub mod send_letter;
 pub mod subscription;
+mod sum_usage;
 pub mod sweep_held;
 pub mod sync_subscription;
 mod verdict;
 
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
+pub use bursar_stripe::{Outgoing, OutgoingError};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.
@@ -56,6 +65,8 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<pay_receiver::PayReceiver>(),
         Performer::of::<open_account::OpenAccount>(),
         Performer::of::<return_spend::ReturnSpend>(),
+        Performer::of::<claw_back::ClawBack>(),
+        Performer::of_call::<check_charge::CheckCharge>(),
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
         Performer::of_call::<read_invoice::ReadInvoice>(),
@@ -63,6 +74,10 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<sync_subscription::SyncSubscription>(),
         Performer::of_call::<move_subscription::MoveSubscription>(),
         Performer::of::<send_letter::SendLetter>(),
+        Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
+        Performer::of_call::<report_usage::ReportUsage>(),
+        Performer::of::<sum_usage::SumUsage>(),
+        Performer::of::<schedules::FireSchedule>(),
         Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<note_event::NoteEvent>(),
     ]
