@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 /// A cron expression: five fields (minute, hour, day of the month, month, day of the week), six with the second before them, seven with
 /// the year behind; or a word like `@hourly`. Days of the week are names.
@@ -78,8 +78,8 @@ impl Cron {
 
     /// The last tick from `tick` up to `now`, itself a tick.
     pub fn last_until(&self, tick: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-        // What comes before a moment excludes it.
-        let last = self.schedule.after(&now).next_back();
+        // What comes before a moment excludes it, and `now` may be a tick itself; ticks are whole seconds.
+        let last = self.schedule.after(&(now.trunc_subsecs(0) + TimeDelta::seconds(1))).next_back();
         last.filter(|last| *last > tick && *last <= now).unwrap_or(tick)
     }
 }
@@ -102,6 +102,9 @@ mod tests {
         let cron: Cron = "0 9 * * Mon-Fri".parse().unwrap();
         assert_eq!(cron.after(at("2026-11-20T10:00:00Z")), Some(at("2026-11-23T09:00:00Z")), "a Friday, then a Monday");
         assert!("@hourly".parse::<Cron>().is_ok());
+        let cron: Cron = "* * * * *".parse().unwrap();
+        let tick = at("2029-11-20T01:36:00Z");
+        assert_eq!(cron.last_until(at("2026-10-01T02:30:00Z"), tick), tick, "a moment that is a tick");
     }
 
     #[test]
