@@ -24,20 +24,37 @@ async fn only_a_sandboxs_database_is_moved_and_it_stays_one() {
     let db = database().await;
     assert!(refused(&db.pool, MOVE).await.contains("only where Stripe is a sandbox"), "nothing is known of it yet");
     for mode in ["live", "test"] {
-        sqlx::query("INSERT INTO bursar.setting (name, value) VALUES ('stripe', $1)")
-            .bind(mode)
-            .execute(&db.pool)
-            .await
-            .unwrap();
+        let says = "INSERT INTO bursar.setting (name, value) VALUES ('stripe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        sqlx::query(says).bind(mode).execute(&db.pool).await.unwrap();
         assert!(refused(&db.pool, MOVE).await.contains("only where Stripe is a sandbox"), "{mode}");
-        done(&db.pool, "DELETE FROM bursar.setting").await;
+        for statement in ["UPDATE bursar.setting SET value = 'sandbox'", "DELETE FROM bursar.setting"] {
+            assert!(refused(&db.pool, statement).await.contains("no sandbox's"), "{mode}: {statement}");
+        }
     }
+    let db = database().await;
     done(&db.pool, "INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')").await;
     done(&db.pool, MOVE).await;
     assert!(refused(&db.pool, "UPDATE bursar.clock SET ahead = '1 day'").await.contains("does not go back"));
     for statement in ["UPDATE bursar.setting SET value = 'live'", "DELETE FROM bursar.setting"] {
         assert!(refused(&db.pool, statement).await.contains("for good"), "{statement}");
     }
+    for statement in ["TRUNCATE bursar.setting", "TRUNCATE bursar.clock", "DELETE FROM bursar.clock"] {
+        let said = refused(&db.pool, statement).await;
+        assert!(said.contains("is not forgotten") || said.contains("does not go back"), "{statement}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn where_live_events_came_in_no_clock_moves() {
+    let db = database().await;
+    // A web without a key stores them, and nothing has said yet which Stripe this is.
+    done(
+        &db.pool,
+        "INSERT INTO bursar.event (source, id, type, livemode) VALUES ('stripe', 'evt_1', 'invoice.paid', true)",
+    )
+    .await;
+    done(&db.pool, "INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')").await;
+    assert!(refused(&db.pool, MOVE).await.contains("where live events came in"));
 }
 
 #[tokio::test]

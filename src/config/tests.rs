@@ -216,3 +216,14 @@ fn the_example_lists_every_variable_with_a_name_of_its_own() {
     // As it stands, it lacks the secrets, and says so first.
     assert!(settings.web().unwrap_err().to_string().starts_with("DATABASE_URL"));
 }
+
+#[test]
+fn a_sandbox_is_where_calls_really_go() {
+    let is_local = |base| read(&[("STRIPE_API_BASE", base)], None).unwrap().stripe().unwrap().is_local();
+    for base in ["http://127.0.0.1:12111", "http://localhost", "http://[::1]:1/x", "http://a@127.0.0.1"] {
+        assert!(is_local(base), "{base}");
+    }
+    for base in ["https://api.stripe.com", "http://127.0.0.1:80@api.stripe.com", "https://localhost.example.com"] {
+        assert!(!is_local(base), "{base}");
+    }
+}
