@@ -153,3 +153,21 @@ async fn two_renewals_refill_as_two_real_months_would() {
     let words = said(&advanced);
     assert!(words.contains("refill_tier done") && words.contains("63 days on"), "{words}");
 }
+
+#[tokio::test]
+async fn both_clocks_stay_together_whoever_moves_them_how_far() {
+    let folder = Folder::new();
+    let _dev = folder.start(&["dev"]).await;
+    let at_once: Vec<_> = (0..4).map(|_| folder.command(&["sandbox", "advance", "1d"]).spawn().unwrap()).collect();
+    for mut advance in at_once {
+        assert!(advance.wait().unwrap().success());
+    }
+    let refused = folder.command(&["sandbox", "advance", "20000d"]).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("no further"), "{words}");
+    let clock = said(&folder.paste(&format!("curl -s {}/_sandbox/clock", folder.instance().unwrap().sandbox.unwrap())));
+    let clock: serde_json::Value = serde_json::from_str(&clock).unwrap();
+    let sandbox = clock["ahead_seconds"].as_i64().unwrap();
+    assert!((4 * 86_400 - 60..=4 * 86_400).contains(&sandbox), "{sandbox}");
+    folder.eventually("SELECT extract(epoch FROM bursar.ahead())::bigint::text", &sandbox.to_string()).await;
+}
