@@ -24,20 +24,37 @@ async fn only_a_sandboxs_database_is_moved_and_it_stays_one() {
     let db = database().await;
     assert!(refused(&db.pool, MOVE).await.contains("only where Stripe is a sandbox"), "nothing is known of it yet");
     for mode in ["live", "test"] {
-        sqlx::query("INSERT INTO bursar.setting (name, value) VALUES ('stripe', $1)")
-            .bind(mode)
-            .execute(&db.pool)
-            .await
-            .unwrap();
+        let says = "INSERT INTO bursar.setting (name, value) VALUES ('stripe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        sqlx::query(says).bind(mode).execute(&db.pool).await.unwrap();
         assert!(refused(&db.pool, MOVE).await.contains("only where Stripe is a sandbox"), "{mode}");
-        done(&db.pool, "DELETE FROM bursar.setting").await;
+        for statement in ["UPDATE bursar.setting SET value = 'sandbox'", "DELETE FROM bursar.setting"] {
+            assert!(refused(&db.pool, statement).await.contains("no sandbox's"), "{mode}: {statement}");
+        }
     }
+    let db = database().await;
     done(&db.pool, "INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')").await;
     done(&db.pool, MOVE).await;
     assert!(refused(&db.pool, "UPDATE bursar.clock SET ahead = '1 day'").await.contains("does not go back"));
     for statement in ["UPDATE bursar.setting SET value = 'live'", "DELETE FROM bursar.setting"] {
         assert!(refused(&db.pool, statement).await.contains("for good"), "{statement}");
     }
+    for statement in ["TRUNCATE bursar.setting", "TRUNCATE bursar.clock", "DELETE FROM bursar.clock"] {
+        let said = refused(&db.pool, statement).await;
+        assert!(said.contains("is not forgotten") || said.contains("does not go back"), "{statement}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn where_live_events_came_in_no_clock_moves() {
+    let db = database().await;
+    // A web without a key stores them, and nothing has said yet which Stripe this is.
+    done(
+        &db.pool,
+        "INSERT INTO bursar.event (source, id, type, livemode) VALUES ('stripe', 'evt_1', 'invoice.paid', true)",
+    )
+    .await;
+    done(&db.pool, "INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')").await;
+    assert!(refused(&db.pool, MOVE).await.contains("where live events came in"));
 }
 
 #[tokio::test]
@@ -135,4 +152,22 @@ async fn two_renewals_refill_as_two_real_months_would() {
     folder.eventually(refills, "3").await;
     let words = said(&advanced);
     assert!(words.contains("refill_tier done") && words.contains("63 days on"), "{words}");
+}
+
+#[tokio::test]
+async fn both_clocks_stay_together_whoever_moves_them_how_far() {
+    let folder = Folder::new();
+    let _dev = folder.start(&["dev"]).await;
+    let at_once: Vec<_> = (0..4).map(|_| folder.command(&["sandbox", "advance", "1d"]).spawn().unwrap()).collect();
+    for mut advance in at_once {
+        assert!(advance.wait().unwrap().success());
+    }
+    let refused = folder.command(&["sandbox", "advance", "20000d"]).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("no further"), "{words}");
+    let clock = said(&folder.paste(&format!("curl -s {}/_sandbox/clock", folder.instance().unwrap().sandbox.unwrap())));
+    let clock: serde_json::Value = serde_json::from_str(&clock).unwrap();
+    let sandbox = clock["ahead_seconds"].as_i64().unwrap();
+    assert!((4 * 86_400 - 60..=4 * 86_400).contains(&sandbox), "{sandbox}");
+    folder.eventually("SELECT extract(epoch FROM bursar.ahead())::bigint::text", &sandbox.to_string()).await;
 }

@@ -197,5 +197,6 @@ fn advance(world: &mut World, seconds: i64) -> Answer {
 }
 
 fn clock(world: &World) -> Value {
-    json!({ "now": world.now, "ahead_seconds": world.ahead, "next": world.plans.next(""), "undelivered": world.undelivered() })
+    let left = MAX_ADVANCE - world.ahead;
+    json!({ "now": world.now, "ahead_seconds": world.ahead, "left_seconds": left, "next": world.plans.next(""), "undelivered": world.undelivered() })
 }

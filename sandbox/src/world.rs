@@ -162,6 +162,9 @@ impl World {
         let is_admin = request.path == "/_sandbox" || request.path.starts_with("/_sandbox/");
         let mut reply = if pages::is_page(request) {
             arrived(pages::answer(self, request))
+        } else if is_admin && request.method != "GET" && !pages::guard::is_own(&self.url, request) {
+            // It asks for no key, and a browser sends what another site's page makes it send.
+            arrived(Failure::new(403, "invalid_request_error", "This was sent from another site's page.").into())
         } else if is_admin {
             self.executed = true;
             arrived(admin::answer(self, request).map_or_else(Response::from, |body| Response::json(200, &body)))

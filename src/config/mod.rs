@@ -74,9 +74,9 @@ impl Stripe {
 
     /// Whether calls go to this machine: to a sandbox.
     pub fn is_local(&self) -> bool {
-        let rest = self.api_base.split_once("://").map_or("", |(_, rest)| rest);
-        let authority = rest.split('/').next().unwrap_or_default();
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
+        // Read as the client reads it: what stands before an `@` is not where calls go.
+        let Ok(uri) = self.api_base.parse::<hyper::Uri>() else { return false };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     }
 

@@ -31,6 +31,9 @@ pub enum AdvanceError {
     /// It answered something else.
     #[error("the sandbox at {0} answered {1}")]
     Refused(String, String),
+    /// The sandbox does not go there.
+    #[error("the sandbox can be moved by {0} more days and no further")]
+    TooFar(i64),
     /// The settings are no good.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -58,6 +61,8 @@ pub struct Options {
 struct Clock {
     now: i64,
     ahead_seconds: i64,
+    /// How far it lets itself be moved.
+    left_seconds: i64,
     /// When the next thing is due there.
     #[serde(default)]
     next: Option<i64>,
@@ -99,8 +104,16 @@ pub async fn run(options: Options) -> Result<(), AdvanceError> {
 
 impl Month {
     async fn play(&mut self, seconds: i64) -> Result<(), AdvanceError> {
+        if let Some(db) = &mut self.db {
+            // Until we end. Two at once would each move the sandbox, and the jobs but once.
+            sqlx::query("SELECT pg_advisory_lock(hashtext('bursar.clock'))").execute(db).await?;
+        }
         self.rest().await?;
         let start = self.clock().await?;
+        if seconds > start.left_seconds {
+            // Said before the database is moved, which is never moved back.
+            return Err(AdvanceError::TooFar(start.left_seconds / 86_400));
+        }
         let target = start.now.saturating_add(seconds);
         loop {
             let clock = self.clock().await?;

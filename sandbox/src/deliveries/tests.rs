@@ -84,6 +84,13 @@ fn an_event_is_pending_until_each_endpoint_took_it() {
     );
     assert_eq!((&shown[1]["state"], &shown[1]["tries"]), (&json!("given_up"), &json!(TRIES)));
     assert_eq!(send(&mut world, "GET", "/v1/events?delivery_success=false", "")["data"].as_array().unwrap().len(), 1);
+    customer(&mut world);
+    let posts = self::posts(&mut world);
+    assert_eq!(undelivered(&mut world), 2);
+    world.tried(posts[1].0, Ok(500));
+    assert_eq!(undelivered(&mut world), 1, "who let the last event pass in all its tries is not waited for again");
+    world.tried(posts[0].0, Ok(500));
+    assert_eq!(undelivered(&mut world), 1, "the other took its last one");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::world::Request;
 /// Whether a form comes from one of our own pages. A browser always says where a form comes from; other clients need not.
 ///
 /// A name other than `localhost` is not ours even when it leads here: a site could have let its own name do so.
-pub(super) fn is_own(url: &str, request: &Request) -> bool {
+pub(crate) fn is_own(url: &str, request: &Request) -> bool {
     let Some(origin) = request.header("origin") else { return true };
     if origin == url {
         return true;

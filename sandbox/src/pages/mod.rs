@@ -5,7 +5,7 @@ mod authenticate;
 mod cards;
 mod checkout;
 mod connect;
-mod guard;
+pub(super) mod guard;
 mod home;
 mod html;
 mod invoice;

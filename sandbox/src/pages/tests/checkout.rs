@@ -100,6 +100,9 @@ fn a_form_from_another_site_does_nothing() {
     ] {
         let refused = send(&mut world, "POST", &path(&made), pay, &[("origin", origin), ("host", host)]);
         assert_eq!(refused.status, 403, "{origin}");
+        let advance = r#"{"seconds":60}"#;
+        let admin = send(&mut world, "POST", "/_sandbox/advance", advance, &[("origin", origin), ("host", host)]);
+        assert_eq!(admin.status, 403, "{origin}");
     }
     assert_eq!(told(&world, "charge.succeeded"), 0);
     let own = send(
@@ -135,6 +138,8 @@ fn only_the_web_is_led_to() {
             &format!("{line}&success_url=https://x.example&cancel_url={address}"),
         );
         assert_eq!(status, 400, "{address}");
+        let intent = format!("amount=500&currency=usd&confirm=true&payment_method=pm_card_visa&return_url={address}");
+        assert_eq!(api(&mut world, "POST", "/v1/payment_intents", &intent).0, 400, "{address}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     params::Params,
     store::{text, with},
-    v1::{customers, payment_methods},
+    v1::{checkout::kept::web_address, customers, payment_methods},
     world::World,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn asked(params: &Params, kept: &Value) -> Result<Asked, Failure> {
     ] {
         fields.extend(params.nullable(name)?.map(|value| (name, value)));
     }
-    fields.extend(params.text("return_url")?.map(|url| ("_return_url", json!(url))));
+    fields.extend(web_address(params, "return_url")?.map(|url| ("_return_url", json!(url))));
     let usage = params.choice("setup_future_usage", &["on_session", "off_session", ""])?;
     fields.extend(usage.map(|usage| ("setup_future_usage", if usage.is_empty() { Value::Null } else { json!(usage) })));
     let capture = params.choice("capture_method", &["automatic", "automatic_async", "manual"])?;
