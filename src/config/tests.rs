@@ -218,7 +218,6 @@ fn the_example_lists_every_variable_with_a_name_of_its_own() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn a_tier_says_what_becomes_of_what_is_left_over() {
     use bursar_jobs::terms::Policy;
     let credits = |n| bursar_jobs::credits::Credits::whole(n).unwrap();
@@ -285,7 +284,10 @@ fn the_team_is_told_at_an_address_with_a_secret() {
     ] {
         let refused = notify(&text).expect_err(&text).to_string();
         assert!(refused.contains(wanted) && !refused.contains(secret), "{text}: {refused}");
-=======
+    }
+}
+
+#[test]
 fn a_sandbox_is_where_calls_really_go() {
     let is_local = |base| read(&[("STRIPE_API_BASE", base)], None).unwrap().stripe().unwrap().is_local();
     for base in ["http://127.0.0.1:12111", "http://localhost", "http://[::1]:1/x", "http://a@127.0.0.1"] {
@@ -293,6 +295,5 @@ fn a_sandbox_is_where_calls_really_go() {
     }
     for base in ["https://api.stripe.com", "http://127.0.0.1:80@api.stripe.com", "https://localhost.example.com"] {
         assert!(!is_local(base), "{base}");
->>>>>>> rev1
     }
 }
