@@ -6,7 +6,7 @@ use super::{collect, draft};
 use crate::{
     failure::{Answer, Failure},
     store::{number, text},
-    v1::{customer_balance, customers, subscriptions},
+    v1::{customer_balance, customers, invoice_payments, subscriptions},
     world::World,
 };
 
@@ -92,6 +92,14 @@ fn overdue(world: &mut World, id: &str) {
     }
 }
 
+/// Refuses what would leave a debit that is on its way paying for nothing.
+pub(super) fn not_on_its_way(world: &World, invoice: &Value) -> Result<(), Failure> {
+    if !invoice_payments::is_on_its_way(world, invoice) {
+        return Ok(());
+    }
+    Err(Failure::invalid("A payment of this invoice is processing: wait until it has succeeded or failed."))
+}
+
 /// Makes an open invoice void: it is owed no more, and what the balance gave goes back.
 pub(crate) fn void(world: &mut World, id: &str) -> Answer {
     let mut invoice = world.object("invoice", "invoice", id)?;
@@ -100,6 +108,8 @@ pub(crate) fn void(world: &mut World, id: &str) -> Answer {
             format!("You can only pass in open invoices. This invoice isn't open: it is {}.", text(&invoice, "status"));
         return Err(Failure::invalid(message));
     }
+    not_on_its_way(world, &invoice)?;
+    invoice_payments::withdraw(world, &mut invoice, "void_invoice");
     let taken = number(&invoice, "ending_balance") - number(&invoice, "starting_balance");
     balance(world, &invoice, -taken, "unapplied_from_invoice");
     invoice["status"] = json!("void");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Paid,
+    Awaited, Paid,
     asked::{asked, usable},
     charges,
     confirm::{self, confirm},
@@ -274,7 +274,12 @@ fn confirm_one(world: &mut World, call: &Call) -> Answer {
     let kept = world.store.get("payment_method", text(&intent, "payment_method")).cloned();
     let method = method.or(kept).ok_or_else(no_method)?;
     usable(&intent, &method)?;
-    tried(confirm(world, intent, &method, off_session || refuses))
+    let paid = confirm(world, intent, &method, off_session || refuses);
+    if matches!(paid, Paid::Succeeded(_) | Paid::Declined(..)) {
+        // What it pays, such as an invoice, is paid by that too.
+        Awaited::tell(world, call.id());
+    }
+    tried(paid)
 }
 
 fn capture(world: &mut World, call: &Call) -> Answer {
@@ -309,11 +314,23 @@ fn capture(world: &mut World, call: &Call) -> Answer {
 fn cancel(world: &mut World, call: &Call) -> Answer {
     let reason = call.params.choice("cancellation_reason", REASONS)?;
     world.execute()?;
-    let mut intent = world.object("payment_intent", "payment_intent", call.id())?;
+    let intent = world.object("payment_intent", "payment_intent", call.id())?;
     // A debit that is on its way cannot be called back here.
     if !OPEN.contains(&text(&intent, "status")) || text(&intent, "status") == "processing" {
         return Err(unexpected(&intent, "cancel", OPEN));
     }
+    Ok(canceled(world, intent, reason))
+}
+
+/// What it was to pay is not to be paid with it any more. One that is done, or whose debit is on its way, stays as it is.
+pub(crate) fn withdraw(world: &mut World, id: &str, reason: &str) {
+    let Some(intent) = world.store.get("payment_intent", id).cloned() else { return };
+    if OPEN.contains(&text(&intent, "status")) && text(&intent, "status") != "processing" {
+        canceled(world, intent, Some(reason));
+    }
+}
+
+fn canceled(world: &mut World, mut intent: Value, reason: Option<&str>) -> Value {
     if text(&intent, "status") == "requires_capture" {
         charges::release(world, text(&intent, "latest_charge"));
     }
@@ -323,7 +340,7 @@ fn cancel(world: &mut World, call: &Call) -> Answer {
     intent["cancellation_reason"] = json!(reason);
     world.store.insert("payment_intent", intent.clone());
     world.emit("payment_intent.canceled", &intent);
-    Ok(intent)
+    intent
 }
 
 fn all(world: &mut World, call: &Call) -> Answer {

@@ -42,7 +42,7 @@ pub(super) struct Payment {
     pub invoice: Option<String>,
     /// The payment intent of an earlier try, which tries again.
     pub intent: Option<String>,
-    /// Told the payment intent's id, once a payment that was left open (processing, or in need of its owner) has come or has failed:
+    /// Told the payment intent's id, once a payment that was left open (processing, refused, or in need of its owner) has come or has failed:
     /// the intent's `status` then is `succeeded`, or `requires_payment_method` with its `last_payment_error`.
     pub settled: Option<Act>,
 }
@@ -65,11 +65,14 @@ pub(crate) enum Paid {
 pub(crate) struct Awaited(HashMap<String, Act>);
 
 impl Awaited {
-    /// Whoever waited hears of it, once.
+    /// Whoever waits hears of it: of a payment that has come once, of one that was refused each time, for it may be tried again.
     fn tell(world: &mut World, intent: &str) {
-        if let Some(act) = world.awaited.0.remove(intent) {
-            act(world, intent);
+        let Some(act) = world.awaited.0.get(intent).copied() else { return };
+        let is_over = |intent: &Value| matches!(text(intent, "status"), "succeeded" | "canceled");
+        if world.store.get("payment_intent", intent).is_none_or(is_over) {
+            world.awaited.0.remove(intent);
         }
+        act(world, intent);
     }
 }
 
@@ -96,7 +99,8 @@ pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
         world.awaited.0.insert(id.clone(), act);
     }
     let paid = confirm::confirm(world, intent, &method, payment.off_session);
-    if matches!(paid, Paid::Succeeded(_) | Paid::Declined(..)) {
+    // A refused one may be confirmed again by itself, with another payment method.
+    if matches!(paid, Paid::Succeeded(_)) {
         world.awaited.0.remove(&id);
     }
     paid

@@ -107,7 +107,9 @@ fn begin(world: &mut World, start: &Start) -> Result<(Value, Value), Failure> {
     let how =
         collect::How { method: start.default_payment_method.clone(), off_session: start.off_session, automatic: true };
     let tried = if start.pays { collect::attempt(world, &invoice, &how) } else { None };
-    if let Some(failure) = collect::refusal(tried.as_ref()).filter(|_| start.refuses) {
+    if start.refuses
+        && let Some(failure) = collect::refusal(world, tried.as_ref())
+    {
         return Err(failure);
     }
     let free = number(&invoice, "amount_due") == 0;
@@ -131,8 +133,9 @@ fn begin(world: &mut World, start: &Start) -> Result<(Value, Value), Failure> {
     }
     if text(&subscription, "status") == "incomplete" {
         world.plan(text(&subscription, "test_clock"), now + INCOMPLETE, expire, &id);
+    } else {
+        cycle::plan(world, &subscription);
     }
-    cycle::plan(world, &subscription);
     cycle::plan_trial(world, &subscription);
     cycle::plan_cancel(world, &subscription);
     Ok((world.object("subscription", "subscription", &id)?, world.object("invoice", "invoice", &invoice_id)?))

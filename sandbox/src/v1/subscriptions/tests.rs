@@ -3,6 +3,7 @@
 mod changes;
 mod clocks;
 mod invoices;
+mod payments;
 mod renewals;
 
 use chrono::DateTime;

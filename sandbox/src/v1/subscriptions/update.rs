@@ -17,6 +17,7 @@ use crate::{
         discounts::{self, Asked},
         invoice_items,
         invoices::{collect, draft::Draft, finalize, lines},
+        payment_methods,
         payments::Paid,
     },
     world::World,
@@ -92,6 +93,10 @@ pub(super) fn update(world: &mut World, call: &Call) -> Answer {
         let message = "A canceled subscription can only update its cancellation_details and metadata.";
         return Err(Failure::invalid(message));
     }
+    let method = params.text("default_payment_method")?.filter(|id| !id.is_empty());
+    if let Some(method) = method {
+        payment_methods::check_payer(world, method, text(&subscription, "customer"), "default_payment_method")?;
+    }
     apply(world, call.id(), change)
 }
 
@@ -130,7 +135,7 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
         let invoice = invoice(world, &before, &after, &waiting, plan.bills);
         let charged = text(&after, "collection_method") == "charge_automatically" && !waits;
         let tried = if charged { collect::attempt(world, &invoice, &how) } else { None };
-        if let Some(failure) = collect::refusal(tried.as_ref()).filter(|_| refuses) {
+        if refuses && let Some(failure) = collect::refusal(world, tried.as_ref()) {
             return Err(failure);
         }
         after["latest_invoice"] = invoice["id"].clone();
