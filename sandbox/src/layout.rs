@@ -39,7 +39,10 @@ pub(super) fn is_older(version: &str) -> bool {
 
 /// What is to be expanded so that an older layout can be made of the answer.
 pub(super) fn expansions(asked: &[String]) -> Vec<String> {
-    let below = asked.iter().map(|path| format!("{path}.payments"));
+    let steps = |path: &String| path.match_indices('.').map(|(at, _)| at).chain([path.len()]).collect::<Vec<_>>();
+    let below = asked.iter().flat_map(|path| {
+        steps(path).into_iter().filter_map(|end| Some(format!("{}.payments", path.get(..end)?))).collect::<Vec<_>>()
+    });
     let own = ["payments".to_owned(), "data.payments".to_owned()];
     asked.iter().cloned().chain(below).chain(own).collect()
 }
@@ -74,10 +77,7 @@ pub(super) fn older(value: Value, links: &Links) -> Value {
 
 /// An event's `previous_attributes` in the older layout.
 pub(super) fn difference(after: &Value, previous: &Value, links: &Links) -> Value {
-    let mut before = after.clone();
-    if let (Value::Object(all), Value::Object(previous)) = (&mut before, previous.clone()) {
-        all.extend(previous);
-    }
+    let before = super::view::before(after.clone(), previous);
     super::view::difference(&older(before, links), &older(after.clone(), links))
 }
 
@@ -173,8 +173,12 @@ fn subscription(fields: &mut Map<String, Value>) {
     }
 }
 
-/// The invoice that a payment intent pays, as the store knows it.
+/// The invoice that a payment intent pays, as the store knows it; a payment that is just made is not noted on its invoice yet.
 pub(super) fn invoice_of(store: &Store, intent: &str) -> Option<Value> {
+    let made_for = store.get("payment_intent", intent).map(|intent| intent["_invoice"].clone());
+    if let Some(invoice) = made_for.filter(Value::is_string) {
+        return Some(invoice);
+    }
     let pays = |payment: &Value| payment.pointer("/payment/payment_intent").is_some_and(|paid| paid == intent);
     let by_payment =
         store.all("invoice_payment").find(|payment| pays(payment)).map(|payment| payment["invoice"].clone());
