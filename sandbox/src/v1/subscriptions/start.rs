@@ -156,7 +156,7 @@ fn first_lines(
         let mut line = lines::of_subscription_item(world, subscription, item, trials);
         if let Some((anchor, charges)) = start.anchor.filter(|(anchor, _)| *anchor > now && !trials) {
             // Until the anchor there is less than an interval: that part is charged for, or nothing.
-            let whole = anchor - period::step(anchor, every, -1).unwrap_or(now);
+            let whole = period::length(anchor, every, anchor);
             let part = if charges { discounts::share(lines::cost(item), end - now, whole) } else { 0 };
             (line["amount"], line["subtotal"]) = (json!(part), json!(part));
         }

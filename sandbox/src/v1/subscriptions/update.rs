@@ -128,6 +128,10 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
     let behavior = change.behavior;
     let (refuses, waits, off_session) = (change.refuses, change.waits, change.off_session);
     let Reckoned { mut after, waiting, plan } = reckon(world, &before, after, change)?;
+    if let (Some((_, (_, over))), true) = (plan.period, after["cancel_at_period_end"] == true) {
+        // It ends with its period, whenever that is now.
+        after["cancel_at"] = json!(over);
+    }
     let bills = plan.bills || (behavior == Behavior::Invoice && !waiting.is_empty());
     let how = collect::How { method: None, off_session, automatic: true };
     let mut billed = None;
@@ -194,7 +198,9 @@ pub(crate) fn reckon(world: &mut World, before: &Value, mut after: Value, change
     }
     plan.trial(&mut after, world.now);
     let mut waiting = Vec::new();
-    if change.behavior != Behavior::None && (touched || plan.bills) {
+    // What was paid of a period that a trial takes the place of is given back as well.
+    let resets = plan.bills || matches!(plan.trial, Some(TrialEnd::At(_)));
+    if change.behavior != Behavior::None && (touched || resets) {
         let at = change.date.unwrap_or(world.now);
         let (start, end) = period::of(before);
         if change.date.is_some() && !(start..=end).contains(&at) {
@@ -202,7 +208,7 @@ pub(crate) fn reckon(world: &mut World, before: &Value, mut after: Value, change
             return Err(Failure::invalid(message).param("subscription_proration_date"));
         }
         let items = after["items"]["data"].as_array().cloned().unwrap_or_default();
-        for draft in proration::drafts(world, before, &items, at, plan.bills) {
+        for draft in proration::drafts(world, before, &items, at, resets) {
             waiting.push(draft.build(world));
         }
     }
