@@ -55,7 +55,9 @@ fn by_itself(world: &mut World, id: &str) {
 pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
     draft::total(world, &mut invoice);
     let (total, starting) = (number(&invoice, "total"), number(&invoice, "starting_balance"));
-    let ending = total.saturating_add(starting).min(0);
+    // Credit that is left, or what is too little to be charged and is owed with the next invoice.
+    let ending = total.saturating_add(starting) - number(&invoice, "amount_due");
+    let kind = if ending > 0 { "invoice_too_small" } else { "applied_to_invoice" };
     let id = text(&invoice, "id").to_owned();
     invoice["ending_balance"] = json!(ending);
     invoice["status"] = json!("open");
@@ -67,7 +69,13 @@ pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
     if text(&invoice, "collection_method") == "charge_automatically" && invoice["auto_advance"] == true {
         invoice["next_payment_attempt"] = json!(world.now);
     }
-    balance(world, &invoice, ending - starting, "applied_to_invoice");
+    if let Some(customer) = world.store.get_mut("customer", text(&invoice, "customer"))
+        && customer["currency"].is_null()
+    {
+        // Stripe: the currency of what is first owed is the customer's.
+        customer["currency"] = invoice["currency"].clone();
+    }
+    balance(world, &invoice, ending - starting, kind);
     world.store.insert("invoice", invoice.clone());
     world.emit("invoice.finalized", &invoice);
     if let Some(at) = invoice["due_date"].as_i64() {
@@ -80,7 +88,7 @@ pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
 fn balance(world: &mut World, invoice: &Value, amount: i64, kind: &str) {
     let customer = text(invoice, "customer");
     if amount != 0 && customers::buyer(world, customer).is_ok() {
-        customer_balance::change(world, customer, amount, kind, invoice["id"].as_str());
+        customer_balance::change(world, customer, amount, kind, Some(invoice));
     }
 }
 

@@ -156,13 +156,17 @@ pub(super) fn blank(world: &mut World, amount: i64, currency: &str) -> Value {
 
 /// An amount that Stripe would charge.
 fn check(amount: i64, currency: &str) -> Result<(), Failure> {
-    match LEAST.iter().find(|(of, least)| *of == currency && amount < *least) {
-        Some((of, least)) => {
-            let message = format!("Amount must be at least {least} {of} in the smallest unit of the currency.");
-            Err(Failure::invalid(message).code("amount_too_small").param("amount"))
-        }
-        None => Ok(()),
+    let least = least(currency);
+    if amount >= least {
+        return Ok(());
     }
+    let message = format!("Amount must be at least {least} {currency} in the smallest unit of the currency.");
+    Err(Failure::invalid(message).code("amount_too_small").param("amount"))
+}
+
+/// The least that is charged in a currency.
+pub(crate) fn least(currency: &str) -> i64 {
+    LEAST.iter().find(|(of, _)| *of == currency).map_or(0, |(_, least)| *least)
 }
 
 fn create(world: &mut World, call: &Call) -> Answer {

@@ -5,6 +5,7 @@ mod clocks;
 mod invoices;
 mod payments;
 mod renewals;
+mod sums;
 
 use chrono::DateTime;
 use serde_json::Value;
