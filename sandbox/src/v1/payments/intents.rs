@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Awaited, Paid,
-    asked::{asked, usable},
+    asked::{Asked, asked, usable},
     charges,
     confirm::{self, confirm},
 };
@@ -273,15 +273,21 @@ fn confirm_one(world: &mut World, call: &Call) -> Answer {
     if !open.contains(&text(&intent, "status")) {
         return Err(unexpected(&intent, "confirm", &open));
     }
+    let clock = super::clock(world, &intent);
+    world.at_clock(&clock, |world| confirmed(world, intent, asked))
+}
+
+fn confirmed(world: &mut World, intent: Value, asked: Asked) -> Answer {
     let (off_session, refuses) = (asked.off_session, asked.refuses_action);
     let (intent, method) = asked.apply(world, intent)?;
+    let id = text(&intent, "id").to_owned();
     let kept = world.store.get("payment_method", text(&intent, "payment_method")).cloned();
     let method = method.or(kept).ok_or_else(no_method)?;
     usable(&intent, &method)?;
     let paid = confirm(world, intent, &method, off_session || refuses);
     if matches!(paid, Paid::Succeeded(_) | Paid::Declined(..)) {
         // What it pays, such as an invoice, is paid by that too.
-        Awaited::tell(world, call.id());
+        Awaited::tell(world, &id);
     }
     tried(paid)
 }

@@ -106,6 +106,11 @@ pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
     paid
 }
 
+/// The clock by which an intent or a charge lives: what pays an invoice by its customer's, all else by the sandbox's own.
+pub(super) fn clock(world: &World, paying: &Value) -> String {
+    if text(paying, "_invoice").is_empty() { String::new() } else { world.clock_of(text(paying, "customer")) }
+}
+
 fn made_for(mut intent: Value, payment: &Payment) -> Value {
     intent["customer"] = payment.customer.clone();
     intent["description"] = payment.description.clone();
