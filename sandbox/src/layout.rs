@@ -103,7 +103,8 @@ fn invoice(fields: &mut Map<String, Value>, links: &Links) {
         (links.object)(id).map(|intent| intent["latest_charge"].clone())
     });
     let amount = |name: &str| fields.get(name).and_then(Value::as_i64).unwrap_or_default();
-    let out_of_band = paid && amount("amount_due") > 0 && payment.is_none();
+    let has_paid = payments.iter().any(|payment| payment["status"] == "paid");
+    let out_of_band = paid && amount("amount_due") > 0 && !has_paid;
     let taxes = fields.get("total_taxes").and_then(Value::as_array).filter(|taxes| !taxes.is_empty());
     let tax =
         taxes.map(|taxes| json!(taxes.iter().filter_map(|tax| tax["amount"].as_i64()).fold(0, i64::saturating_add)));
@@ -215,7 +216,7 @@ mod tests {
                 "subscription_item_details": { "proration": true, "subscription": "sub_1", "subscription_item": "si_1" } } });
         let invoice = json!({ "id": "in_1", "object": "invoice", "status": "paid", "amount_due": 1900,
             "parent": { "subscription_details": { "subscription": "sub_1", "metadata": { "object": "invoice" } } },
-            "payments": { "object": "list", "data": [{ "payment": { "type": "payment_intent", "payment_intent": "pi_1" } }] },
+            "payments": { "object": "list", "data": [{ "status": "paid", "payment": { "type": "payment_intent", "payment_intent": "pi_1" } }] },
             "lines": { "object": "list", "data": [line] } });
         let seen = older(invoice, &links());
         for (pointer, wanted) in [

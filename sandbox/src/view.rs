@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::store::{Store, text};
 
 /// Fields that an object carries only in answers that expand them.
-const ON_REQUEST: &[(&str, &str)] = &[("checkout.session", "line_items"), ("invoice", "payments")];
+const ON_REQUEST: &[(&str, &str)] =
+    &[("checkout.session", "line_items"), ("invoice", "payments"), ("invoice", "confirmation_secret")];
 
 /// The object as it is answered. A path that does not lead to an id is let pass.
 pub(super) fn shown(store: &Store, object: Value, expand: &[String]) -> Value {

@@ -42,12 +42,31 @@ pub(crate) struct How {
 
 /// Tries to take what is due; the invoice is not changed by that. Nothing where nothing is due.
 pub(crate) fn attempt(world: &mut World, invoice: &Value, how: &How) -> Option<Paid> {
-    let amount = number(invoice, "amount_remaining");
-    if amount == 0 {
+    if number(invoice, "amount_remaining") == 0 {
         return None;
     }
-    let payment = Payment {
-        amount,
+    let payment = payment(world, invoice, how);
+    Some(payments::attempt(world, &payment))
+}
+
+/// Opens the payment of what is due, unless a try has; its payer may confirm it.
+pub(crate) fn open(world: &mut World, invoice: &mut Value, tried: Option<&Paid>) {
+    if number(invoice, "amount_remaining") == 0 {
+        return;
+    }
+    let intent = if let Some(paid) = tried {
+        paid.intent().clone()
+    } else {
+        let payment = payment(world, invoice, &How::default());
+        payments::open(world, &payment)
+    };
+    invoice["confirmation_secret"] = json!({ "client_secret": intent["client_secret"], "type": "payment_intent" });
+    invoice_payments::record(world, invoice, &intent, false);
+}
+
+fn payment(world: &World, invoice: &Value, how: &How) -> Payment {
+    Payment {
+        amount: number(invoice, "amount_remaining"),
         currency: text(invoice, "currency").to_owned(),
         customer: invoice["customer"].clone(),
         method: how.method.clone().or_else(|| default_method(world, invoice)),
@@ -61,8 +80,7 @@ pub(crate) fn attempt(world: &mut World, invoice: &Value, how: &How) -> Option<P
         invoice: Some(text(invoice, "id").to_owned()),
         intent: invoice_payments::intent_of(invoice),
         settled: Some(settled),
-    };
-    Some(payments::attempt(world, &payment))
+    }
 }
 
 /// The payment method of the invoice or of its subscription; the customer's is found by whoever charges it.

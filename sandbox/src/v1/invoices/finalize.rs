@@ -6,7 +6,7 @@ use super::{collect, draft};
 use crate::{
     failure::{Answer, Failure},
     store::{number, text},
-    v1::{customer_balance, customers, invoice_payments, subscriptions},
+    v1::{customer_balance, customers, invoice_payments, payments::Paid, subscriptions},
     world::World,
 };
 
@@ -52,7 +52,12 @@ fn by_itself(world: &mut World, id: &str) {
 }
 
 /// Finalises a draft that is kept: it has a number now and takes what the customer's balance gives. Stays open, also with nothing due.
-pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
+pub(crate) fn issue(world: &mut World, invoice: Value) -> Value {
+    issue_tried(world, invoice, None)
+}
+
+/// Of one whose payment was tried before it was kept.
+pub(crate) fn issue_tried(world: &mut World, mut invoice: Value, tried: Option<&Paid>) -> Value {
     draft::total(world, &mut invoice);
     let (total, starting) = (number(&invoice, "total"), number(&invoice, "starting_balance"));
     // Credit that is left, or what is too little to be charged and is owed with the next invoice.
@@ -76,6 +81,7 @@ pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
         customer["currency"] = invoice["currency"].clone();
     }
     balance(world, &invoice, ending - starting, kind);
+    collect::open(world, &mut invoice, tried);
     world.store.insert("invoice", invoice.clone());
     world.emit("invoice.finalized", &invoice);
     if let Some(at) = invoice["due_date"].as_i64() {

@@ -60,6 +60,17 @@ pub(crate) enum Paid {
     Declined(Value, Failure),
 }
 
+impl Paid {
+    pub fn intent(&self) -> &Value {
+        match self {
+            Self::Succeeded(intent)
+            | Self::Processing(intent)
+            | Self::NeedsAction(intent, _)
+            | Self::Declined(intent, _) => intent,
+        }
+    }
+}
+
 /// Who waits for payments that were left open, by intent.
 #[derive(Debug, Default)]
 pub(crate) struct Awaited(HashMap<String, Act>);
@@ -83,10 +94,7 @@ pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
         Some(intent) if text(&intent, "status") == "succeeded" => return Paid::Succeeded(intent),
         Some(intent) if text(&intent, "status") == "processing" => return Paid::Processing(intent),
         Some(intent) if text(&intent, "status") != "canceled" => intent,
-        _ => {
-            let intent = intents::blank(world, payment.amount, &payment.currency);
-            world.create("payment_intent", "payment_intent.created", made_for(intent, payment))
-        }
+        _ => open(world, payment),
     };
     intent["amount"] = json!(payment.amount);
     world.store.insert("payment_intent", intent.clone());
@@ -104,6 +112,16 @@ pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
         world.awaited.0.remove(&id);
     }
     paid
+}
+
+/// Opens a payment for somebody to confirm.
+pub(super) fn open(world: &mut World, payment: &Payment) -> Value {
+    let intent = intents::blank(world, payment.amount, &payment.currency);
+    let intent = world.create("payment_intent", "payment_intent.created", made_for(intent, payment));
+    if let Some(act) = payment.settled {
+        world.awaited.0.insert(text(&intent, "id").to_owned(), act);
+    }
+    intent
 }
 
 /// The clock by which an intent or a charge lives: what pays an invoice by its customer's, all else by the sandbox's own.

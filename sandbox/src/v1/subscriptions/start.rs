@@ -123,7 +123,7 @@ fn begin(world: &mut World, start: &Start) -> Result<(Value, Value), Failure> {
         finalize::open_draft(world, invoice)
     } else {
         let draft = world.create("invoice", "invoice.created", invoice);
-        finalize::issue(world, draft)
+        finalize::issue_tried(world, draft, tried.as_ref())
     };
     let subscription = world.create("subscription", "customer.subscription.created", subscription);
     let invoice_id = text(&invoice, "id").to_owned();

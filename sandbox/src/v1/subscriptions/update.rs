@@ -235,7 +235,7 @@ fn settle(world: &mut World, after: Value, billed: Option<(Value, Option<Paid>)>
         return world.change("subscription", "customer.subscription.updated", after);
     };
     let draft = world.create("invoice", "invoice.created", invoice);
-    let invoice = finalize::issue(world, draft);
+    let invoice = finalize::issue_tried(world, draft, tried.as_ref());
     let after = world.change("subscription", "customer.subscription.updated", after);
     let charged = text(&invoice, "collection_method") == "charge_automatically";
     if tried.is_some() || number(&invoice, "amount_due") == 0 {

@@ -71,6 +71,23 @@ fn a_first_invoice_that_is_paid_by_its_intent_begins_the_subscription() {
 }
 
 #[test]
+fn what_is_owed_can_be_confirmed_as_soon_as_it_is_finalised() {
+    let mut shop = Shop::new();
+    let price = shop.price(1900, "month");
+    let expand = "expand[]=latest_invoice.confirmation_secret&expand[]=latest_invoice.payments";
+    let subscription = shop.subscribe(&price, &format!("&payment_behavior=default_incomplete&{expand}"));
+    let invoice = &subscription["latest_invoice"];
+    let payment = &invoice["payments"]["data"][0];
+    assert_eq!((&subscription["status"], &payment["status"]), (&"incomplete".into(), &"open".into()));
+    let intent = format!("/v1/payment_intents/{}", payment["payment"]["payment_intent"].as_str().unwrap());
+    assert_eq!(shop.get(&intent)["client_secret"], invoice["confirmation_secret"]["client_secret"]);
+    shop.post(&format!("{intent}/confirm"), "payment_method=pm_card_visa");
+    let after = shop.subscription(&subscription);
+    assert_eq!((&after["status"], &after["latest_invoice"], taken(&shop)), (&"active".into(), &invoice["id"], 1900));
+    assert_eq!(shop.world.store.all("payment_intent").count(), 1);
+}
+
+#[test]
 fn what_is_void_or_paid_elsewhere_takes_no_money_any_more() {
     for (how, form) in [("void", ""), ("pay", "paid_out_of_band=true")] {
         let mut shop = Shop::new();
