@@ -148,9 +148,8 @@ fn count(invoice: &mut Value, how: &How) {
 /// The invoice is paid; `out_of_band` is money that went past Stripe.
 pub(crate) fn paid(world: &mut World, mut invoice: Value, out_of_band: bool) -> Value {
     let due = number(&invoice, "amount_due");
-    if out_of_band {
-        invoice_payments::withdraw(world, &mut invoice, "automatic");
-    }
+    // Whatever else was to pay it must not any more.
+    invoice_payments::withdraw(world, &mut invoice, "automatic");
     invoice["attempted"] = json!(true);
     invoice["amount_paid"] = json!(due);
     invoice["amount_paid_off_stripe"] = json!(if out_of_band { number(&invoice, "amount_remaining") } else { 0 });

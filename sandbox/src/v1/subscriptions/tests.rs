@@ -4,6 +4,7 @@ mod changes;
 mod clocks;
 mod invoices;
 mod payments;
+mod property;
 mod renewals;
 mod sums;
 

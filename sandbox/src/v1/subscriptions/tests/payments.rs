@@ -88,6 +88,17 @@ fn what_is_owed_can_be_confirmed_as_soon_as_it_is_finalised() {
 }
 
 #[test]
+fn an_intent_that_was_cancelled_is_followed_by_another() {
+    let mut shop = Shop::new();
+    let (invoice, intent) = open_invoice(&mut shop, FAILS);
+    shop.post(&format!("{intent}/cancel"), "");
+    shop.post(&format!("{invoice}/pay"), "payment_method=pm_card_visa");
+    let payments = shop.get(&format!("{invoice}?expand[]=payments"))["payments"]["data"].clone();
+    assert_eq!((&payments[0]["status"], &payments[1]["status"]), (&"canceled".into(), &"paid".into()));
+    assert_eq!(taken(&shop), 2000);
+}
+
+#[test]
 fn what_is_void_or_paid_elsewhere_takes_no_money_any_more() {
     for (how, form) in [("void", ""), ("pay", "paid_out_of_band=true")] {
         let mut shop = Shop::new();
