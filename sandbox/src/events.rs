@@ -6,7 +6,7 @@ use super::{
     deliveries::Target,
     event_faults::Kind,
     layout::{self, Links},
-    store::{number, text, with},
+    store::{number, text},
     view,
     world::{API_VERSION, World},
 };
@@ -99,17 +99,7 @@ impl World {
         let shown = |object: Value| view::shown(&self.store, object, &expand);
         let after = shown(object.clone());
         // Shown as a part of its object, it loses what is never shown of that.
-        let previous = previous.map(|previous| {
-            let before = shown(with(object.clone(), previous.clone()));
-            let mut public = previous.clone();
-            if let Some(fields) = public.as_object_mut() {
-                fields.retain(|name, _| before.get(name).is_some());
-                for (name, value) in fields {
-                    before[name.as_str()].clone_into(value);
-                }
-            }
-            public
-        });
+        let previous = previous.map(|previous| view::public(previous, &shown(view::before(object.clone(), previous))));
         let invoice_of = |intent: &str| layout::invoice_of(&self.store, intent);
         let any = |id: &str| self.store.any(id).map(|object| view::shown(&self.store, object.clone(), &[]));
         let links = Links { invoice_of: &invoice_of, object: &any };
@@ -133,7 +123,10 @@ impl World {
         let shown = view::shown(&self.store, object, &layout::expansions(expand));
         let invoice_of = |intent: &str| layout::invoice_of(&self.store, intent);
         let any = |id: &str| self.store.any(id).map(|object| view::shown(&self.store, object.clone(), &[]));
-        layout::older(shown, &Links { invoice_of: &invoice_of, object: &any })
+        let links = Links { invoice_of: &invoice_of, object: &any };
+        // What only the older layout names can be expanded too.
+        let older = view::shown(&self.store, layout::older(shown, &links), expand);
+        layout::older(older, &links)
     }
 
     /// An event as it goes out, in the version that its receiver wants.

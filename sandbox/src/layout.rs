@@ -39,7 +39,10 @@ pub(super) fn is_older(version: &str) -> bool {
 
 /// What is to be expanded so that an older layout can be made of the answer.
 pub(super) fn expansions(asked: &[String]) -> Vec<String> {
-    let below = asked.iter().map(|path| format!("{path}.payments"));
+    let steps = |path: &String| path.match_indices('.').map(|(at, _)| at).chain([path.len()]).collect::<Vec<_>>();
+    let below = asked.iter().flat_map(|path| {
+        steps(path).into_iter().filter_map(|end| Some(format!("{}.payments", path.get(..end)?))).collect::<Vec<_>>()
+    });
     let own = ["payments".to_owned(), "data.payments".to_owned()];
     asked.iter().cloned().chain(below).chain(own).collect()
 }
@@ -74,10 +77,7 @@ pub(super) fn older(value: Value, links: &Links) -> Value {
 
 /// An event's `previous_attributes` in the older layout.
 pub(super) fn difference(after: &Value, previous: &Value, links: &Links) -> Value {
-    let mut before = after.clone();
-    if let (Value::Object(all), Value::Object(previous)) = (&mut before, previous.clone()) {
-        all.extend(previous);
-    }
+    let before = super::view::before(after.clone(), previous);
     super::view::difference(&older(before, links), &older(after.clone(), links))
 }
 
@@ -103,7 +103,8 @@ fn invoice(fields: &mut Map<String, Value>, links: &Links) {
         (links.object)(id).map(|intent| intent["latest_charge"].clone())
     });
     let amount = |name: &str| fields.get(name).and_then(Value::as_i64).unwrap_or_default();
-    let out_of_band = paid && amount("amount_due") > 0 && payment.is_none();
+    let has_paid = payments.iter().any(|payment| payment["status"] == "paid");
+    let out_of_band = paid && amount("amount_due") > 0 && !has_paid;
     let taxes = fields.get("total_taxes").and_then(Value::as_array).filter(|taxes| !taxes.is_empty());
     let tax =
         taxes.map(|taxes| json!(taxes.iter().filter_map(|tax| tax["amount"].as_i64()).fold(0, i64::saturating_add)));
@@ -173,8 +174,12 @@ fn subscription(fields: &mut Map<String, Value>) {
     }
 }
 
-/// The invoice that a payment intent pays, as the store knows it.
+/// The invoice that a payment intent pays, as the store knows it; a payment that is just made is not noted on its invoice yet.
 pub(super) fn invoice_of(store: &Store, intent: &str) -> Option<Value> {
+    let made_for = store.get("payment_intent", intent).map(|intent| intent["_invoice"].clone());
+    if let Some(invoice) = made_for.filter(Value::is_string) {
+        return Some(invoice);
+    }
     let pays = |payment: &Value| payment.pointer("/payment/payment_intent").is_some_and(|paid| paid == intent);
     let by_payment =
         store.all("invoice_payment").find(|payment| pays(payment)).map(|payment| payment["invoice"].clone());
@@ -211,7 +216,7 @@ mod tests {
                 "subscription_item_details": { "proration": true, "subscription": "sub_1", "subscription_item": "si_1" } } });
         let invoice = json!({ "id": "in_1", "object": "invoice", "status": "paid", "amount_due": 1900,
             "parent": { "subscription_details": { "subscription": "sub_1", "metadata": { "object": "invoice" } } },
-            "payments": { "object": "list", "data": [{ "payment": { "type": "payment_intent", "payment_intent": "pi_1" } }] },
+            "payments": { "object": "list", "data": [{ "status": "paid", "payment": { "type": "payment_intent", "payment_intent": "pi_1" } }] },
             "lines": { "object": "list", "data": [line] } });
         let seen = older(invoice, &links());
         for (pointer, wanted) in [

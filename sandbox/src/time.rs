@@ -52,7 +52,7 @@ impl World {
     /// Lets time pass on the sandbox's own clock.
     pub fn pass(&mut self, until: i64) {
         self.pass_on("", until);
-        self.now = until;
+        (self.now, self.own) = (until, until);
     }
 
     /// Time has passed while nobody asked for anything; `now` is real time in seconds.
@@ -67,6 +67,9 @@ impl World {
         let now = self.now;
         while let Some((at, act, id)) = self.plans.take(clock, until) {
             self.now = at;
+            if clock.is_empty() {
+                self.own = at;
+            }
             self.freeze(clock, at);
             let identity = turns::hash(["plan", clock, &id, &at.to_string()]);
             self.ids.turn(identity, self.turns.count(identity));

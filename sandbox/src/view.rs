@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::store::{Store, text};
 
 /// Fields that an object carries only in answers that expand them.
-const ON_REQUEST: &[(&str, &str)] = &[("checkout.session", "line_items"), ("invoice", "payments")];
+const ON_REQUEST: &[(&str, &str)] =
+    &[("checkout.session", "line_items"), ("invoice", "payments"), ("invoice", "confirmation_secret")];
 
 /// The object as it is answered. A path that does not lead to an id is let pass.
 pub(super) fn shown(store: &Store, object: Value, expand: &[String]) -> Value {
@@ -41,9 +42,36 @@ fn walk(store: &Store, mut object: Value, paths: &[&[&str]]) -> Value {
     object
 }
 
-/// The fields at the top of `after` that differ, as they were before: an event's `previous_attributes`.
+/// What of `after` differs, as it was before: an event's `previous_attributes`. Of an object below, that is what differs in it; a list
+/// is there as a whole.
 pub(super) fn difference(before: &Value, after: &Value) -> Value {
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return json!({}) };
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
     let changed = |name: &&String| !name.starts_with('_') && before.get(*name) != after.get(*name);
-    after.keys().filter(changed).map(|name| (name.clone(), before.get(name).cloned().unwrap_or_default())).collect()
+    let one = |name: &String| match (before.get(name), after.get(name)) {
+        (Some(was @ Value::Object(_)), Some(is @ Value::Object(_))) => difference(was, is),
+        (was, _) => was.cloned().unwrap_or_default(),
+    };
+    after.keys().chain(gone).filter(changed).map(|name| (name.clone(), one(name))).collect()
+}
+
+/// The object as it was before it differed so.
+pub(super) fn before(after: Value, difference: &Value) -> Value {
+    match (after, difference) {
+        (Value::Object(mut all), Value::Object(difference)) => {
+            for (name, was) in difference {
+                let is = all.remove(name).unwrap_or_default();
+                all.insert(name.clone(), before(is, was));
+            }
+            all.into()
+        }
+        (_, was) => was.clone(),
+    }
+}
+
+/// A difference without what is not shown of the object as it was.
+pub(super) fn public(difference: &Value, before: &Value) -> Value {
+    let (Some(fields), Some(_)) = (difference.as_object(), before.as_object()) else { return before.clone() };
+    let kept = fields.iter().filter_map(|(name, was)| Some((name.clone(), public(was, before.get(name)?))));
+    kept.collect()
 }

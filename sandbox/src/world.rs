@@ -112,6 +112,8 @@ pub struct World {
     pub(super) ahead: i64,
     /// The sandbox's time in seconds, as of this request.
     pub(super) now: i64,
+    /// The time of its own clock, also while a test clock's is the present: banks know no test clock.
+    pub(super) own: i64,
     /// The request that is answered; events name it.
     pub(super) request_id: String,
     pub(super) idempotency_key: Option<String>,
@@ -142,6 +144,7 @@ impl World {
             url,
             ahead: 0,
             now: 0,
+            own: 0,
             request_id: String::new(),
             idempotency_key: None,
             api_key,

@@ -205,6 +205,13 @@ fn an_older_endpoint_and_an_older_request_get_the_older_layout() {
     );
     assert!(event("customer.subscription.created")["data"]["object"]["current_period_end"].is_i64());
 
+    for kind in ["payment_intent.created", "payment_intent.succeeded", "charge.succeeded"] {
+        assert_eq!(event(kind)["data"]["object"]["invoice"], invoice["id"], "{kind}");
+    }
+    let path = format!("/v1/subscriptions/{subscription}?expand[]=latest_invoice.payment_intent");
+    let expanded = send_as(&mut world, "GET", &path, "", "2024-06-20")["latest_invoice"]["payment_intent"].clone();
+    assert_eq!((&expanded["id"], &expanded["invoice"]), (&invoice["payment_intent"], &invoice["id"]));
+
     let path = format!("/v1/invoices/{}", invoice["id"].as_str().unwrap());
     let (old, new) = (send_as(&mut world, "GET", &path, "", "2024-06-20"), send(&mut world, "GET", &path, ""));
     assert_eq!(&old, invoice);
@@ -240,6 +247,23 @@ fn an_event_is_sent_again_where_it_is_asked_for() {
     for wrong in ["webhook_endpoint=we_none", "account=acct_none"] {
         assert_eq!(send(&mut world, "POST", &retry, wrong)["error"]["code"], "resource_missing", "{wrong}");
     }
+}
+
+#[test]
+fn what_was_before_is_told_as_deep_as_it_changed() {
+    let mut world = world();
+    endpoint(&mut world, "&api_version=2024-06-20");
+    let before = json!({ "id": "cus_1", "object": "customer", "invoice_settings": { "default_payment_method": null, "footer": null },
+        "metadata": { "a": "1" }, "preferred_locales": ["en"], "_note": 1 });
+    let mut after = before.clone();
+    after["invoice_settings"]["default_payment_method"] = json!("pm_1");
+    (after["metadata"], after["preferred_locales"], after["_note"]) =
+        (json!({ "b": "2" }), json!(["en", "de"]), json!(2));
+    world.emit_change("customer.updated", &before, &after);
+    let body: Value = serde_json::from_str(&posts(&mut world).remove(0).1.body).unwrap();
+    let wanted = json!({ "invoice_settings": { "default_payment_method": null }, "metadata": { "a": "1", "b": null },
+        "preferred_locales": ["en"] });
+    assert_eq!(body["data"]["previous_attributes"], wanted);
 }
 
 #[test]

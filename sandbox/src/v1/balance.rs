@@ -39,10 +39,16 @@ pub(super) struct Movement<'a> {
     pub description: Value,
 }
 
+/// Seconds until what a balance transaction has moved is available.
+pub(super) fn waits(world: &World, transaction: &Value) -> i64 {
+    let kept = world.store.get("balance_transaction", transaction.as_str().unwrap_or_default());
+    kept.map_or(0, |kept| (number(kept, "available_on") - world.own).max(0))
+}
+
 /// Moves it; answers the balance transaction.
 pub(super) fn book(world: &mut World, movement: &Movement) -> Value {
     let Movement { kind, category, amount, fee, currency, source, pending, description } = movement;
-    let (now, available_on, net) = (world.now, world.now + pending, amount.saturating_sub(*fee));
+    let (now, available_on, net) = (world.own, world.own + pending, amount.saturating_sub(*fee));
     world.money.book(currency, net, available_on, now);
     let details = json!([{ "amount": fee, "application": null, "currency": currency, "description": "Dispute fee", "type": "stripe_fee" }]);
     let transaction = json!({
@@ -51,7 +57,7 @@ pub(super) fn book(world: &mut World, movement: &Movement) -> Value {
         "amount": amount,
         "available_on": available_on,
         "balance_type": "payments",
-        "created": now,
+        "created": world.now,
         "currency": currency,
         "description": description,
         "exchange_rate": null,

@@ -28,13 +28,27 @@ pub(super) const ROUTES: &[Route] = &[
     Route { method: "GET", path: "/v1/customers/{id}/balance_transactions/{id}", params: &[], run: retrieve },
 ];
 
+/// What a customer has with us in a currency: its `balance` is in its own one, and money is never moved into another.
+pub(super) fn of(customer: &Value, currency: &str) -> i64 {
+    if is_own(customer, currency) { number(customer, "balance") } else { number(&customer["_balances"], currency) }
+}
+
+fn is_own(customer: &Value, currency: &str) -> bool {
+    customer["currency"].as_str().is_none_or(|own| own == currency)
+}
+
 /// A change of a customer's balance, of a kind such as `adjustment` or `applied_to_invoice`; told by `customer.updated`. Nothing
 /// where there is no such customer.
-pub(super) fn change(world: &mut World, customer: &str, amount: i64, kind: &str, invoice: Option<&str>) -> Value {
+pub(super) fn change(world: &mut World, customer: &str, amount: i64, kind: &str, invoice: Option<&Value>) -> Value {
     let Some(mut owner) = world.store.get("customer", customer).cloned() else { return Value::Null };
-    let balance = number(&owner, "balance").saturating_add(amount);
-    owner["balance"] = json!(balance);
-    let currency = owner["currency"].as_str().unwrap_or("usd").to_owned();
+    let currency =
+        invoice.map_or(&owner["currency"], |invoice| &invoice["currency"]).as_str().unwrap_or("usd").to_owned();
+    let balance = of(&owner, &currency).saturating_add(amount);
+    if is_own(&owner, &currency) {
+        (owner["balance"], owner["currency"]) = (json!(balance), json!(currency));
+    } else {
+        owner["_balances"][&currency] = json!(balance);
+    }
     let transaction = json!({
         "id": world.ids.next("cbtxn_"),
         "object": "customer_balance_transaction",
@@ -46,7 +60,7 @@ pub(super) fn change(world: &mut World, customer: &str, amount: i64, kind: &str,
         "customer": customer,
         "description": null,
         "ending_balance": balance,
-        "invoice": invoice,
+        "invoice": invoice.map(|invoice| &invoice["id"]),
         "livemode": false,
         "metadata": {},
         "type": kind,

@@ -4,7 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::balance::{self, Movement};
+use super::{
+    balance::{self, Movement},
+    payments,
+};
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
@@ -78,6 +81,11 @@ pub(super) const ROUTES: &[Route] = &[
 /// Opens one on a charge, of all that was not refunded.
 pub(crate) fn open(world: &mut World, charge: &str, reason: &str, inquiry: bool) -> Option<Value> {
     let charge = world.store.get("charge", charge).cloned()?;
+    let clock = payments::clock(world, &charge);
+    Some(world.at_clock(&clock, |world| opened(world, charge, reason, inquiry)))
+}
+
+fn opened(world: &mut World, charge: Value, reason: &str, inquiry: bool) -> Value {
     let evidence: Map<String, Value> = EVIDENCE.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
     let mut dispute = json!({
         "id": world.ids.next(if text(&charge, "id").starts_with("py_") { "pdp_" } else { "dp_" }),
@@ -109,7 +117,6 @@ pub(crate) fn open(world: &mut World, charge: &str, reason: &str, inquiry: bool)
     if !inquiry {
         withdraw(world, &mut dispute);
     }
-    let id = text(&dispute, "id").to_owned();
     let dispute = world.create("dispute", "charge.dispute.created", dispute);
     if !inquiry {
         world.emit("charge.dispute.funds_withdrawn", &dispute);
@@ -117,8 +124,18 @@ pub(crate) fn open(world: &mut World, charge: &str, reason: &str, inquiry: bool)
     let mut charge = charge;
     charge["disputed"] = json!(true);
     world.change("charge", "charge.updated", charge);
-    world.plan("", world.now + if inquiry { INQUIRY } else { DUE }, expire, &id);
-    Some(dispute)
+    plan(world, &dispute, if inquiry { INQUIRY } else { DUE });
+    dispute
+}
+
+/// Plans its end, by the clock of its charge.
+fn plan(world: &mut World, dispute: &Value, after: i64) {
+    let clock = clock(world, dispute);
+    world.plan(&clock, world.now + after, expire, text(dispute, "id"));
+}
+
+fn clock(world: &World, dispute: &Value) -> String {
+    world.store.get("charge", text(dispute, "charge")).map(|charge| payments::clock(world, charge)).unwrap_or_default()
 }
 
 /// The amount and the fee leave.
@@ -181,8 +198,13 @@ fn expire(world: &mut World, id: &str) {
 /// The bank decides: `won`, `lost`, `warning_closed`, or that an inquiry becomes a dispute (`needs_response`).
 pub(crate) fn put(world: &mut World, id: &str, status: &str) -> Answer {
     let before = world.object("dispute", "dispute", id)?;
+    let clock = clock(world, &before);
+    world.at_clock(&clock, |world| decided(world, &before, status))
+}
+
+fn decided(world: &mut World, before: &Value, status: &str) -> Answer {
     let mut dispute = before.clone();
-    match (is_closed(&before), is_inquiry(&before), status) {
+    match (is_closed(before), is_inquiry(before), status) {
         (false, false, "won" | "lost") | (false, true, "warning_closed") => {
             dispute["status"] = json!(status);
             if status == "won" {
@@ -208,12 +230,12 @@ pub(crate) fn put(world: &mut World, id: &str, status: &str) -> Answer {
             dispute["amount"] = json!(number(&charge, "amount") - number(&charge, "amount_refunded"));
             withdraw(world, &mut dispute);
             world.store.insert("dispute", dispute.clone());
-            world.emit_change("charge.dispute.updated", &before, &dispute);
+            world.emit_change("charge.dispute.updated", before, &dispute);
             world.emit("charge.dispute.funds_withdrawn", &dispute);
-            world.plan("", world.now + DUE, expire, id);
+            plan(world, &dispute, DUE);
         }
         _ => {
-            let message = format!("A dispute that is {} cannot become {status}.", text(&before, "status"));
+            let message = format!("A dispute that is {} cannot become {status}.", text(before, "status"));
             return Err(Failure::invalid(message).param("status"));
         }
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::payments;
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
@@ -63,6 +64,23 @@ pub(super) fn record(world: &mut World, invoice: &mut Value, intent: &Value, is_
     shown.push(payment);
     let count = shown.len();
     invoice["payments"]["total_count"] = json!(count);
+}
+
+/// Whether a debit that is to pay it has neither come nor failed yet.
+pub(super) fn is_on_its_way(world: &World, invoice: &Value) -> bool {
+    let intent = intent_of(invoice).and_then(|id| world.store.get("payment_intent", &id));
+    intent.is_some_and(|intent| text(intent, "status") == "processing")
+}
+
+/// It is not to be paid so any more: nobody can still confirm a payment that was left open.
+pub(super) fn withdraw(world: &mut World, invoice: &mut Value, reason: &str) {
+    let Some(shown) = invoice.pointer_mut("/payments/data").and_then(Value::as_array_mut) else { return };
+    for payment in shown.iter_mut().filter(|payment| payment["status"] == "open") {
+        payments::intents::withdraw(world, text(&payment["payment"], "payment_intent"), reason);
+        payment["status"] = json!("canceled");
+        payment["status_transitions"]["canceled_at"] = json!(world.now);
+        world.store.insert("invoice_payment", payment.clone());
+    }
 }
 
 /// Tells of the payment that paid an invoice.

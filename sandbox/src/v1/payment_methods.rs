@@ -202,6 +202,22 @@ pub(super) fn resolve(world: &mut World, id: &str, param: &str) -> Answer {
     world.named("payment_method", "PaymentMethod", id, param)
 }
 
+/// Refuses a payment method that is not there, another customer's, or used up; nothing is made of a name.
+pub(super) fn check_payer(world: &World, id: &str, customer: &str, param: &str) -> Result<(), Failure> {
+    if cards::named(id).is_some() && id.starts_with("pm_") {
+        return Ok(());
+    }
+    let method = world.named("payment_method", "PaymentMethod", id, param)?;
+    let owner = text(&method, "customer");
+    if !owner.is_empty() && owner != customer {
+        let message = format!(
+            "The customer does not have a payment method with the ID {id}. The payment method must be attached to the customer."
+        );
+        return Err(Failure::invalid(message).code("resource_missing").param(param));
+    }
+    if owner.is_empty() && method["_used"] == true { Err(spent()) } else { Ok(()) }
+}
+
 /// Gives a payment method to a customer, unless its card is refused.
 pub(super) fn give(world: &mut World, mut method: Value, customer: &str) -> Answer {
     if let Does::Decline(decline) = cards::does(&method) {

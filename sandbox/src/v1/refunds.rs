@@ -232,6 +232,7 @@ fn told(world: &mut World, before: &Value, after: Value, charge: &str) -> Value 
         world.emit("refund.failed", &after);
     }
     count(world, charge);
+    disputes::refunded(world, charge);
     after
 }
 

@@ -62,7 +62,8 @@ fn create(world: &mut World, call: &Call) -> Answer {
         fee: 0,
         currency: &currency,
         source: &id,
-        pending: 0,
+        // What has not left yet does not come back earlier.
+        pending: balance::waits(world, &transfer["balance_transaction"]),
         description: format!("REFUND FOR TRANSFER {}", call.id()).into(),
     };
     let transaction = balance::book(world, &movement);

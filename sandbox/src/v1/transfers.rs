@@ -66,6 +66,9 @@ fn create(world: &mut World, call: &Call) -> Answer {
     if source.is_none() && world.money.available(PLATFORM, currency, world.now) < amount {
         return Err(insufficient());
     }
+    // Stripe: what is made from a charge leaves when that is available, and nothing of what is available already.
+    let charge = source.as_ref().and_then(|id| world.store.get("charge", id));
+    let pending = charge.map_or(0, |charge| balance::waits(world, &charge["balance_transaction"]));
     let id = world.ids.next("tr_");
     let movement = Movement {
         kind: "transfer",
@@ -74,7 +77,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
         fee: 0,
         currency,
         source: &id,
-        pending: 0,
+        pending,
         description: description.clone().unwrap_or_default(),
     };
     let transaction = balance::book(world, &movement);

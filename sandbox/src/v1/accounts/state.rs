@@ -145,8 +145,8 @@ pub(super) fn keep(world: &mut World, account: Value) -> Value {
     }
     for (name, status) in account["capabilities"].as_object().into_iter().flatten() {
         if before["capabilities"].get(name) != Some(status) {
-            let capability = capabilities::of(&account, name);
-            world.emit_on_account("capability.updated", &capability, Some(json!({})), &id);
+            let (was, is) = (capabilities::of(&before, name), capabilities::of(&account, name));
+            world.emit_on_account("capability.updated", &is, Some(view::difference(&was, &is)), &id);
         }
     }
     account

@@ -10,6 +10,7 @@ mod settle;
 
 use serde_json::{Value, json};
 
+use super::payments;
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
@@ -75,6 +76,10 @@ fn end(world: &mut World, mut session: Value) -> Value {
     session["status"] = json!("expired");
     session["url"] = Value::Null;
     world.store.insert("checkout.session", session.clone());
+    if text(&session, "mode") == "payment" {
+        // Whoever still has its authentication open must not pay for nothing.
+        payments::intents::withdraw(world, text(&session, "_intent"), "automatic");
+    }
     world.emit("checkout.session.expired", &session);
     session
 }

@@ -82,7 +82,7 @@ fn open(world: &mut World, session: &Value, id: &str) -> Value {
     let bought: Vec<Value> = lines::of(session).iter().map(|bought| line(world, bought, id)).collect();
     let sum = |field: &str| lines::of(session).iter().map(|line| number(line, field)).sum::<i64>();
     let (subtotal, total, tax) = (sum("amount_subtotal"), sum("amount_total"), sum("amount_tax"));
-    let count = world.store.all("invoice").count() + 1;
+    let number_of_it = world.next_invoice_number();
     let taxes = if tax == 0 { json!([]) } else { json!([tax_of(tax, total - tax)]) };
     let of_the_purchase = json!({
         "amount_due": total, "amount_remaining": total,
@@ -94,7 +94,7 @@ fn open(world: &mut World, session: &Value, id: &str) -> Value {
         "description": data["description"], "effective_at": world.now, "footer": data["footer"],
         "hosted_invoice_url": format!("{}/_sandbox/invoices/{id}", world.url), "id": id,
         "lines": { "object": "list", "has_more": false, "total_count": bought.len(), "url": format!("/v1/invoices/{id}/lines"), "data": bought },
-        "metadata": data["metadata"], "number": format!("SANDBOX-{count:04}"),
+        "metadata": data["metadata"], "number": format!("SANDBOX-{number_of_it:04}"),
         "payments": { "object": "list", "data": [], "has_more": false, "total_count": 0, "url": format!("/v1/invoice_payments?invoice={id}") },
         "period_end": world.now, "period_start": world.now,
         "status_transitions": { "finalized_at": world.now, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null },

@@ -7,7 +7,7 @@ use crate::{
     failure::{Answer, Failure},
     routes::Call,
     store::{number, text},
-    v1::{discounts, invoice_items},
+    v1::{discounts, invoice_items, payment_methods},
     world::World,
 };
 
@@ -103,6 +103,12 @@ pub(super) fn pay(world: &mut World, call: &Call) -> Answer {
         "paid" => return Err(Failure::invalid("Invoice is already paid").code("invoice_already_paid")),
         "void" => return Err(Failure::invalid("Invoices that are voided cannot be paid").code("invoice_not_editable")),
         status => return Err(Failure::invalid(format!("Invoice {} is {status}: it cannot be paid.", call.id()))),
+    }
+    if out_of_band {
+        finalizing::not_on_its_way(world, &invoice)?;
+    }
+    if let Some(method) = &method {
+        payment_methods::check_payer(world, method, text(&invoice, "customer"), "payment_method")?;
     }
     let clock = clock(world, call.id());
     world.at_clock(&clock, |world| {

@@ -6,7 +6,7 @@ use crate::{
     failure::{Answer, Failure},
     store::{number, text},
     v1::{
-        checkout, invoice_payments,
+        checkout, invoice_payments, payment_methods,
         payments::{self, Paid, Payment},
         subscriptions,
     },
@@ -42,12 +42,31 @@ pub(crate) struct How {
 
 /// Tries to take what is due; the invoice is not changed by that. Nothing where nothing is due.
 pub(crate) fn attempt(world: &mut World, invoice: &Value, how: &How) -> Option<Paid> {
-    let amount = number(invoice, "amount_remaining");
-    if amount == 0 {
+    if number(invoice, "amount_remaining") == 0 {
         return None;
     }
-    let payment = Payment {
-        amount,
+    let payment = payment(world, invoice, how);
+    Some(payments::attempt(world, &payment))
+}
+
+/// Opens the payment of what is due, unless a try has; its payer may confirm it.
+pub(crate) fn open(world: &mut World, invoice: &mut Value, tried: Option<&Paid>) {
+    if number(invoice, "amount_remaining") == 0 {
+        return;
+    }
+    let intent = if let Some(paid) = tried {
+        paid.intent().clone()
+    } else {
+        let payment = payment(world, invoice, &How::default());
+        payments::open(world, &payment)
+    };
+    invoice["confirmation_secret"] = json!({ "client_secret": intent["client_secret"], "type": "payment_intent" });
+    invoice_payments::record(world, invoice, &intent, false);
+}
+
+fn payment(world: &World, invoice: &Value, how: &How) -> Payment {
+    Payment {
+        amount: number(invoice, "amount_remaining"),
         currency: text(invoice, "currency").to_owned(),
         customer: invoice["customer"].clone(),
         method: how.method.clone().or_else(|| default_method(world, invoice)),
@@ -61,14 +80,16 @@ pub(crate) fn attempt(world: &mut World, invoice: &Value, how: &How) -> Option<P
         invoice: Some(text(invoice, "id").to_owned()),
         intent: invoice_payments::intent_of(invoice),
         settled: Some(settled),
-    };
-    Some(payments::attempt(world, &payment))
+    }
 }
 
 /// The payment method of the invoice or of its subscription; the customer's is found by whoever charges it.
 fn default_method(world: &World, invoice: &Value) -> Option<String> {
     let subscription = world.store.get("subscription", subscription_of(invoice));
-    let named = |object: &Value| object["default_payment_method"].as_str().map(str::to_owned);
+    let customer = text(invoice, "customer");
+    // One that was detached meanwhile pays nothing any more.
+    let still = |id: &&str| payment_methods::check_payer(world, id, customer, "default_payment_method").is_ok();
+    let named = |object: &Value| object["default_payment_method"].as_str().filter(still).map(str::to_owned);
     named(invoice).or_else(|| subscription.and_then(named))
 }
 
@@ -97,7 +118,9 @@ pub(crate) fn apply(world: &mut World, mut invoice: Value, tried: Option<Paid>, 
             count(&mut invoice, how);
             invoice_payments::record(world, &mut invoice, &intent, false);
             invoice["next_payment_attempt"] = Value::Null;
-            Ok(world.change("invoice", "invoice.updated", invoice))
+            let invoice = world.change("invoice", "invoice.updated", invoice);
+            subscriptions::hooks::processing(world, &invoice);
+            Ok(invoice)
         }
         Some(Paid::NeedsAction(intent, failure)) => {
             count(&mut invoice, how);
@@ -125,6 +148,8 @@ fn count(invoice: &mut Value, how: &How) {
 /// The invoice is paid; `out_of_band` is money that went past Stripe.
 pub(crate) fn paid(world: &mut World, mut invoice: Value, out_of_band: bool) -> Value {
     let due = number(&invoice, "amount_due");
+    // Whatever else was to pay it must not any more.
+    invoice_payments::withdraw(world, &mut invoice, "automatic");
     invoice["attempted"] = json!(true);
     invoice["amount_paid"] = json!(due);
     invoice["amount_paid_off_stripe"] = json!(if out_of_band { number(&invoice, "amount_remaining") } else { 0 });
@@ -256,10 +281,9 @@ pub(crate) fn stop(world: &mut World, subscription: &str) {
     }
 }
 
-/// Whether a refusal is to be answered, where a try came to one.
-pub(crate) fn refusal(tried: Option<&Paid>) -> Option<Failure> {
-    match tried {
-        Some(Paid::Declined(_, failure) | Paid::NeedsAction(_, failure)) => Some(failure.clone()),
-        _ => None,
-    }
+/// The refusal that a try came to, where nothing is to come of it: its payment cannot be made later either.
+pub(crate) fn refusal(world: &mut World, tried: Option<&Paid>) -> Option<Failure> {
+    let Some(Paid::Declined(intent, failure) | Paid::NeedsAction(intent, failure)) = tried else { return None };
+    payments::intents::withdraw(world, text(intent, "id"), "automatic");
+    Some(failure.clone())
 }

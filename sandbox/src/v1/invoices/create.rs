@@ -90,6 +90,8 @@ pub(super) fn run(world: &mut World, call: &Call) -> Answer {
         let waiting: Vec<Value> = waiting
             .into_iter()
             .filter(|item| currency.is_none_or(|currency| text(item, "currency") == currency))
+            // Stripe: an invoice that is made for a subscription is of nothing else.
+            .filter(|item| subscription.is_none() || of["id"] == item["parent"]["subscription_details"]["subscription"])
             .collect();
         if subscription.is_some() && waiting.is_empty() {
             let message = "Nothing to invoice for subscription";

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::lines;
 use crate::{
     store::{number, text, with},
-    v1::{customers, discounts},
+    v1::{customer_balance, customers, discounts, payments},
     world::World,
 };
 
@@ -167,9 +167,10 @@ pub(crate) fn total(world: &World, invoice: &mut Value) {
     lines::put(invoice, all);
     let total = subtotal - off;
     let customer = world.store.get("customer", text(invoice, "customer"));
-    let balance = customer.map(|customer| number(customer, "balance")).unwrap_or_default();
-    // Stripe: a negative balance is credit; a positive one is owed, and added.
-    let due = total.saturating_add(balance).max(0);
+    let currency = text(invoice, "currency");
+    let balance = customer.map(|customer| customer_balance::of(customer, currency)).unwrap_or_default();
+    // Stripe: a negative balance is credit; a positive one is owed, and added. What is less than the least charge waits.
+    let due = Some(total.saturating_add(balance)).filter(|due| *due >= payments::intents::least(currency)).unwrap_or(0);
     for (name, amount) in [
         ("subtotal", subtotal),
         ("subtotal_excluding_tax", subtotal),

@@ -6,7 +6,7 @@ use super::{collect, draft};
 use crate::{
     failure::{Answer, Failure},
     store::{number, text},
-    v1::{customer_balance, customers, subscriptions},
+    v1::{customer_balance, customers, invoice_payments, payments::Paid, subscriptions},
     world::World,
 };
 
@@ -52,10 +52,17 @@ fn by_itself(world: &mut World, id: &str) {
 }
 
 /// Finalises a draft that is kept: it has a number now and takes what the customer's balance gives. Stays open, also with nothing due.
-pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
+pub(crate) fn issue(world: &mut World, invoice: Value) -> Value {
+    issue_tried(world, invoice, None)
+}
+
+/// Of one whose payment was tried before it was kept.
+pub(crate) fn issue_tried(world: &mut World, mut invoice: Value, tried: Option<&Paid>) -> Value {
     draft::total(world, &mut invoice);
     let (total, starting) = (number(&invoice, "total"), number(&invoice, "starting_balance"));
-    let ending = total.saturating_add(starting).min(0);
+    // Credit that is left, or what is too little to be charged and is owed with the next invoice.
+    let ending = total.saturating_add(starting) - number(&invoice, "amount_due");
+    let kind = if ending > 0 { "invoice_too_small" } else { "applied_to_invoice" };
     let id = text(&invoice, "id").to_owned();
     invoice["ending_balance"] = json!(ending);
     invoice["status"] = json!("open");
@@ -67,7 +74,14 @@ pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
     if text(&invoice, "collection_method") == "charge_automatically" && invoice["auto_advance"] == true {
         invoice["next_payment_attempt"] = json!(world.now);
     }
-    balance(world, &invoice, ending - starting, "applied_to_invoice");
+    if let Some(customer) = world.store.get_mut("customer", text(&invoice, "customer"))
+        && customer["currency"].is_null()
+    {
+        // Stripe: the currency of what is first owed is the customer's.
+        customer["currency"] = invoice["currency"].clone();
+    }
+    balance(world, &invoice, ending - starting, kind);
+    collect::open(world, &mut invoice, tried);
     world.store.insert("invoice", invoice.clone());
     world.emit("invoice.finalized", &invoice);
     if let Some(at) = invoice["due_date"].as_i64() {
@@ -80,7 +94,7 @@ pub(crate) fn issue(world: &mut World, mut invoice: Value) -> Value {
 fn balance(world: &mut World, invoice: &Value, amount: i64, kind: &str) {
     let customer = text(invoice, "customer");
     if amount != 0 && customers::buyer(world, customer).is_ok() {
-        customer_balance::change(world, customer, amount, kind, invoice["id"].as_str());
+        customer_balance::change(world, customer, amount, kind, Some(invoice));
     }
 }
 
@@ -92,6 +106,14 @@ fn overdue(world: &mut World, id: &str) {
     }
 }
 
+/// Refuses what would leave a debit that is on its way paying for nothing.
+pub(super) fn not_on_its_way(world: &World, invoice: &Value) -> Result<(), Failure> {
+    if !invoice_payments::is_on_its_way(world, invoice) {
+        return Ok(());
+    }
+    Err(Failure::invalid("A payment of this invoice is processing: wait until it has succeeded or failed."))
+}
+
 /// Makes an open invoice void: it is owed no more, and what the balance gave goes back.
 pub(crate) fn void(world: &mut World, id: &str) -> Answer {
     let mut invoice = world.object("invoice", "invoice", id)?;
@@ -100,6 +122,8 @@ pub(crate) fn void(world: &mut World, id: &str) -> Answer {
             format!("You can only pass in open invoices. This invoice isn't open: it is {}.", text(&invoice, "status"));
         return Err(Failure::invalid(message));
     }
+    not_on_its_way(world, &invoice)?;
+    invoice_payments::withdraw(world, &mut invoice, "void_invoice");
     let taken = number(&invoice, "ending_balance") - number(&invoice, "starting_balance");
     balance(world, &invoice, -taken, "unapplied_from_invoice");
     invoice["status"] = json!("void");

@@ -43,10 +43,16 @@ pub(super) fn confirm(world: &mut World, mut intent: Value, method: &Value, off_
 /// The card's owner has authenticated, or has failed to; what Stripe's page would say. A payment that waits for no owner is left as
 /// it is, and declined with a 400.
 pub(crate) fn authenticated(world: &mut World, id: &str, succeeds: bool) -> Paid {
-    let mut intent = match world.object("payment_intent", "payment_intent", id) {
+    let intent = match world.object("payment_intent", "payment_intent", id) {
         Ok(intent) => intent,
         Err(unknown) => return Paid::Declined(Value::Null, unknown),
     };
+    let clock = super::clock(world, &intent);
+    world.at_clock(&clock, |world| answered(world, intent, succeeds))
+}
+
+fn answered(world: &mut World, mut intent: Value, succeeds: bool) -> Paid {
+    let id = text(&intent, "id").to_owned();
     if text(&intent, "status") != "requires_action" {
         let message =
             format!("This PaymentIntent waits for no authentication: its status is {}.", text(&intent, "status"));
@@ -64,7 +70,7 @@ pub(crate) fn authenticated(world: &mut World, id: &str, succeeds: bool) -> Paid
     } else {
         succeed(world, intent, &method)
     };
-    Awaited::tell(world, id);
+    Awaited::tell(world, &id);
     paid
 }
 
@@ -124,14 +130,9 @@ fn process(world: &mut World, mut intent: Value, method: &Value, after: i64) -> 
     use_up(world, &intent, method);
     world.store.insert("payment_intent", intent.clone());
     world.emit("payment_intent.processing", &intent);
-    let clock = clock_of(world, text(&intent, "customer"));
+    let clock = super::clock(world, &intent);
     world.plan(&clock, world.now + after, settle, text(&intent, "id"));
     Paid::Processing(intent)
-}
-
-/// The clock that a customer lives by.
-pub(super) fn clock_of(world: &World, customer: &str) -> String {
-    world.store.get("customer", customer).map(|customer| text(customer, "test_clock").to_owned()).unwrap_or_default()
 }
 
 /// A debit has come, or has been refused.

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Paid,
-    asked::{asked, usable},
+    Awaited, Paid,
+    asked::{Asked, asked, usable},
     charges,
     confirm::{self, confirm},
 };
@@ -156,13 +156,17 @@ pub(super) fn blank(world: &mut World, amount: i64, currency: &str) -> Value {
 
 /// An amount that Stripe would charge.
 fn check(amount: i64, currency: &str) -> Result<(), Failure> {
-    match LEAST.iter().find(|(of, least)| *of == currency && amount < *least) {
-        Some((of, least)) => {
-            let message = format!("Amount must be at least {least} {of} in the smallest unit of the currency.");
-            Err(Failure::invalid(message).code("amount_too_small").param("amount"))
-        }
-        None => Ok(()),
+    let least = least(currency);
+    if amount >= least {
+        return Ok(());
     }
+    let message = format!("Amount must be at least {least} {currency} in the smallest unit of the currency.");
+    Err(Failure::invalid(message).code("amount_too_small").param("amount"))
+}
+
+/// The least that is charged in a currency.
+pub(crate) fn least(currency: &str) -> i64 {
+    LEAST.iter().find(|(of, _)| *of == currency).map_or(0, |(_, least)| *least)
 }
 
 fn create(world: &mut World, call: &Call) -> Answer {
@@ -269,12 +273,23 @@ fn confirm_one(world: &mut World, call: &Call) -> Answer {
     if !open.contains(&text(&intent, "status")) {
         return Err(unexpected(&intent, "confirm", &open));
     }
+    let clock = super::clock(world, &intent);
+    world.at_clock(&clock, |world| confirmed(world, intent, asked))
+}
+
+fn confirmed(world: &mut World, intent: Value, asked: Asked) -> Answer {
     let (off_session, refuses) = (asked.off_session, asked.refuses_action);
     let (intent, method) = asked.apply(world, intent)?;
+    let id = text(&intent, "id").to_owned();
     let kept = world.store.get("payment_method", text(&intent, "payment_method")).cloned();
     let method = method.or(kept).ok_or_else(no_method)?;
     usable(&intent, &method)?;
-    tried(confirm(world, intent, &method, off_session || refuses))
+    let paid = confirm(world, intent, &method, off_session || refuses);
+    if matches!(paid, Paid::Succeeded(_) | Paid::Declined(..)) {
+        // What it pays, such as an invoice, is paid by that too.
+        Awaited::tell(world, &id);
+    }
+    tried(paid)
 }
 
 fn capture(world: &mut World, call: &Call) -> Answer {
@@ -309,11 +324,23 @@ fn capture(world: &mut World, call: &Call) -> Answer {
 fn cancel(world: &mut World, call: &Call) -> Answer {
     let reason = call.params.choice("cancellation_reason", REASONS)?;
     world.execute()?;
-    let mut intent = world.object("payment_intent", "payment_intent", call.id())?;
+    let intent = world.object("payment_intent", "payment_intent", call.id())?;
     // A debit that is on its way cannot be called back here.
     if !OPEN.contains(&text(&intent, "status")) || text(&intent, "status") == "processing" {
         return Err(unexpected(&intent, "cancel", OPEN));
     }
+    Ok(canceled(world, intent, reason))
+}
+
+/// What it was to pay is not to be paid with it any more. One that is done, or whose debit is on its way, stays as it is.
+pub(crate) fn withdraw(world: &mut World, id: &str, reason: &str) {
+    let Some(intent) = world.store.get("payment_intent", id).cloned() else { return };
+    if OPEN.contains(&text(&intent, "status")) && text(&intent, "status") != "processing" {
+        canceled(world, intent, Some(reason));
+    }
+}
+
+fn canceled(world: &mut World, mut intent: Value, reason: Option<&str>) -> Value {
     if text(&intent, "status") == "requires_capture" {
         charges::release(world, text(&intent, "latest_charge"));
     }
@@ -323,7 +350,7 @@ fn cancel(world: &mut World, call: &Call) -> Answer {
     intent["cancellation_reason"] = json!(reason);
     world.store.insert("payment_intent", intent.clone());
     world.emit("payment_intent.canceled", &intent);
-    Ok(intent)
+    intent
 }
 
 fn all(world: &mut World, call: &Call) -> Answer {

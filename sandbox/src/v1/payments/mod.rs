@@ -42,7 +42,7 @@ pub(super) struct Payment {
     pub invoice: Option<String>,
     /// The payment intent of an earlier try, which tries again.
     pub intent: Option<String>,
-    /// Told the payment intent's id, once a payment that was left open (processing, or in need of its owner) has come or has failed:
+    /// Told the payment intent's id, once a payment that was left open (processing, refused, or in need of its owner) has come or has failed:
     /// the intent's `status` then is `succeeded`, or `requires_payment_method` with its `last_payment_error`.
     pub settled: Option<Act>,
 }
@@ -60,16 +60,30 @@ pub(crate) enum Paid {
     Declined(Value, Failure),
 }
 
+impl Paid {
+    pub fn intent(&self) -> &Value {
+        match self {
+            Self::Succeeded(intent)
+            | Self::Processing(intent)
+            | Self::NeedsAction(intent, _)
+            | Self::Declined(intent, _) => intent,
+        }
+    }
+}
+
 /// Who waits for payments that were left open, by intent.
 #[derive(Debug, Default)]
 pub(crate) struct Awaited(HashMap<String, Act>);
 
 impl Awaited {
-    /// Whoever waited hears of it, once.
+    /// Whoever waits hears of it: of a payment that has come once, of one that was refused each time, for it may be tried again.
     fn tell(world: &mut World, intent: &str) {
-        if let Some(act) = world.awaited.0.remove(intent) {
-            act(world, intent);
+        let Some(act) = world.awaited.0.get(intent).copied() else { return };
+        let is_over = |intent: &Value| matches!(text(intent, "status"), "succeeded" | "canceled");
+        if world.store.get("payment_intent", intent).is_none_or(is_over) {
+            world.awaited.0.remove(intent);
         }
+        act(world, intent);
     }
 }
 
@@ -80,10 +94,7 @@ pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
         Some(intent) if text(&intent, "status") == "succeeded" => return Paid::Succeeded(intent),
         Some(intent) if text(&intent, "status") == "processing" => return Paid::Processing(intent),
         Some(intent) if text(&intent, "status") != "canceled" => intent,
-        _ => {
-            let intent = intents::blank(world, payment.amount, &payment.currency);
-            world.create("payment_intent", "payment_intent.created", made_for(intent, payment))
-        }
+        _ => open(world, payment),
     };
     intent["amount"] = json!(payment.amount);
     world.store.insert("payment_intent", intent.clone());
@@ -96,10 +107,26 @@ pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
         world.awaited.0.insert(id.clone(), act);
     }
     let paid = confirm::confirm(world, intent, &method, payment.off_session);
-    if matches!(paid, Paid::Succeeded(_) | Paid::Declined(..)) {
+    // A refused one may be confirmed again by itself, with another payment method.
+    if matches!(paid, Paid::Succeeded(_)) {
         world.awaited.0.remove(&id);
     }
     paid
+}
+
+/// Opens a payment for somebody to confirm.
+pub(super) fn open(world: &mut World, payment: &Payment) -> Value {
+    let intent = intents::blank(world, payment.amount, &payment.currency);
+    let intent = world.create("payment_intent", "payment_intent.created", made_for(intent, payment));
+    if let Some(act) = payment.settled {
+        world.awaited.0.insert(text(&intent, "id").to_owned(), act);
+    }
+    intent
+}
+
+/// The clock by which an intent or a charge lives: what pays an invoice by its customer's, all else by the sandbox's own.
+pub(super) fn clock(world: &World, paying: &Value) -> String {
+    if text(paying, "_invoice").is_empty() { String::new() } else { world.clock_of(text(paying, "customer")) }
 }
 
 fn made_for(mut intent: Value, payment: &Payment) -> Value {

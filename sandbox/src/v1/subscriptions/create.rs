@@ -11,7 +11,7 @@ use super::{
 use crate::{
     failure::{Answer, Failure},
     routes::Call,
-    v1::{customers, discounts},
+    v1::{customers, discounts, payment_methods},
     world::World,
 };
 
@@ -97,6 +97,9 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
     };
     world.execute()?;
     customers::buyer(world, &new.customer)?;
+    if let Some(method) = &new.default_payment_method {
+        payment_methods::check_payer(world, method, &new.customer, "default_payment_method")?;
+    }
     new.items = items::priced(world, given)?;
     let once = items::once(world, once)?;
     new.items.extend(once);

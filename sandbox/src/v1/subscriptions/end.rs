@@ -8,7 +8,7 @@ use crate::{
     routes::Call,
     store::{number, text},
     v1::{
-        invoice_items,
+        discounts, invoice_items,
         invoices::{collect, draft::Draft, finalize},
     },
     world::World,
@@ -127,7 +127,13 @@ pub(super) fn resume(world: &mut World, call: &Call) -> Answer {
         }
         let end = period::after(number(&subscription, "billing_cycle_anchor"), &every, world.now);
         items::set_period(&mut subscription, (world.now, end));
-        let lines = cycle::lines_of_period(world, &subscription);
+        let mut lines = cycle::lines_of_period(world, &subscription);
+        let (left, whole) = (end - world.now, period::whole(&subscription));
+        for line in lines.iter_mut().filter(|_| left < whole) {
+            // Until the old anchor comes, only so much of a period is charged for.
+            let part = discounts::share(number(line, "amount"), left, whole);
+            (line["amount"], line["subtotal"]) = (json!(part), json!(part));
+        }
         let invoice = Draft::of(&subscription, "subscription_update", lines, (world.now, world.now)).build(world);
         let id = text(&invoice, "id").to_owned();
         subscription["latest_invoice"] = json!(id);

@@ -36,6 +36,14 @@ pub(crate) fn paid(world: &mut World, invoice: &Value) {
     }
 }
 
+/// Stripe: a subscription begins while its first payment, a debit, is on its way.
+pub(crate) fn processing(world: &mut World, invoice: &Value) {
+    if let Some(subscription) = of(world, invoice).filter(|subscription| text(subscription, "status") == "incomplete") {
+        let subscription = set(world, subscription, "active");
+        cycle::plan(world, &subscription);
+    }
+}
+
 /// Whether another invoice of the subscription is open.
 fn owes(world: &World, invoice: &Value) -> bool {
     world.store.all("invoice").rev().any(|other| {

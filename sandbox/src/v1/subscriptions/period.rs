@@ -48,6 +48,23 @@ pub(crate) fn after(anchor: i64, recurring: &Value, at: i64) -> i64 {
     }
 }
 
+/// How long the period that ends at a boundary is on the calendar.
+pub(crate) fn length(anchor: i64, recurring: &Value, end: i64) -> i64 {
+    let mut start = step(anchor, recurring, -1).unwrap_or(end);
+    let mut steps = 0;
+    while let Some(next) = step(anchor, recurring, steps).filter(|next| *next < end) {
+        (start, steps) = (next, steps + 1);
+    }
+    end - start
+}
+
+/// How long the present period of a subscription would be on the calendar, wherever in it the subscription began.
+pub(crate) fn whole(subscription: &Value) -> i64 {
+    let (start, end) = of(subscription);
+    let every = recurring(subscription["items"]["data"].as_array().map_or(&[], Vec::as_slice));
+    length(number(subscription, "billing_cycle_anchor"), &every, end).max(end - start)
+}
+
 /// The present period of a subscription: all its items have the same.
 pub(crate) fn of(subscription: &Value) -> (i64, i64) {
     let item = subscription.pointer("/items/data/0");

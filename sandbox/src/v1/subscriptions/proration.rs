@@ -10,7 +10,7 @@ use crate::{
     v1::{
         discounts::{self, share},
         invoice_items::Draft,
-        invoices::lines,
+        invoices::{collect::subscription_of, lines},
     },
     world::World,
 };
@@ -48,15 +48,26 @@ pub(crate) fn drafts(world: &World, before: &Value, after: &[Value], at: i64, re
         return Vec::new();
     }
     let old = before["items"]["data"].as_array().cloned().unwrap_or_default();
-    let (left, whole) = (end - at, end - start);
+    let left = end - at;
+    // A first period that only leads to the anchor is shorter than what a price is for.
+    let whole = period::whole(before);
     let same = |a: &Value, b: &Value| {
         a["id"] == b["id"] && a["price"]["id"] == b["price"]["id"] && a["quantity"] == b["quantity"]
     };
     let mut drafts = Vec::new();
     for item in &old {
         if resets || !after.iter().any(|new| same(item, new)) {
-            let amount = -share(discounts::net(world, before, lines::cost(item)), left, whole);
-            drafts.push(draft(world, before, item, (at, end), amount, "Unused"));
+            let billed = billed(world, before, item);
+            let amount = match &billed {
+                Some((_, line)) => -share(paid(line), left, end - start),
+                None => -share(discounts::net(world, before, lines::cost(item)), left, whole),
+            };
+            let mut draft = draft(world, before, item, (at, end), amount, "Unused");
+            draft.credited = billed.map_or(
+                Value::Null,
+                |(invoice, line)| json!({ "invoice": invoice, "invoice_line_items": [line["id"]] }),
+            );
+            drafts.push(draft);
         }
     }
     for item in after.iter().filter(|_| !resets) {
@@ -88,15 +99,37 @@ fn draft(world: &World, subscription: &Value, item: &Value, period: (i64, i64), 
         period,
         pricing: lines::pricing(price, &price["unit_amount_decimal"]),
         proration: true,
-        credited: if amount < 0 { credited(world, subscription, item) } else { Value::Null },
+        credited: Value::Null,
         quantity,
     }
 }
 
-/// The line of the latest invoice that paid for what is given back.
-fn credited(world: &World, subscription: &Value, item: &Value) -> Value {
-    let Some(invoice) = world.store.get("invoice", text(subscription, "latest_invoice")) else { return Value::Null };
-    let all = lines::all(invoice);
-    let line = all.iter().find(|line| line["parent"]["subscription_item_details"]["subscription_item"] == item["id"]);
-    line.map_or(Value::Null, |line| json!({ "invoice": invoice["id"], "invoice_line_items": [line["id"]] }))
+/// The line that billed an item's present period, and the invoice it is on: no more is given back than that was for, after its
+/// discounts. Nothing where the item has changed since.
+fn billed(world: &World, subscription: &Value, item: &Value) -> Option<(Value, Value)> {
+    let period = json!({ "start": item["current_period_start"], "end": item["current_period_end"] });
+    let changed = world.store.all("invoiceitem").rev().any(|other| {
+        other["proration"] == true
+            && other["parent"]["subscription_details"]["subscription_item"] == item["id"]
+            && other["period"]["end"] == period["end"]
+    });
+    let is_it = |line: &Value| {
+        line["parent"]["subscription_item_details"]["subscription_item"] == item["id"]
+            && line["period"] == period
+            && line["pricing"]["price_details"]["price"] == item["price"]["id"]
+            && line["quantity"] == item["quantity"]
+    };
+    let mut invoices =
+        world.store.all("invoice").rev().filter(|invoice| subscription_of(invoice) == text(subscription, "id"));
+    let found = invoices.find_map(|invoice| {
+        let line = lines::all(invoice).into_iter().find(|line| is_it(line))?;
+        Some((invoice["id"].clone(), line))
+    });
+    found.filter(|_| !changed)
+}
+
+/// What a line came to after its discounts.
+fn paid(line: &Value) -> i64 {
+    let discounts = line["discount_amounts"].as_array().into_iter().flatten();
+    number(line, "amount") - discounts.map(|discount| number(discount, "amount")).sum::<i64>()
 }

@@ -107,7 +107,9 @@ fn begin(world: &mut World, start: &Start) -> Result<(Value, Value), Failure> {
     let how =
         collect::How { method: start.default_payment_method.clone(), off_session: start.off_session, automatic: true };
     let tried = if start.pays { collect::attempt(world, &invoice, &how) } else { None };
-    if let Some(failure) = collect::refusal(tried.as_ref()).filter(|_| start.refuses) {
+    if start.refuses
+        && let Some(failure) = collect::refusal(world, tried.as_ref())
+    {
         return Err(failure);
     }
     let free = number(&invoice, "amount_due") == 0;
@@ -121,7 +123,7 @@ fn begin(world: &mut World, start: &Start) -> Result<(Value, Value), Failure> {
         finalize::open_draft(world, invoice)
     } else {
         let draft = world.create("invoice", "invoice.created", invoice);
-        finalize::issue(world, draft)
+        finalize::issue_tried(world, draft, tried.as_ref())
     };
     let subscription = world.create("subscription", "customer.subscription.created", subscription);
     let invoice_id = text(&invoice, "id").to_owned();
@@ -131,8 +133,9 @@ fn begin(world: &mut World, start: &Start) -> Result<(Value, Value), Failure> {
     }
     if text(&subscription, "status") == "incomplete" {
         world.plan(text(&subscription, "test_clock"), now + INCOMPLETE, expire, &id);
+    } else {
+        cycle::plan(world, &subscription);
     }
-    cycle::plan(world, &subscription);
     cycle::plan_trial(world, &subscription);
     cycle::plan_cancel(world, &subscription);
     Ok((world.object("subscription", "subscription", &id)?, world.object("invoice", "invoice", &invoice_id)?))
@@ -153,7 +156,7 @@ fn first_lines(
         let mut line = lines::of_subscription_item(world, subscription, item, trials);
         if let Some((anchor, charges)) = start.anchor.filter(|(anchor, _)| *anchor > now && !trials) {
             // Until the anchor there is less than an interval: that part is charged for, or nothing.
-            let whole = anchor - period::step(anchor, every, -1).unwrap_or(now);
+            let whole = period::length(anchor, every, anchor);
             let part = if charges { discounts::share(lines::cost(item), end - now, whole) } else { 0 };
             (line["amount"], line["subtotal"]) = (json!(part), json!(part));
         }

@@ -3,7 +3,10 @@
 mod changes;
 mod clocks;
 mod invoices;
+mod payments;
+mod property;
 mod renewals;
+mod sums;
 
 use chrono::DateTime;
 use serde_json::Value;

@@ -17,6 +17,7 @@ use crate::{
         discounts::{self, Asked},
         invoice_items,
         invoices::{collect, draft::Draft, finalize, lines},
+        payment_methods,
         payments::Paid,
     },
     world::World,
@@ -92,6 +93,10 @@ pub(super) fn update(world: &mut World, call: &Call) -> Answer {
         let message = "A canceled subscription can only update its cancellation_details and metadata.";
         return Err(Failure::invalid(message));
     }
+    let method = params.text("default_payment_method")?.filter(|id| !id.is_empty());
+    if let Some(method) = method {
+        payment_methods::check_payer(world, method, text(&subscription, "customer"), "default_payment_method")?;
+    }
     apply(world, call.id(), change)
 }
 
@@ -123,6 +128,10 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
     let behavior = change.behavior;
     let (refuses, waits, off_session) = (change.refuses, change.waits, change.off_session);
     let Reckoned { mut after, waiting, plan } = reckon(world, &before, after, change)?;
+    if let (Some((_, (_, over))), true) = (plan.period, after["cancel_at_period_end"] == true) {
+        // It ends with its period, whenever that is now.
+        after["cancel_at"] = json!(over);
+    }
     let bills = plan.bills || (behavior == Behavior::Invoice && !waiting.is_empty());
     let how = collect::How { method: None, off_session, automatic: true };
     let mut billed = None;
@@ -130,7 +139,7 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
         let invoice = invoice(world, &before, &after, &waiting, plan.bills);
         let charged = text(&after, "collection_method") == "charge_automatically" && !waits;
         let tried = if charged { collect::attempt(world, &invoice, &how) } else { None };
-        if let Some(failure) = collect::refusal(tried.as_ref()).filter(|_| refuses) {
+        if refuses && let Some(failure) = collect::refusal(world, tried.as_ref()) {
             return Err(failure);
         }
         after["latest_invoice"] = invoice["id"].clone();
@@ -189,7 +198,9 @@ pub(crate) fn reckon(world: &mut World, before: &Value, mut after: Value, change
     }
     plan.trial(&mut after, world.now);
     let mut waiting = Vec::new();
-    if change.behavior != Behavior::None && (touched || plan.bills) {
+    // What was paid of a period that a trial takes the place of is given back as well.
+    let resets = plan.bills || matches!(plan.trial, Some(TrialEnd::At(_)));
+    if change.behavior != Behavior::None && (touched || resets) {
         let at = change.date.unwrap_or(world.now);
         let (start, end) = period::of(before);
         if change.date.is_some() && !(start..=end).contains(&at) {
@@ -197,7 +208,7 @@ pub(crate) fn reckon(world: &mut World, before: &Value, mut after: Value, change
             return Err(Failure::invalid(message).param("subscription_proration_date"));
         }
         let items = after["items"]["data"].as_array().cloned().unwrap_or_default();
-        for draft in proration::drafts(world, before, &items, at, plan.bills) {
+        for draft in proration::drafts(world, before, &items, at, resets) {
             waiting.push(draft.build(world));
         }
     }
@@ -224,7 +235,7 @@ fn settle(world: &mut World, after: Value, billed: Option<(Value, Option<Paid>)>
         return world.change("subscription", "customer.subscription.updated", after);
     };
     let draft = world.create("invoice", "invoice.created", invoice);
-    let invoice = finalize::issue(world, draft);
+    let invoice = finalize::issue_tried(world, draft, tried.as_ref());
     let after = world.change("subscription", "customer.subscription.updated", after);
     let charged = text(&invoice, "collection_method") == "charge_automatically";
     if tried.is_some() || number(&invoice, "amount_due") == 0 {

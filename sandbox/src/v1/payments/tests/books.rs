@@ -45,7 +45,12 @@ fn act(shop: &mut Shop, what: u8, which: prop::sample::Index, amount: i64) {
         }
         10 => {
             let account = one(shop, "account", which);
-            ("/v1/transfers".to_owned(), format!("amount={amount}&currency=usd&destination={account}"))
+            let source = if amount % 2 == 0 {
+                String::new()
+            } else {
+                format!("&source_transaction={}", one(shop, "charge", which))
+            };
+            ("/v1/transfers".to_owned(), format!("amount={amount}&currency=usd&destination={account}{source}"))
         }
         11 => (format!("/v1/transfers/{}/reversals", one(shop, "transfer", which)), format!("amount={amount}")),
         12 => ("/_sandbox/balance".to_owned(), format!(r#"{{"currency":"usd","available":{amount}}}"#)),
@@ -57,6 +62,38 @@ fn act(shop: &mut Shop, what: u8, which: prop::sample::Index, amount: i64) {
     };
     let (status, answer) = shop.send("POST", &path, &body);
     assert!(status < 500, "{path} {body}: {answer}");
+}
+
+#[test]
+fn a_transfer_from_a_charge_takes_nothing_that_is_available_already() {
+    let mut shop = Shop::new();
+    let account = text(&shop.post("/v1/accounts", "")["id"]).to_owned();
+    shop.post("/_sandbox/balance", r#"{"currency":"usd","available":500}"#);
+    let source = text(&shop.pay("pm_card_visa")["latest_charge"]).to_owned();
+    let form = format!("amount=1800&currency=usd&destination={account}");
+    let transfer = shop.post("/v1/transfers", &format!("{form}&source_transaction={source}"));
+    assert_eq!((shop.balance("available"), shop.balance("pending")), (500, 200));
+    shop.post(&format!("/v1/transfers/{}/reversals", text(&transfer["id"])), "amount=300");
+    assert_eq!((shop.balance("available"), shop.balance("pending")), (500, 500));
+    let form = format!("currency=usd&destination={account}");
+    shop.post("/v1/transfers", &format!("{form}&amount=400"));
+    assert_eq!(shop.refused("/v1/transfers", &format!("{form}&amount=101"), 400)["code"], "balance_insufficient");
+    shop.now += 3 * super::DAY;
+    assert_eq!((shop.balance("available"), shop.balance("pending")), (600, 0));
+    let left = format!("amount=501&currency=usd&destination={account}&source_transaction={source}");
+    assert_eq!(shop.refused("/v1/transfers", &left, 400)["param"], "amount");
+}
+
+#[test]
+fn an_inquiry_ends_when_a_refund_of_all_has_come() {
+    let mut shop = Shop::new();
+    let charge = text(&shop.pay("pm_card_pendingRefund")["latest_charge"]).to_owned();
+    let dispute = shop.post(&format!("/_sandbox/charges/{charge}/dispute"), r#"{"inquiry":true}"#);
+    shop.post("/v1/refunds", &format!("charge={charge}"));
+    let path = format!("/v1/disputes/{}", text(&dispute["id"]));
+    assert_eq!(shop.get(&path)["status"], "warning_needs_response");
+    shop.now += super::DAY;
+    assert_eq!(shop.get(&path)["status"], "warning_closed");
 }
 
 proptest! {

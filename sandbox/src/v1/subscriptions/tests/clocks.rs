@@ -49,3 +49,48 @@ fn the_admin_sees_what_comes_next() {
     shop.pass(3 * DAY);
     assert_eq!(shop.get("/_sandbox/clock")["next"], START + 7 * DAY);
 }
+
+/// A customer who lives by a clock, and their subscription's first payment.
+fn by_a_clock(shop: &mut Shop, at: i64, method: &str) -> String {
+    let price = shop.price(1900, "month");
+    let clock = shop.made("/v1/test_helpers/test_clocks", &format!("frozen_time={at}"));
+    shop.customer = shop.made("/v1/customers", &format!("email=b@example.com&test_clock={clock}"));
+    shop.card(method);
+    shop.subscribe(&price, "");
+    clock
+}
+
+#[test]
+fn a_dispute_ends_by_the_clock_of_what_it_is_about() {
+    let mut shop = Shop::new();
+    let clock = by_a_clock(&mut shop, 1_700_000_000, "pm_card_createDispute");
+    let dispute = format!("/v1/disputes/{}", id(shop.world.store.all("dispute").next().unwrap()));
+    shop.pass(20 * DAY);
+    assert_eq!(shop.get(&dispute)["status"], "needs_response");
+    let advance = format!("/v1/test_helpers/test_clocks/{clock}/advance");
+    shop.post(&advance, &format!("frozen_time={}", 1_700_000_000 + 10 * DAY));
+    assert_eq!(shop.get(&dispute)["status"], "lost");
+}
+
+#[test]
+fn a_payment_of_no_invoice_lives_by_the_sandboxs_own_clock() {
+    let mut shop = Shop::new();
+    by_a_clock(&mut shop, 1_700_000_000, "pm_card_visa");
+    let form = format!(
+        "amount=2000&currency=usd&customer={}&confirm=true&payment_method=pm_usBankAccount_success&payment_method_types[]=us_bank_account",
+        shop.customer
+    );
+    let intent = shop.made("/v1/payment_intents", &form);
+    shop.pass(DAY);
+    assert_eq!(shop.get(&format!("/v1/payment_intents/{intent}"))["status"], "succeeded");
+}
+
+#[test]
+fn money_that_a_clock_ahead_has_brought_arrives_in_two_days() {
+    let mut shop = Shop::new();
+    by_a_clock(&mut shop, START + 1000 * DAY, "pm_card_visa");
+    let paid = shop.world.store.all("balance_transaction").next().cloned().unwrap();
+    assert_eq!((&paid["created"], &paid["available_on"]), (&(START + 1000 * DAY).into(), &(START + 2 * DAY).into()));
+    shop.pass(3 * DAY);
+    assert_eq!(shop.world.money.available("", "usd", shop.now), 1900);
+}

@@ -48,7 +48,7 @@ fn the_cli_makes_changes_and_deletes_a_subscription() {
     let path = format!("/v1/subscriptions/{}", id(&subscription));
     shop.post(&path, "metadata[foo]=bar");
     let updated = shop.event("customer.subscription.updated")["data"].clone();
-    assert_eq!(updated["previous_attributes"], serde_json::json!({ "metadata": {} }));
+    assert_eq!(updated["previous_attributes"], serde_json::json!({ "metadata": { "foo": null } }));
     assert_eq!(shop.send("DELETE", &path, "").0, 200);
     assert_eq!(
         shop.event("customer.subscription.deleted")["data"]["object"]["cancellation_details"]["reason"],
