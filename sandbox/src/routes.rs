@@ -1,5 +1,7 @@
 //! The paths of Stripe's API that the sandbox speaks, and finding the one that is asked for.
 
+use percent_encoding::percent_decode_str;
+
 use super::{
     failure::{Answer, Failure},
     params::Params,
@@ -76,7 +78,11 @@ fn ids(pattern: &str, path: &str) -> Option<Vec<String>> {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(ids),
-            (Some("{id}"), Some(id)) if !id.is_empty() => ids.push(id.to_owned()),
+            // Stripe has searches, the sandbox has none: no object is called so.
+            (Some("{id}"), Some("search")) => return None,
+            (Some("{id}"), Some(id)) if !id.is_empty() => {
+                ids.push(percent_decode_str(id).decode_utf8_lossy().into_owned());
+            }
             (Some(a), Some(b)) if a == b => {}
             _ => return None,
         }
