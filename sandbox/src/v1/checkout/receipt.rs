@@ -2,39 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{super::customers, lines, settle};
+use super::{
+    super::{customers, invoices::draft},
+    lines, settle,
+};
 use crate::{
     store::{number, text, with},
     world::World,
 };
-
-/// What an invoice that is paid at once has nothing to say about.
-const NULL: &[&str] = &[
-    "account_tax_ids",
-    "application",
-    "automatically_finalizes_at",
-    "custom_fields",
-    "customer_address",
-    "customer_phone",
-    "customer_shipping",
-    "default_payment_method",
-    "default_source",
-    "due_date",
-    "from_invoice",
-    "invoice_pdf",
-    "last_finalization_error",
-    "latest_revision",
-    "next_payment_attempt",
-    "on_behalf_of",
-    "parent",
-    "receipt_number",
-    "rendering",
-    "shipping_cost",
-    "shipping_details",
-    "statement_descriptor",
-    "test_clock",
-    "webhooks_delivered_at",
-];
 
 /// Makes it where it is wanted, and names it on the session.
 pub(super) fn make(world: &mut World, session: &mut Value) {
@@ -100,22 +75,12 @@ fn open(world: &mut World, session: &Value, id: &str) -> Value {
         "status_transitions": { "finalized_at": world.now, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null },
         "subtotal": subtotal, "subtotal_excluding_tax": subtotal, "total": total, "total_excluding_tax": total - tax, "total_taxes": taxes,
     });
-    let nothing: Value = NULL.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
     let of_any = json!({
-        "object": "invoice", "account_country": "US", "account_name": "bursar sandbox", "amount_overpaid": 0,
-        "amount_paid": 0, "amount_shipping": 0, "attempt_count": 0, "attempted": false, "auto_advance": false,
-        "billing_reason": "manual", "collection_method": "charge_automatically",
-
-        "customer_tax_exempt": "none", "customer_tax_ids": [],
-        "default_tax_rates": [], "discounts": [], "ending_balance": 0,
-        "issuer": { "type": "self" }, "livemode": false,
-
-        "payment_settings": { "default_mandate": null, "payment_method_options": null, "payment_method_types": null },
-        "post_payment_credit_notes_amount": 0, "pre_payment_credit_notes_amount": 0,
-        "starting_balance": 0, "status": "open",
-        "total_discount_amounts": [], "total_pretax_credit_amounts": [],
+        "auto_advance": false, "billing_reason": "manual", "customer_address": null, "customer_phone": null, "customer_shipping": null, "default_payment_method": null, "due_date": null, "collection_method": "charge_automatically",
+        "customer_tax_exempt": "none", "discounts": [], "ending_balance": 0, "parent": null, "status": "open", "test_clock": null,
+        "total_discount_amounts": [],
     });
-    with(with(nothing, of_any), of_the_purchase)
+    with(with(draft::blank(), of_any), of_the_purchase)
 }
 
 fn line(world: &mut World, bought: &Value, invoice: &str) -> Value {

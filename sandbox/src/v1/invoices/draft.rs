@@ -105,7 +105,7 @@ impl Draft {
 }
 
 /// What every invoice starts as.
-fn blank() -> Value {
+pub(crate) fn blank() -> Value {
     let some = json!({
         "object": "invoice",
         "account_country": "US",
