@@ -12,7 +12,7 @@ use bursar_jobs::{
     envelope::Envelope,
     inbox::{self, Received},
     ledger,
-    terms::{Package, PayoutTerms, Terms, Tier},
+    terms::{Package, PayoutTerms, Selling, Terms, Tier},
 };
 use serde_json::{Value, json};
 
@@ -43,6 +43,7 @@ fn terms() -> Terms {
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: false,
+        selling: Selling::default(),
     }
 }
 

@@ -3,7 +3,9 @@
 //! This crate knows PostgreSQL, the ledger and Stripe. It knows no HTTP server, no command line, no environment and no apalis.
 
 pub mod backoff;
+pub mod by_hand;
 pub mod call;
+pub mod checkout;
 pub mod clock;
 pub mod credits;
 pub mod db;
@@ -11,18 +13,26 @@ pub mod effects;
 pub mod enqueue;
 pub mod envelope;
 pub mod event;
+pub mod first_sight;
+pub mod history;
 pub mod inbox;
 pub mod intent;
 pub mod job;
 pub mod kinds;
 pub mod ledger;
 pub mod money;
+pub mod packages;
 pub mod perform;
 pub mod settle;
+pub mod subscriber;
 pub mod terms;
 
 mod ask_customer;
 mod check_account;
+pub mod check_checkout;
+mod create_checkout;
+pub mod create_customer;
+mod create_portal;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
@@ -32,6 +42,7 @@ pub mod pay_receiver;
 mod record_payout;
 mod refill_tier;
 mod return_spend;
+mod sale;
 pub mod sweep_held;
 mod verdict;
 
@@ -42,6 +53,10 @@ use perform::Performer;
 pub fn performers() -> Vec<Performer> {
     vec![
         Performer::of::<grant_purchase::GrantPurchase>(),
+        Performer::of_call::<create_customer::CreateCustomer>(),
+        Performer::of_call::<create_checkout::CreateCheckout>(),
+        Performer::of_call::<create_portal::CreatePortal>(),
+        Performer::of_call::<check_checkout::CheckCheckout>(),
         Performer::of::<refill_tier::RefillTier>(),
         Performer::of::<link_subscriber::LinkSubscriber>(),
         Performer::of::<record_payout::RecordPayout>(),

@@ -5,13 +5,17 @@
 //!   subscription mode, customers and subscriptions are read for them.
 //! - A customer belongs to one user for ever; another user for a linked customer is a conflict, for an operator.
 //! - Linking wakes the jobs that wait for it.
+//! - A checkout that is complete is noted as such, with the subscription that it began; a user never seen before gets the initial credits.
+
+use std::{collections::HashSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    effects::{Change, Link},
+    effects::{Change, Link, Selling},
     event::{self, Event, Metadata, OfEvent, user_of},
+    first_sight,
     job::{Effects, Job, JobError, Pure},
     kinds::{Kind, LINK_SUBSCRIBER},
     terms::Terms,
@@ -34,6 +38,15 @@ struct Object {
     customer: Option<Customer>,
     client_reference_id: Option<String>,
     metadata: Option<Metadata>,
+    subscription: Option<Customer>,
+    payment_status: Option<String>,
+}
+
+/// The event, and who is new.
+#[derive(Debug)]
+pub struct Facts {
+    event: Event,
+    new: Arc<HashSet<String>>,
 }
 
 /// An id, or the object itself where it was expanded.
@@ -53,28 +66,47 @@ impl Customer {
 }
 
 impl Pure for LinkSubscriber {
-    type Facts = Event;
+    type Facts = Facts;
 
-    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Event>, sqlx::Error> {
-        event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await
+    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Facts>, sqlx::Error> {
+        let events = event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await?;
+        let users: Vec<String> = events
+            .iter()
+            .filter_map(|event| event.object::<Object>().ok())
+            .filter_map(|o| user_of(o.metadata.as_ref(), o.client_reference_id.as_deref()).ok().flatten())
+            .collect();
+        let new = Arc::new(first_sight::new_among(db, &users).await?);
+        Ok(events.into_iter().map(|event| Facts { event, new: Arc::clone(&new) }).collect())
     }
 
-    fn run(&self, event: &Event, terms: &Terms) -> Result<Effects, JobError> {
+    fn run(&self, facts: &Facts, terms: &Terms) -> Result<Effects, JobError> {
+        let event = &facts.event;
         if let Some(reason) = event.foreign(terms) {
             return Ok(Effects::skip(reason));
         }
         let object: Object = event.object()?;
+        let complete = (object.what.as_deref() == Some("checkout.session")).then(|| {
+            Change::Selling(Selling::Complete {
+                session: object.id.clone(),
+                checkout: object.metadata.as_ref().and_then(|metadata| metadata.get("checkout").cloned()),
+                payment_status: object.payment_status.clone(),
+                subscription: object.subscription.map(Customer::into_id),
+            })
+        });
         let customer = match object.what.as_deref() {
             Some("customer") => Some(object.id),
             _ => object.customer.map(Customer::into_id),
         };
         let Some(id) = customer else {
-            return Ok(Effects::skip("it names no customer"));
+            return Ok(Effects { changes: complete.into_iter().collect(), ..Effects::skip("it names no customer") });
         };
         let Some(user_id) = user_of(object.metadata.as_ref(), object.client_reference_id.as_deref())? else {
             return Ok(Effects::skip("not ours: it names no user (metadata.user_id or client_reference_id)"));
         };
-        let link = Link { id, user_id, event_id: event.id.clone() };
-        Ok(Effects { changes: vec![Change::LinkCustomer(link)], ..Effects::done() })
+        let welcome =
+            facts.new.contains(&user_id).then(|| first_sight::welcome(&user_id, terms, Some(&event.id))).flatten();
+        let link = Change::LinkCustomer(Link { id, user_id, event_id: event.id.clone() });
+        let changes = complete.into_iter().chain([link]).collect();
+        Ok(Effects { postings: welcome.into_iter().collect(), changes, ..Effects::done() })
     }
 }

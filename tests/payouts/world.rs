@@ -14,7 +14,7 @@ use bursar_jobs::{
     inbox,
     job::{Batch, Claimed},
     perform::{Context, Performer, Points},
-    terms::{PayoutTerms, Terms, Tier},
+    terms::{PayoutTerms, Selling, Terms, Tier},
 };
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -326,5 +326,6 @@ fn terms() -> Terms {
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: true,
+        selling: Selling::default(),
     }
 }

@@ -3,12 +3,14 @@
 mod links;
 mod payouts;
 mod receivers;
+mod selling;
 
 use sqlx::PgConnection;
 
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
+pub use selling::Selling;
 
 use crate::{
     enqueue,
@@ -44,6 +46,8 @@ pub enum Change {
         /// The receiver.
         user_id: String,
     },
+    /// Something about a checkout or what belongs to it.
+    Selling(Selling),
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -69,6 +73,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::record(db, batch, &mut verdicts).await?;
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
+    selling::apply(db, batch).await?;
     open_accounts(db, batch).await?;
     post(db, batch, &mut verdicts).await?;
     let follow_ups: Vec<_> = batch.iter().flat_map(|e| e.follow_ups.iter().cloned()).collect();

@@ -52,6 +52,7 @@ pub(super) async fn apply(
                 | Change::LinkCustomer(_)
                 | Change::RecordPayout(_)
                 | Change::MovePayout(_)
+                | Change::Selling(_)
                 | Change::OpenAccount { .. } => {}
             }
         }

@@ -7,7 +7,9 @@
 //! What we read of Stripe's objects are small structs of our own, for Stripe's enums are open and ours must not fail on a new value.
 
 pub mod accounts;
+pub mod checkout;
 pub mod customers;
+pub mod portal;
 pub mod subscriptions;
 pub mod transfers;
 
