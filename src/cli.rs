@@ -41,7 +41,8 @@ pub enum Command {
     Dev(Dev),
     /// Run a local Stripe, to build and test against: it moves no money, and fails on request.
     #[command(
-        after_help = "Example:\n  bursar sandbox --port 12111\n  curl http://127.0.0.1:12111/v1/balance -u sk_test_sandbox:"
+        after_help = "Example:\n  bursar sandbox --port 12111\n  curl http://127.0.0.1:12111/v1/balance -u sk_test_sandbox:\n  \
+                      bursar sandbox --chaos 0.3 --seed 7"
     )]
     Sandbox(Sandbox),
     /// The commands of an operator.
@@ -62,6 +63,12 @@ pub struct Sandbox {
     /// Others than this machine may reach it: whoever does can do anything to it.
     #[arg(long)]
     pub public: bool,
+    /// The probability with which each request meets a fault, between 0 and 1.
+    #[arg(long, value_name = "PROBABILITY")]
+    pub chaos: Option<f64>,
+    /// What ids and chaos derive from: the same seed and the same requests give the same run.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// Something else than running it.
     #[command(subcommand)]
     pub action: Option<SandboxAction>,

@@ -42,8 +42,9 @@ async fn develop(options: dev::Options) -> Result<(), Box<dyn Error>> {
 
 async fn simulate(asked: cli::Sandbox) -> Result<(), Box<dyn Error>> {
     telemetry::init(&Settings::load(&[])?.log()?)?;
-    let address = (asked.bind, asked.port).into();
-    Ok(sandbox::run_until_signal(sandbox::Options { address, public: asked.public, ..Default::default() }).await?)
+    let cli::Sandbox { port, bind, public, chaos, seed, action: _ } = asked;
+    let options = sandbox::Options { address: (bind, port).into(), public, chaos, seed, ..Default::default() };
+    Ok(sandbox::run_until_signal(options).await?)
 }
 
 async fn operate(command: operate::Command) -> Exit {

@@ -19,9 +19,10 @@ pub enum RunError {
 
 /// Runs it until Ctrl-C or SIGTERM.
 pub async fn run_until_signal(options: Options) -> Result<(), RunError> {
+    let chaos = options.chaos;
     let sandbox = start(options).await?;
     let said = async {
-        anstream::eprintln!("{}", words(&sandbox));
+        anstream::eprintln!("{}", words(&sandbox, chaos));
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -33,13 +34,16 @@ pub async fn run_until_signal(options: Options) -> Result<(), RunError> {
     Ok(sandbox.stop().await?)
 }
 
-fn words(sandbox: &Sandbox) -> String {
-    let Sandbox { url, key, .. } = sandbox;
+fn words(sandbox: &Sandbox, chaos: Option<f64>) -> String {
+    let Sandbox { url, key, seed, .. } = sandbox;
+    let chaos =
+        chaos.map(|rate| format!("\n  chaos {rate}: for the same faults again, --chaos {rate} --seed {seed}\n"));
     format!(
         "bursar sandbox: {url} (this is not Stripe, moves no money, and forgets everything when it stops)\n\n  \
          STRIPE_API_BASE={url} STRIPE_SECRET_KEY={key} bursar worker\n  \
          curl {url}/v1/balance -u {key}:\n  \
          curl {url}/_sandbox/ledger\n  \
-         curl {url}/_sandbox/faults -d '{{\"route\":\"POST /v1/transfers\",\"fault\":\"lose_answer\"}}'\n"
+         curl {url}/_sandbox/faults -d '{{\"route\":\"POST /v1/transfers\",\"fault\":\"lose_answer\"}}'\n{}",
+        chaos.unwrap_or_default()
     )
 }

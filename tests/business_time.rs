@@ -112,3 +112,27 @@ async fn a_month_passes_for_the_sandbox_and_the_jobs_of_dev_together() {
     assert_eq!(clock["ahead_seconds"], ahead, "both clocks went together");
     pool.close().await;
 }
+
+#[tokio::test]
+async fn two_renewals_refill_as_two_real_months_would() {
+    let folder = Folder::new();
+    let _dev = folder.start(&["dev"]).await;
+    let sandbox = folder.instance().unwrap().sandbox.unwrap();
+    let create = |path: &str, form: &str| {
+        let line = format!("curl -s -u sk_test_bursar_sandbox: {sandbox}/v1/{path} -g -d '{form}'");
+        let made: serde_json::Value = serde_json::from_str(&said(&folder.paste(&line))).unwrap();
+        made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+    };
+    let customer = create("customers", "metadata[user_id]=carol");
+    create("subscriptions", &format!("customer={customer}&items[0][price]=price_pro&metadata[user_id]=carol"));
+    let balance = "SELECT trim_scale(bursar.balance('carol'))::text";
+    folder.eventually(balance, "150").await;
+    let advanced = folder.command(&["sandbox", "advance", "63d"]).output().unwrap();
+    assert!(advanced.status.success(), "{advanced:?}");
+    folder.eventually(balance, "450").await;
+    let refills =
+        "SELECT count(DISTINCT date_trunc('month', posted_at))::text FROM bursar.posting WHERE kind = 'refill'";
+    folder.eventually(refills, "3").await;
+    let words = said(&advanced);
+    assert!(words.contains("refill_tier done") && words.contains("63 days on"), "{words}");
+}

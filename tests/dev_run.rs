@@ -24,7 +24,7 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
     let printed = fs::read_to_string(folder.join("out")).unwrap();
     let lines: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(lines.len(), 6, "{printed}");
+    assert_eq!(lines.len(), 8, "{printed}");
     for line in &lines[..3] {
         let sent = folder.paste(line);
         assert!(said(&sent).ends_with("{\"received\":true}"), "{line}: {sent:?}");
@@ -47,6 +47,15 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
         "{}",
         lines[5]
     );
+    // These two are played in `stripe_cli`, with the real one.
+    assert!(lines[6].starts_with("stripe listen --api-base http://127.0.0.1:"), "{}", lines[6]);
+    assert!(lines[7].starts_with("stripe trigger invoice.paid --api-base http://127.0.0.1:"), "{}", lines[7]);
+    let asked = said(&folder.paste(&lines[5].replace("/ledger", "/requests")));
+    let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+    let ours = |r: &&serde_json::Value| r["user_agent"].as_str().is_some_and(|agent| agent.starts_with("bursar/"));
+    let ours: Vec<_> = asked["requests"].as_array().unwrap().iter().filter(ours).collect();
+    assert!(ours.len() >= 2, "a look and a Transfer: {asked}");
+    assert!(ours.iter().all(|request| request["refused_unknown"].is_null()), "{asked}");
 
     dev.signal(Signal::SIGTERM);
     assert!(dev.wait().unwrap().success(), "{}", folder.words());

@@ -12,7 +12,7 @@ use bursar_jobs::{
     envelope::Envelope,
     inbox::{self, Received},
     ledger,
-    terms::{Package, PayoutTerms, Selling, Terms, Tier},
+    terms::{Package, PayoutTerms, RefillTerms, Selling, Terms, Tier},
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ fn terms() -> Terms {
         name: name.into(),
         credits: credits(amount),
         prices: vec![format!("price_{name}")],
+        refill: RefillTerms::default(),
     };
     let package = |amount, price| Package {
         name: format!("p{amount}"),
@@ -44,6 +45,7 @@ fn terms() -> Terms {
         livemode: false,
         stripe_on: false,
         selling: Selling::default(),
+        grace: Duration::from_hours(7 * 24),
     }
 }
 

@@ -8,7 +8,9 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waits, and passes the PATH on")]
 
+mod api;
 mod business_time;
+mod chaos;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;
@@ -21,5 +23,8 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod sdk;
+mod stripe_cli;
+mod subscriptions;
 mod support;
 mod web;

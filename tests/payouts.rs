@@ -3,7 +3,7 @@
 mod matrix;
 mod races;
 mod restore;
-mod world;
+pub mod world;
 
 use serde_json::json;
 

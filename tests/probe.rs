@@ -181,6 +181,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: true,
+        grace: std::time::Duration::ZERO,
+        selling: bursar_jobs::terms::Selling::default(),
     };
     let (stopper, stop) = stop::channel();
     tokio::spawn(async move {

@@ -1,4 +1,7 @@
-//! Ask a customer: whose customer is it, when neither an event nor a link says so? Stripe is asked, and the answer is the fact.
+//! Ask a customer: whose customer is it, when neither an event nor a link says so? And what is its mail address now? Stripe is asked,
+//! and the answer is the fact.
+
+use std::time::Duration;
 
 use bursar_stripe::{Client, Seen, customers};
 use serde::{Deserialize, Serialize};
@@ -6,9 +9,9 @@ use sqlx::PgConnection;
 
 use crate::{
     call::{Answer, Call, Looked, Plan},
-    effects::{Change, Link},
+    effects::{Address, Change, Link},
     event::{Metadata, user_of},
-    job::{Effects, Job, JobError},
+    job::{Effects, Job, JobError, NewJob, Snooze},
     kinds::{ASK_CUSTOMER, Kind},
     terms::Terms,
 };
@@ -20,6 +23,51 @@ pub struct AskCustomer {
     pub customer: String,
     /// The event that needs to know.
     pub event: String,
+    /// Whether to ask although it is linked: its mail address may be another now.
+    #[serde(default)]
+    pub address: bool,
+}
+
+/// Stripe retries a webhook for three days: a link that has not come by then will not come by itself.
+const WAIT_FOR_LINK: Duration = Duration::from_hours(72);
+
+impl AskCustomer {
+    /// The job that asks whose a customer is, once for each event; none where Stripe cannot be asked.
+    pub fn about(customer: Option<&str>, event: &str, terms: &Terms) -> Vec<NewJob> {
+        customer.filter(|_| terms.stripe_on).map(|customer| Self::job(customer, event, false)).into_iter().collect()
+    }
+
+    /// The job that asks for a customer's mail address, once for each event; none where Stripe cannot be asked.
+    pub fn address(customer: &str, event: &str, terms: &Terms) -> Vec<NewJob> {
+        Some(customer)
+            .filter(|_| terms.stripe_on)
+            .map(|customer| Self::job(customer, event, true))
+            .into_iter()
+            .collect()
+    }
+
+    fn job(customer: &str, event: &str, address: bool) -> NewJob {
+        NewJob {
+            kind: ASK_CUSTOMER.name,
+            key: format!("{customer}:{event}"),
+            args: serde_json::json!({ "customer": customer, "event": event, "address": address }),
+            max_attempts: ASK_CUSTOMER.max_attempts,
+            delay_ms: 0,
+            cause: Some(event.to_owned()),
+        }
+    }
+
+    /// The wait of a job that must know whose a customer is.
+    pub fn wait(what: &str, customer: Option<&str>) -> Snooze {
+        Snooze {
+            reason: format!(
+                "{what} names no user, and its customer {} is not linked to one yet",
+                customer.unwrap_or("(none)")
+            ),
+            fact: customer.map(|customer| format!("customer:{customer}")),
+            limit: WAIT_FOR_LINK,
+        }
+    }
 }
 
 impl Job for AskCustomer {
@@ -29,6 +77,7 @@ impl Job for AskCustomer {
 #[derive(Deserialize)]
 struct Customer {
     metadata: Option<Metadata>,
+    email: Option<String>,
     #[serde(default)]
     deleted: bool,
 }
@@ -43,8 +92,10 @@ impl Call for AskCustomer {
 
     fn intent(&self, linked: &Option<String>, _: &Terms) -> Result<Plan, JobError> {
         Ok(match linked {
-            Some(user) => Plan::Nothing(Effects::skip(format!("{} is linked to {user} by now", self.customer))),
-            None => Plan::Ask(customers::retrieve(&self.customer)),
+            Some(user) if !self.address => {
+                Plan::Nothing(Effects::skip(format!("{} is linked to {user} by now", self.customer)))
+            }
+            _ => Plan::Ask(customers::retrieve(&self.customer)),
         })
     }
 
@@ -52,9 +103,9 @@ impl Call for AskCustomer {
         Ok(Looked::Nothing)
     }
 
-    fn resolve(&self, _: &Option<String>, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
-        let object = match answer {
-            Answer::Fact(object, _) => object,
+    fn resolve(&self, linked: &Option<String>, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
+        let (object, asked_at) = match answer {
+            Answer::Fact(object, asked_at) => (object, asked_at),
             Answer::Gone(error) => {
                 return Ok(Effects::skip(format!("Stripe does not know {}: {error}", self.customer)));
             }
@@ -67,10 +118,14 @@ impl Call for AskCustomer {
         if customer.deleted {
             return Ok(Effects::skip(format!("{} was deleted at Stripe", self.customer)));
         }
+        let address = Address { customer: self.customer.clone(), email: customer.email, asked_at: Some(asked_at) };
+        if linked.is_some() {
+            return Ok(Effects { changes: vec![Change::KeepAddress(address)], ..Effects::done() });
+        }
         let Some(user_id) = user_of(customer.metadata.as_ref(), None)? else {
             return Ok(Effects::skip(format!("not ours: {} names no user (metadata.user_id)", self.customer)));
         };
         let link = Link { id: self.customer.clone(), user_id, event_id: self.event.clone() };
-        Ok(Effects { changes: vec![Change::LinkCustomer(link)], ..Effects::done() })
+        Ok(Effects { changes: vec![Change::LinkCustomer(link), Change::KeepAddress(address)], ..Effects::done() })
     }
 }

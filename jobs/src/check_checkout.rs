@@ -15,6 +15,7 @@ use crate::{
     job::{Effects, Job, JobError, NewJob},
     kinds::{CHECK_CHECKOUT, Kind},
     sale::{self, Shop},
+    sync_subscription::SyncSubscription,
     terms::Terms,
 };
 
@@ -38,7 +39,7 @@ impl CheckCheckout {
     }
 
     /// A subscription's checkout grants nothing itself: its invoice does.
-    fn subscribed(session: &Session) -> Effects {
+    fn subscribed(session: &Session, terms: &Terms) -> Effects {
         let mut effects = Effects::done();
         effects.changes.push(Change::Selling(Selling::Complete {
             session: session.id.clone(),
@@ -50,6 +51,8 @@ impl CheckCheckout {
             let link = Link { id: customer.clone(), user_id, event_id: session.id.clone() };
             effects.changes.push(Change::LinkCustomer(link));
         }
+        let subscription = session.subscription.iter().filter(|_| terms.stripe_on);
+        effects.follow_ups.extend(subscription.map(|id| SyncSubscription::of(id, &session.id)));
         effects
     }
 }
@@ -90,7 +93,7 @@ impl Call for CheckCheckout {
         }
         match session.status.as_deref() {
             Some("complete") if session.mode.as_deref() == Some("payment") => shop.grant(&session, terms, None),
-            Some("complete") => Ok(Self::subscribed(&session)),
+            Some("complete") => Ok(Self::subscribed(&session, terms)),
             Some("expired") => {
                 let expired = Change::Selling(Selling::Expired { session: session.id });
                 Ok(Effects { changes: vec![expired], ..Effects::skip("it expired, and nobody paid") })

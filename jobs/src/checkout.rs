@@ -20,7 +20,7 @@ use crate::{
     create_portal::CreatePortal,
     credits::Credits,
     enqueue, first_sight, ledger,
-    subscriber::{self, Subscription},
+    subscriber::{self, Active},
     terms::Terms,
 };
 
@@ -60,7 +60,7 @@ pub enum Ordered {
     /// The key stands for another request.
     Conflict,
     /// The user subscribes already.
-    Subscribed(Subscription),
+    Subscribed(Active),
     /// Too many in a minute.
     Limited {
         /// Seconds until another may begin.

@@ -1,7 +1,7 @@
 //! An invoice as both of Stripe's layouts tell it: before 2025-03-31.basil and since. What is read here is the same for either.
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{event::Metadata, link_subscriber::Customer};
 
@@ -14,8 +14,10 @@ pub struct Invoice {
     pub customer: Option<String>,
     /// Whether it is paid, in whatever way: by card, by balance, out of band.
     pub paid: bool,
+    /// `sub_…`, where it is a subscription's.
+    pub subscription: Option<String>,
     /// The users that its metadata and its subscription's name.
-    pub users: Vec<String>,
+    pub named: Vec<String>,
     /// Its lines.
     pub lines: Vec<Line>,
     /// Whether it has lines that the event does not carry.
@@ -23,7 +25,7 @@ pub struct Invoice {
 }
 
 /// One line of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// `sub_…`
     pub subscription: Option<String>,
@@ -37,6 +39,49 @@ pub struct Line {
     pub quantity: i64,
     /// When the time that it pays for begins. An invoice's own period is another thing.
     pub start: Option<DateTime<Utc>>,
+    /// When it ends.
+    pub end: Option<DateTime<Utc>>,
+    /// The user that its metadata names.
+    pub user: Option<String>,
+}
+
+/// One page of an invoice's lines.
+#[derive(Debug)]
+pub struct Lines {
+    /// In order.
+    pub lines: Vec<Line>,
+    /// The id of the last of them, where there are more.
+    pub after: Option<String>,
+}
+
+impl Lines {
+    /// Reads a page of an invoice's lines, as Stripe lists them.
+    pub fn read(page: &serde_json::Value, of_subscription: Option<&str>) -> Result<Self, serde_json::Error> {
+        let wire = WireLines::deserialize(page)?;
+        let after = wire.data.last().and_then(|line| line.id.clone()).filter(|_| wire.has_more);
+        let lines = wire.data.into_iter().map(|line| Line::from_wire(line, of_subscription)).collect();
+        Ok(Self { lines, after })
+    }
+}
+
+impl Invoice {
+    /// The users that it names anywhere: one, if all is well.
+    pub fn users(&self) -> Vec<String> {
+        let mut users: Vec<String> =
+            self.named.iter().chain(self.lines.iter().filter_map(|line| line.user.as_ref())).cloned().collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// The subscriptions that it is for.
+    pub fn subscriptions(&self) -> Vec<String> {
+        let of_lines = self.lines.iter().filter_map(|line| line.subscription.clone());
+        let mut all: Vec<String> = self.subscription.iter().cloned().chain(of_lines).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
 }
 
 impl<'de> Deserialize<'de> for Invoice {
@@ -82,6 +127,7 @@ struct SubscriptionDetails {
 
 #[derive(Deserialize)]
 struct WireLine {
+    id: Option<String>,
     #[serde(default)]
     amount: i64,
     quantity: Option<i64>,
@@ -100,6 +146,7 @@ struct WireLine {
 #[derive(Deserialize)]
 struct Period {
     start: i64,
+    end: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -130,21 +177,15 @@ impl From<Wire> for Invoice {
         let details = wire.parent.and_then(|p| p.subscription_details).or(wire.subscription_details);
         let (of_details, snapshot) = details.map_or((None, None), |d| (d.subscription, d.metadata));
         let subscription = wire.subscription.or(of_details).map(Customer::into_id);
-        let mut users: Vec<String> = [snapshot, wire.metadata]
-            .into_iter()
-            .chain(wire.lines.data.iter().map(|line| line.metadata.clone()))
-            .filter_map(|metadata| metadata?.remove("user_id"))
-            .filter(|user| !user.is_empty())
-            .collect();
-        users.sort_unstable();
-        users.dedup();
+        let named = [snapshot, wire.metadata].into_iter().filter_map(user_of).collect();
         Self {
             id: wire.id,
             customer: wire.customer.map(Customer::into_id),
             paid: wire.status.as_deref().map_or(wire.paid == Some(true), |status| status == "paid"),
-            users,
+            named,
             lines: wire.lines.data.into_iter().map(|line| Line::from_wire(line, subscription.as_deref())).collect(),
             has_more: wire.lines.has_more,
+            subscription,
         }
     }
 }
@@ -163,7 +204,13 @@ impl Line {
             proration: proration.or(wire.proration).unwrap_or(false),
             amount: wire.amount,
             quantity: wire.quantity.unwrap_or(1),
-            start: wire.period.and_then(|p| DateTime::from_timestamp(p.start, 0)),
+            start: wire.period.as_ref().and_then(|p| DateTime::from_timestamp(p.start, 0)),
+            end: wire.period.and_then(|p| DateTime::from_timestamp(p.end?, 0)),
+            user: user_of(wire.metadata),
         }
     }
+}
+
+fn user_of(metadata: Option<Metadata>) -> Option<String> {
+    metadata?.remove("user_id").filter(|user| !user.is_empty())
 }

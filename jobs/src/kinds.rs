@@ -47,6 +47,16 @@ pub const PAY_RECEIVER: Kind = call("pay_receiver");
 pub const CHECK_ACCOUNT: Kind = call("check_account");
 /// Asks Stripe whose customer it is.
 pub const ASK_CUSTOMER: Kind = call("ask_customer");
+/// Asks Stripe how a subscription stands, and grants what a change of its plan is worth.
+pub const SYNC_SUBSCRIPTION: Kind = call("sync_subscription");
+/// Refills a month of a period that was paid for several.
+pub const REFILL_MONTH: Kind = call("refill_month");
+/// Reads an invoice that has more lines than its event carries.
+pub const READ_INVOICE: Kind = call("read_invoice");
+/// Moves a subscription to another price.
+pub const MOVE_SUBSCRIPTION: Kind = call("move_subscription");
+/// Sends a letter to a user.
+pub const SEND_LETTER: Kind = pure("send_letter");
 /// Lets go what was held and need not be any more.
 pub const SWEEP_HELD: Kind = pure("sweep_held");
 /// Returns to a sender what was spent on a rejected job.
@@ -77,23 +87,50 @@ pub const ALL: &[Kind] = &[
     RETURN_SPEND,
     CHECK_ACCOUNT,
     ASK_CUSTOMER,
+    READ_INVOICE,
+    REFILL_MONTH,
+    SYNC_SUBSCRIPTION,
+    MOVE_SUBSCRIPTION,
+    SEND_LETTER,
     SWEEP_HELD,
     NOTE_EVENT,
+];
+
+/// The types of Stripe's events on which this version acts, and which kind of job each becomes. A Checkout that begins a
+/// subscription is no purchase: see [`of_event`].
+pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
+    ("checkout.session.completed", GRANT_PURCHASE),
+    ("checkout.session.async_payment_succeeded", GRANT_PURCHASE),
+    ("customer.created", LINK_SUBSCRIBER),
+    ("customer.updated", LINK_SUBSCRIBER),
+    ("customer.subscription.created", LINK_SUBSCRIBER),
+    ("invoice.paid", REFILL_TIER),
+    ("invoice.payment_succeeded", REFILL_TIER),
+    ("customer.subscription.updated", SYNC_SUBSCRIPTION),
+    ("customer.subscription.deleted", SYNC_SUBSCRIPTION),
+    ("customer.subscription.paused", SYNC_SUBSCRIPTION),
+    ("customer.subscription.resumed", SYNC_SUBSCRIPTION),
+    ("customer.subscription.pending_update_applied", SYNC_SUBSCRIPTION),
+    ("customer.subscription.pending_update_expired", SYNC_SUBSCRIPTION),
+    ("customer.subscription.trial_will_end", SYNC_SUBSCRIPTION),
+    ("invoice.payment_failed", SYNC_SUBSCRIPTION),
+    ("account.updated", CHECK_ACCOUNT),
 ];
 
 /// Which kind of job an event becomes. Nothing is dropped: what no job acts on becomes a [`NOTE_EVENT`], which an operator sees
 /// and which a later version can replay.
 pub fn of_event(event: &Envelope) -> Kind {
     match (event.source, event.kind.as_str()) {
-        (Source::Stripe, "checkout.session.completed" | "checkout.session.async_payment_succeeded") => {
-            if event.mode.as_deref() == Some("subscription") { LINK_SUBSCRIBER } else { GRANT_PURCHASE }
-        }
-        (Source::Stripe, "customer.created" | "customer.updated" | "customer.subscription.created") => LINK_SUBSCRIBER,
-        (Source::Stripe, "invoice.paid" | "invoice.payment_succeeded") => REFILL_TIER,
-        (Source::Stripe, "account.updated") => CHECK_ACCOUNT,
+        (Source::Stripe, kind) => match STRIPE_EVENTS.iter().find(|(acted_on, _)| *acted_on == kind) {
+            Some((_, kind)) if *kind == GRANT_PURCHASE && event.mode.as_deref() == Some("subscription") => {
+                LINK_SUBSCRIBER
+            }
+            Some((_, kind)) => *kind,
+            None => NOTE_EVENT,
+        },
         (Source::Verification, "job.verified") => RECORD_PAYOUT,
         (Source::Verification, "job.rejected") => RETURN_SPEND,
         (Source::Verification, "user.created") => OPEN_ACCOUNT,
-        (Source::Stripe | Source::Verification, _) => NOTE_EVENT,
+        (Source::Verification, _) => NOTE_EVENT,
     }
 }

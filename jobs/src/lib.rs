@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod by_hand;
+pub mod calendar;
 pub mod call;
 pub mod checkout;
 pub mod clock;
@@ -36,14 +37,21 @@ mod create_portal;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
+pub mod move_subscription;
 mod note_event;
 mod open_account;
 pub mod pay_receiver;
+mod plan;
+mod read_invoice;
 mod record_payout;
+mod refill_month;
 mod refill_tier;
 mod return_spend;
 mod sale;
+pub mod send_letter;
+pub mod subscription;
 pub mod sweep_held;
+pub mod sync_subscription;
 mod verdict;
 
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
@@ -65,6 +73,11 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<return_spend::ReturnSpend>(),
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
+        Performer::of_call::<read_invoice::ReadInvoice>(),
+        Performer::of_call::<refill_month::RefillMonth>(),
+        Performer::of_call::<sync_subscription::SyncSubscription>(),
+        Performer::of_call::<move_subscription::MoveSubscription>(),
+        Performer::of::<send_letter::SendLetter>(),
         Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<note_event::NoteEvent>(),
     ]

@@ -5,6 +5,8 @@
 //!   subscription mode, customers and subscriptions are read for them.
 //! - A customer belongs to one user for ever; another user for a linked customer is a conflict, for an operator.
 //! - Linking wakes the jobs that wait for it.
+//! - A customer's mail address is kept as Stripe has it now; where Stripe cannot be asked, as the first event says it.
+//! - How the subscription of a checkout, or a new one, stands is asked of Stripe afterwards (`sync_subscription`).
 //! - A checkout that is complete is noted as such, with the subscription that it began; a user never seen before gets the initial credits.
 
 use std::{collections::HashSet, sync::Arc};
@@ -13,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    effects::{Change, Link, Selling},
+    ask_customer::AskCustomer,
+    effects::{Address, Change, Link, Selling},
     event::{self, Event, Metadata, OfEvent, user_of},
     first_sight,
     job::{Effects, Job, JobError, Pure},
     kinds::{Kind, LINK_SUBSCRIBER},
+    sync_subscription::SyncSubscription,
     terms::Terms,
 };
 
@@ -40,6 +44,7 @@ struct Object {
     metadata: Option<Metadata>,
     subscription: Option<Customer>,
     payment_status: Option<String>,
+    email: Option<String>,
 }
 
 /// The event, and who is new.
@@ -85,28 +90,40 @@ impl Pure for LinkSubscriber {
             return Ok(Effects::skip(reason));
         }
         let object: Object = event.object()?;
-        let complete = (object.what.as_deref() == Some("checkout.session")).then(|| {
-            Change::Selling(Selling::Complete {
+        let mut follow_ups = Vec::new();
+        let subscription = match object.what.as_deref() {
+            Some("subscription") => Some(object.id.clone()),
+            _ => object.subscription.map(Customer::into_id),
+        };
+        let mut changes = Vec::new();
+        if object.what.as_deref() == Some("checkout.session") {
+            changes.push(Change::Selling(Selling::Complete {
                 session: object.id.clone(),
                 checkout: object.metadata.as_ref().and_then(|metadata| metadata.get("checkout").cloned()),
                 payment_status: object.payment_status.clone(),
-                subscription: object.subscription.map(Customer::into_id),
-            })
-        });
-        let customer = match object.what.as_deref() {
-            Some("customer") => Some(object.id),
-            _ => object.customer.map(Customer::into_id),
-        };
+                subscription: subscription.clone(),
+            }));
+        }
+        if terms.stripe_on {
+            follow_ups.extend(subscription.map(|id| SyncSubscription::after(&id, &event.id)));
+        }
+        let is_customer = object.what.as_deref() == Some("customer");
+        let customer = if is_customer { Some(object.id) } else { object.customer.map(Customer::into_id) };
         let Some(id) = customer else {
-            return Ok(Effects { changes: complete.into_iter().collect(), ..Effects::skip("it names no customer") });
+            return Ok(Effects { changes, follow_ups, ..Effects::skip("it names no customer") });
         };
+        if is_customer {
+            changes.push(Change::KeepAddress(Address { customer: id.clone(), email: object.email, asked_at: None }));
+            follow_ups.extend(AskCustomer::address(&id, &event.id, terms));
+        }
         let Some(user_id) = user_of(object.metadata.as_ref(), object.client_reference_id.as_deref())? else {
-            return Ok(Effects::skip("not ours: it names no user (metadata.user_id or client_reference_id)"));
+            let why = "not ours: it names no user (metadata.user_id or client_reference_id)";
+            return Ok(Effects { changes, follow_ups, ..Effects::skip(why) });
         };
-        let welcome =
-            facts.new.contains(&user_id).then(|| first_sight::welcome(&user_id, terms, Some(&event.id))).flatten();
-        let link = Change::LinkCustomer(Link { id, user_id, event_id: event.id.clone() });
-        let changes = complete.into_iter().chain([link]).collect();
-        Ok(Effects { postings: welcome.into_iter().collect(), changes, ..Effects::done() })
+        let new = facts.new.contains(&user_id);
+        let welcome = new.then(|| first_sight::welcome(&user_id, terms, Some(&event.id))).flatten();
+        let link = Link { id, user_id, event_id: event.id.clone() };
+        changes.insert(0, Change::LinkCustomer(link));
+        Ok(Effects { postings: welcome.into_iter().collect(), changes, follow_ups, ..Effects::done() })
     }
 }

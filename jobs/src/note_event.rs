@@ -1,4 +1,4 @@
-//! Note an event: it is stored and seen, and this version does not act on it. A later one can replay it.
+//! Note an event: it is stored, seen and counted (`bursar.event_counts`), and this version does not act on it. A later one can replay it.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -27,8 +27,13 @@ impl Pure for NoteEvent {
     }
 
     fn run(&self, event: &Event, terms: &Terms) -> Result<Effects, JobError> {
-        Ok(Effects::skip(
-            event.foreign(terms).unwrap_or_else(|| format!("this version does not act on {}", event.kind)),
-        ))
+        let why = || match event.kind.as_str() {
+            "checkout.session.expired" => "nobody paid this checkout: nothing follows".to_owned(),
+            "payment_intent.payment_failed" => {
+                "a payment failed: its invoice or its checkout says what follows".to_owned()
+            }
+            other => format!("this version does not act on {other}"),
+        };
+        Ok(Effects::skip(event.foreign(terms).unwrap_or_else(why)))
     }
 }

@@ -1,35 +1,41 @@
-//! Refill a tier: a paid invoice for a tier's price grants the tier's credits for the period that the line pays for, once.
+//! Refill a tier: a paid invoice for a tier's price grants the tier's credits for the month that the line pays for, once.
 //!
 //! Rules
 //! - The key is subscription, tier and the start of the line's own period: `invoice.paid` and `invoice.payment_succeeded`, either
 //!   layout, and either order come to the same key.
-//! - `invoice.paid` includes payment out of band and by customer balance: a full refill. A line of amount zero is a trial: none.
-//!   Amounts on lines are before discounts, so a coupon of 100 % refills.
+//! - `invoice.paid` includes payment out of band and by customer balance: a full refill. A line of amount zero is a trial: none, or
+//!   the tier's `trial_credits`, once per subscription. Amounts on lines are before discounts, so a coupon of 100 % refills.
 //! - Proration lines adjust a period that was paid for; they are a plan change, not a refill. A quantity multiplies.
+//! - A line for longer than a month pays for its first month here; the others follow by schedule (`refill_month`).
+//! - What an earlier refill left over is dealt with by the tier's policy: see [`plan`].
+//! - An invoice with more lines than its event carries is read whole first (`read_invoice`).
 //! - A user who paid for a subscription price that sells no tier is an operator's matter: dead, with the price. Without a user it is
 //!   not ours.
 //! - The user is named by metadata, or is the one the customer is linked to; where neither is known yet the job waits for the link.
+//! - How the subscription stands is asked of Stripe afterwards (`sync_subscription`).
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
+    ask_customer::AskCustomer,
+    calendar,
     credits::Credits,
     effects::{Change, Link},
     event::{self, Event, OfEvent, check_user},
     invoice::{Invoice, Line},
-    job::{Effects, Job, JobError, NewJob, Pure, Snooze},
-    kinds::{ASK_CUSTOMER, Kind, REFILL_TIER},
+    job::{Effects, Job, JobError, Pure},
+    kinds::{Kind, REFILL_TIER},
     ledger::Posting,
+    plan::{self, Standing},
+    read_invoice::ReadInvoice,
+    refill_month::RefillMonth,
+    sync_subscription::SyncSubscription,
     terms::{Terms, Tier},
 };
-
-/// Stripe retries a webhook for three days: a link that has not come by then will not come by itself.
-const WAIT_FOR_LINK: Duration = Duration::from_hours(72);
 
 /// Refills for one paid invoice.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,34 +46,76 @@ impl Job for RefillTier {
     const KIND: Kind = REFILL_TIER;
 }
 
-/// The event, and whom its customer is linked to.
+/// The event, whom its customer is linked to, and what its subscriptions' grants stand on.
 #[derive(Debug)]
 pub struct Facts {
-    event: Event,
+    pub(crate) event: Event,
     linked: Option<String>,
+    standings: HashMap<String, Standing>,
+    balance: i64,
+}
+
+/// Two jobs of a batch that change the same things: each is then performed alone.
+const ALONE: &str = "two jobs of a batch refill the same subscription or user";
+
+/// Gathers the facts about invoices; `more` lines are those of an invoice that its event does not carry.
+pub(crate) async fn gather(db: &mut PgConnection, jobs: &[(&OfEvent, &[Line])]) -> Result<Vec<Facts>, sqlx::Error> {
+    let events = event::load(db, &jobs.iter().map(|(of, _)| *of).collect::<Vec<_>>()).await?;
+    // An event that does not read is judged by run(); here it just has no customer.
+    let invoices: Vec<Option<Invoice>> = events
+        .iter()
+        .zip(jobs)
+        .map(|(event, (_, more))| {
+            let mut invoice = event.object::<Invoice>().ok()?;
+            invoice.lines.extend(more.iter().cloned());
+            Some(invoice)
+        })
+        .collect();
+    let wanted: Vec<String> = invoices.iter().flatten().filter_map(|invoice| invoice.customer.clone()).collect();
+    let links: HashMap<String, String> =
+        sqlx::query!("SELECT id, user_id FROM bursar.customer WHERE id = ANY ($1)", &wanted)
+            .fetch_all(&mut *db)
+            .await?
+            .into_iter()
+            .map(|row| (row.id, row.user_id))
+            .collect();
+    let linked = |invoice: &Option<Invoice>| links.get(invoice.as_ref()?.customer.as_ref()?).cloned();
+    let users: Vec<Option<String>> = invoices
+        .iter()
+        .map(|invoice| linked(invoice).or_else(|| invoice.as_ref().and_then(|invoice| invoice.users().pop())))
+        .collect();
+    let subscriptions: Vec<Vec<String>> =
+        invoices.iter().map(|invoice| invoice.as_ref().map(Invoice::subscriptions).unwrap_or_default()).collect();
+    let ids: Vec<String> = subscriptions.iter().flatten().cloned().collect();
+    let names: Vec<String> = users.iter().flatten().filter(|user| check_user(user).is_ok()).cloned().collect();
+    if !are_distinct(&ids) || !are_distinct(&names) {
+        return Err(sqlx::Error::Protocol(ALONE.into()));
+    }
+    let mut standings = plan::hold(db, &ids).await?;
+    let balances = plan::count(db, &names, &mut standings).await?;
+    Ok(events
+        .into_iter()
+        .zip(invoices.iter().zip(users).zip(subscriptions))
+        .map(|(event, ((invoice, user), ids))| Facts {
+            event,
+            linked: linked(invoice),
+            standings: ids.into_iter().filter_map(|id| standings.remove_entry(&id)).collect(),
+            balance: user.and_then(|user| balances.get(&user).copied()).unwrap_or_default(),
+        })
+        .collect())
+}
+
+fn are_distinct(texts: &[String]) -> bool {
+    let mut sorted: Vec<&String> = texts.iter().collect();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|two| two[0] != two[1])
 }
 
 impl Pure for RefillTier {
     type Facts = Facts;
 
     async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Facts>, sqlx::Error> {
-        let events = event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await?;
-        // An event that does not read is judged by run(); here it just has no customer.
-        let customers: Vec<Option<String>> =
-            events.iter().map(|event| event.object::<Invoice>().ok().and_then(|invoice| invoice.customer)).collect();
-        let wanted: Vec<String> = customers.iter().flatten().cloned().collect();
-        let links: HashMap<String, String> =
-            sqlx::query!("SELECT id, user_id FROM bursar.customer WHERE id = ANY ($1)", &wanted)
-                .fetch_all(db)
-                .await?
-                .into_iter()
-                .map(|row| (row.id, row.user_id))
-                .collect();
-        Ok(events
-            .into_iter()
-            .zip(customers)
-            .map(|(event, customer)| Facts { event, linked: customer.and_then(|id| links.get(&id).cloned()) })
-            .collect())
+        gather(db, &jobs.iter().map(|job| (&job.0, [].as_slice())).collect::<Vec<_>>()).await
     }
 
     fn run(&self, facts: &Facts, terms: &Terms) -> Result<Effects, JobError> {
@@ -80,93 +128,140 @@ impl Pure for RefillTier {
             return Ok(Effects::skip("the invoice is not paid"));
         }
         if invoice.has_more {
+            let follow_ups = vec![ReadInvoice::of(&self.0, &invoice.id)];
+            let why = format!("{} has more lines than its event carries: it is read whole first", invoice.id);
+            return Ok(Effects { follow_ups, ..Effects::skip(why) });
+        }
+        decide(facts, &invoice, terms)
+    }
+}
+
+/// What a paid invoice, read whole, refills.
+pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<Effects, JobError> {
+    let event = &facts.event;
+    let refills = refills(invoice, terms)?;
+    let users = invoice.users();
+    let ours = facts.linked.is_some() || !users.is_empty();
+    let mut follow_ups = Vec::new();
+    if terms.stripe_on && (ours || !refills.is_empty()) {
+        follow_ups.extend(invoice.subscriptions().iter().map(|id| SyncSubscription::after(id, &event.id)));
+    }
+    if refills.is_empty() {
+        if let Some(price) = paid_without_tier(invoice, terms).filter(|_| ours) {
             return Err(JobError::Dead(format!(
-                "{} has more lines than its event carries, and this version reads only those: grant by hand",
+                "a user paid for {price}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job"
+            )));
+        }
+        return Ok(Effects { follow_ups, ..Effects::skip(nothing_to_refill(invoice, terms)) });
+    }
+    let user = match (users.as_slice(), &facts.linked) {
+        ([], Some(linked)) => linked.clone(),
+        ([named], None) => named.clone(),
+        ([named], Some(linked)) if named == linked => named.clone(),
+        ([], None) => {
+            let follow_ups = AskCustomer::about(invoice.customer.as_deref(), &event.id, terms);
+            let snooze = AskCustomer::wait(&invoice.id, invoice.customer.as_deref());
+            return Ok(Effects { follow_ups, ..Effects::snooze(snooze) });
+        }
+        (named, linked) => {
+            return Err(JobError::Dead(format!(
+                "whose is {}? Its metadata names {named:?}, its customer is linked to {linked:?}",
                 invoice.id
             )));
         }
-        let refills = refills(&invoice, terms)?;
-        if refills.is_empty() {
-            let ours = facts.linked.is_some() || !invoice.users.is_empty();
-            if let Some(price) = paid_without_tier(&invoice, terms).filter(|_| ours) {
-                return Err(JobError::Dead(format!(
-                    "a user paid for {price}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job"
-                )));
-            }
-            return Ok(Effects::skip(nothing_to_refill(&invoice, terms)));
+    };
+    check_user(&user)?;
+    let mut effects = Effects { follow_ups, ..Effects::done() };
+    let (mut balance, mut standings) = (facts.balance, facts.standings.clone());
+    for (Service { subscription, start }, paid) in refills {
+        let standing = standings.entry(subscription.clone()).or_default();
+        let trials = paid.trials.into_iter().map(|(tier, credits)| {
+            Posting::grant("refill", format!("trial:{subscription}:{}", tier.name), &user, credits)
+        });
+        effects.postings.extend(trials);
+        if paid.grants.is_empty() {
+            continue;
         }
-        let user = match (invoice.users.as_slice(), &facts.linked) {
-            ([], Some(linked)) => linked.clone(),
-            ([named], None) => named.clone(),
-            ([named], Some(linked)) if named == linked => named.clone(),
-            ([], None) => {
-                let follow_ups = ask(&invoice, event, terms);
-                return Ok(Effects { follow_ups, ..Effects::snooze(wait_for_link(&invoice)) });
-            }
-            (named, linked) => {
-                return Err(JobError::Dead(format!(
-                    "whose is {}? Its metadata names {named:?}, its customer is linked to {linked:?}",
-                    invoice.id
-                )));
-            }
+        if calendar::is_longer_than_a_month(start, paid.end) {
+            effects.follow_ups.push(RefillMonth::plan(&subscription, start, paid.end, event));
+        }
+        let end = plan::end_of(standing, start, paid.end);
+        let refill = plan::Refill {
+            subscription: &subscription,
+            user: &user,
+            start,
+            end,
+            grants: paid.grants.into_values().collect(),
         };
-        check_user(&user)?;
-        let mut effects = Effects::done();
-        for (refill, amount) in refills {
-            let mut posting = Posting::grant("refill", refill.key(), &user, amount);
-            posting.event_id = Some(event.id.clone());
-            posting.reference = Some(invoice.id.clone());
-            effects.postings.push(posting);
-        }
-        if let (None, Some(customer)) = (&facts.linked, invoice.customer) {
-            let link = Link { id: customer, user_id: user, event_id: event.id.clone() };
-            effects.changes.push(Change::LinkCustomer(link));
-        }
-        Ok(effects)
+        let (postings, changes) = plan::refill(standing, &mut balance, &refill);
+        effects.postings.extend(postings);
+        effects.changes.extend(changes);
     }
+    for posting in &mut effects.postings {
+        posting.event_id = Some(event.id.clone());
+        posting.reference = Some(invoice.id.clone());
+    }
+    if let (None, Some(customer)) = (&facts.linked, &invoice.customer) {
+        let link = Link { id: customer.clone(), user_id: user, event_id: event.id.clone() };
+        effects.changes.push(Change::LinkCustomer(link));
+    }
+    Ok(effects)
 }
 
-/// What makes a refill the same refill.
+/// A time of service that an invoice pays for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Refill {
+struct Service {
     subscription: String,
-    tier: String,
     start: DateTime<Utc>,
 }
 
-impl Refill {
-    fn key(&self) -> String {
-        let start = self.start.to_rfc3339_opts(SecondsFormat::Secs, true);
-        format!("refill:{}:{}:{start}", self.subscription, self.tier)
-    }
+/// What is paid for it, by the tier's name.
+#[derive(Debug)]
+struct Paid<'a> {
+    end: DateTime<Utc>,
+    grants: BTreeMap<String, (&'a Tier, Credits)>,
+    trials: Vec<(&'a Tier, Credits)>,
 }
 
 /// The refills that an invoice pays for; two lines for one tier and period are one refill of their sum.
-fn refills(invoice: &Invoice, terms: &Terms) -> Result<BTreeMap<Refill, Credits>, JobError> {
-    let mut refills: BTreeMap<Refill, Credits> = BTreeMap::new();
-    for line in &invoice.lines {
-        let Some(tier) = tier_paid_by(line, terms) else { continue };
+fn refills<'a>(invoice: &Invoice, terms: &'a Terms) -> Result<BTreeMap<Service, Paid<'a>>, JobError> {
+    let mut refills: BTreeMap<Service, Paid<'a>> = BTreeMap::new();
+    for line in invoice.lines.iter().filter(|line| !line.proration) {
+        let Some(tier) = line.price.as_deref().and_then(|price| terms.tier_of_price(price)) else { continue };
+        let is_trial = line.amount <= 0;
+        if is_trial && !tier.refill.trial.is_positive() {
+            continue;
+        }
         let (Some(subscription), Some(start)) = (line.subscription.clone(), line.start) else {
             return Err(JobError::Dead(format!(
                 "a line of {} sells the tier {} but says no subscription or period",
                 invoice.id, tier.name
             )));
         };
-        let refill = Refill { subscription, tier: tier.name.clone(), start };
-        let sum = refills.entry(refill).or_default();
-        let more = tier.credits.times(line.quantity).and_then(|c| c.micros().checked_add(sum.micros()));
-        *sum = more.map(Credits::from_micros).filter(|c| c.is_positive()).ok_or_else(|| {
-            JobError::Dead(format!("{} of the tier {} on {} cannot be counted", line.quantity, tier.name, invoice.id))
-        })?;
+        let end = line.end.filter(|end| *end > start).or_else(|| calendar::month(start, 1)).unwrap_or(start);
+        let paid = refills.entry(Service { subscription, start }).or_insert_with(|| Paid {
+            end,
+            grants: BTreeMap::new(),
+            trials: Vec::new(),
+        });
+        paid.end = paid.end.max(end);
+        let count = |credits: Credits, sum: Credits| {
+            let more = credits.times(line.quantity).and_then(|c| c.micros().checked_add(sum.micros()));
+            more.map(Credits::from_micros).filter(|c| c.is_positive()).ok_or_else(|| {
+                JobError::Dead(format!(
+                    "{} of the tier {} on {} cannot be counted",
+                    line.quantity, tier.name, invoice.id
+                ))
+            })
+        };
+        if is_trial {
+            paid.trials.push((tier, count(tier.refill.trial, Credits::ZERO)?));
+        } else {
+            let (_, sum) = paid.grants.entry(tier.name.clone()).or_insert((tier, Credits::ZERO));
+            *sum = count(tier.credits, *sum)?;
+        }
     }
     Ok(refills)
-}
-
-fn tier_paid_by<'a>(line: &Line, terms: &'a Terms) -> Option<&'a Tier> {
-    if line.proration || line.amount <= 0 {
-        return None;
-    }
-    terms.tier_of_price(line.price.as_deref()?)
 }
 
 /// A price that a subscription was paid for and that sells no tier of ours.
@@ -189,30 +284,5 @@ fn nothing_to_refill(invoice: &Invoice, terms: &Terms) -> String {
             let prices: Vec<&str> = invoice.lines.iter().filter_map(|line| line.price.as_deref()).collect();
             format!("not ours: no line sells a tier of this deployment (prices: {})", prices.join(", "))
         }
-    }
-}
-
-/// Where Stripe can be asked whose customer it is, it is asked, once for each event.
-fn ask(invoice: &Invoice, event: &Event, terms: &Terms) -> Vec<NewJob> {
-    let ask = |customer: &String| NewJob {
-        kind: ASK_CUSTOMER.name,
-        key: format!("{customer}:{}", event.id),
-        args: serde_json::json!({ "customer": customer, "event": event.id }),
-        max_attempts: ASK_CUSTOMER.max_attempts,
-        delay_ms: 0,
-        cause: Some(event.id.clone()),
-    };
-    invoice.customer.iter().filter(|_| terms.stripe_on).map(ask).collect()
-}
-
-fn wait_for_link(invoice: &Invoice) -> Snooze {
-    Snooze {
-        reason: format!(
-            "{} names no user, and its customer {} is not linked to one yet",
-            invoice.id,
-            invoice.customer.as_deref().unwrap_or("(none)")
-        ),
-        fact: invoice.customer.as_ref().map(|customer| format!("customer:{customer}")),
-        limit: WAIT_FOR_LINK,
     }
 }

@@ -1,34 +1,30 @@
-//! What a user subscribes to.
+//! What a user subscribes to, as far as selling is concerned: there is to be one.
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
 
-/// A subscription that gives access, under the names that programs rely on.
+use crate::subscription::{self, OfUser};
+
+/// A subscription that is not over, under the names that programs rely on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Subscription {
+pub struct Active {
     /// `sub_…`
     pub subscription_id: String,
     /// Which tier, where it is known.
     pub tier: Option<String>,
-    /// Stripe's word.
-    pub status: String,
-    /// Until when the user has what the tier gives, where that is known.
-    pub access_until: Option<DateTime<Utc>>,
-    /// Whether it ends then.
-    pub cancel_at_period_end: bool,
 }
 
-/// The subscription that a user has now, of which there is to be one.
-///
-/// Until subscriptions have a table of their own, those are known that began with a checkout of ours which is complete.
-pub async fn active_subscription(db: &mut PgConnection, user: &str) -> Result<Option<Subscription>, sqlx::Error> {
+/// The subscription that a user has now, of which there is to be one: one that is not over yet, or one that a checkout of ours began and
+/// of which no more has been heard.
+pub async fn active_subscription(db: &mut PgConnection, user: &str) -> Result<Option<Active>, sqlx::Error> {
+    if let Some(OfUser { id, tier, is_open: true, .. }) = subscription::of_user(&mut *db, user).await? {
+        return Ok(Some(Active { subscription_id: id, tier }));
+    }
     sqlx::query_as!(
-        Subscription,
-        r#"SELECT c.subscription_id AS "subscription_id!", substr(c.item, 6) AS tier, 'active' AS "status!",
-                  NULL::timestamptz AS access_until, false AS "cancel_at_period_end!"
-           FROM bursar.checkout c
+        Active,
+        r#"SELECT c.subscription_id AS "subscription_id!", substr(c.item, 6) AS tier FROM bursar.checkout c
            WHERE c.user_id = $1 AND c.mode = 'subscription' AND c.state = 'complete' AND c.subscription_id IS NOT NULL
+             AND NOT EXISTS (SELECT FROM bursar.subscription s WHERE s.id = c.subscription_id)
            ORDER BY c.requested_at DESC LIMIT 1"#,
         user
     )

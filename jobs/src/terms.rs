@@ -1,6 +1,6 @@
 //! The terms of trade: what is sold, for how much, and what is paid out. Read from the settings once, then only looked at.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{credits::Credits, money};
 
@@ -21,6 +21,8 @@ pub struct Terms {
     pub livemode: bool,
     /// Whether Stripe is on. Off, payouts are recorded as skipped.
     pub stripe_on: bool,
+    /// How long an unpaid renewal keeps access.
+    pub grace: Duration,
     /// How purchases are priced that are of no package.
     pub selling: Selling,
 }
@@ -66,6 +68,32 @@ pub struct Tier {
     pub credits: Credits,
     /// The Stripe prices that sell it: monthly, annual, grandfathered.
     pub prices: Vec<String>,
+    /// What becomes of its refills.
+    pub refill: RefillTerms,
+}
+
+/// How a tier's credits are given and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RefillTerms {
+    /// What becomes of what is left of one refill when the next comes.
+    pub policy: Policy,
+    /// What a trial grants; none by default.
+    pub trial: Credits,
+}
+
+/// What becomes of what is left of one refill when the next comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// It stays.
+    #[default]
+    Rollover,
+    /// It expires.
+    Reset,
+    /// It stays, up to so many months' worth together with the new refill.
+    Cap {
+        /// From 1.
+        months: u32,
+    },
 }
 
 /// A package of credits for one payment.

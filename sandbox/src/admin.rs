@@ -4,11 +4,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
+    event_faults::EventFault,
     failure::{Answer, Failure},
     faults::Fault,
+    ledger,
     money::{Money, PLATFORM},
-    store::{number, text},
-    v1::{accounts, checkout},
+    v1::{accounts, checkout, disputes, payments, refunds, setup_intents, webhook_endpoints},
     view,
     world::{Request, World},
 };
@@ -35,10 +36,41 @@ struct Account {
     state: accounts::State,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tax {
+    percent: f64,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Complete {
     email: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Status {
+    status: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Dispute {
+    inquiry: bool,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Authenticate {
+    success: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Roll {
+    expires_in: Option<i64>,
 }
 
 /// Answers an admin request.
@@ -51,10 +83,28 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
         }
         ("GET", ["faults"]) => Ok(json!({ "faults": world.faults.waiting().collect::<Vec<_>>() })),
         ("DELETE", ["faults"]) => Ok(json!({ "cleared": world.faults.clear() })),
+        (method, ["events", "faults"] | ["deliveries"] | ["webhook_endpoints", _, "roll"]) => {
+            delivery(world, request, method, &path)
+        }
+        ("POST", ["chaos"]) => {
+            let wanted = read(request)?;
+            world.chaos.turn_on(&wanted, world.seed)?;
+            Ok(world.chaos.shown())
+        }
+        ("GET", ["chaos"]) => Ok(world.chaos.shown()),
+        ("DELETE", ["chaos"]) => {
+            world.chaos.turn_off();
+            Ok(world.chaos.shown())
+        }
         ("POST", ["keys", "prune"]) => Ok(json!({ "pruned": world.keys.prune() })),
         ("POST", ["advance"]) => advance(world, read::<Advance>(request)?.seconds),
         ("GET", ["clock"]) => Ok(clock(world)),
-        ("GET", ["ledger"]) => Ok(ledger(world)),
+        ("GET", ["settings"]) => Ok(json!(world.settings())),
+        ("POST", ["settings"]) => {
+            let settings = read(request)?;
+            Ok(world.set_settings(settings))
+        }
+        ("GET", ["ledger"]) => Ok(ledger::shown(world)),
         ("GET", ["requests"]) => Ok(json!({ "requests": world.requests.all().collect::<Vec<_>>() })),
         ("DELETE", ["requests"]) => {
             world.requests.clear();
@@ -65,18 +115,64 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
             let account = accounts::put(world, id, state)?;
             Ok(view::shown(&world.store, account, &[]))
         }
+        ("POST", ["accounts", id, "deauthorize"]) => {
+            let account = accounts::deauthorise(world, id)?;
+            Ok(view::shown(&world.store, account, &[]))
+        }
+        ("POST", ["tax"]) => checkout::lines::set_tax_percent(world, read::<Tax>(request)?.percent),
         ("POST", ["checkout", id, "complete"]) => {
-            let given: Complete = if request.body.is_empty() { Complete::default() } else { read(request)? };
-            let session = checkout::complete(world, id, given.email.as_deref())?;
+            let session = checkout::complete(world, id, given::<Complete>(request)?.email.as_deref())?;
             Ok(view::shown(&world.store, session, &[]))
+        }
+        ("POST", ["disputes", id]) => {
+            let dispute = disputes::put(world, id, &read::<Status>(request)?.status)?;
+            Ok(view::shown(&world.store, dispute, &[]))
+        }
+        ("POST", ["charges", id, "dispute"]) => {
+            let Dispute { inquiry, reason } = given(request)?;
+            let reason = reason.unwrap_or_else(|| "fraudulent".to_owned());
+            let dispute = disputes::open_by_admin(world, id, &reason, inquiry)?;
+            Ok(view::shown(&world.store, dispute, &[]))
+        }
+        ("POST", ["refunds", id]) => {
+            let refund = refunds::put(world, id, &read::<Status>(request)?.status)?;
+            Ok(view::shown(&world.store, refund, &[]))
+        }
+        ("POST", ["payment_intents", id, "authenticate"]) => {
+            let succeeds = given::<Authenticate>(request)?.success.unwrap_or(true);
+            let intent = payments::authenticate(world, id, succeeds)?;
+            Ok(view::shown(&world.store, intent, &[]))
+        }
+        ("POST", ["setup_intents", id, "authenticate"]) => {
+            let succeeds = given::<Authenticate>(request)?.success.unwrap_or(true);
+            let intent = setup_intents::authenticated(world, id, succeeds)?;
+            Ok(view::shown(&world.store, intent, &[]))
         }
         ("POST", ["balance"]) => {
             let Balance { currency, available } = read(request)?;
             let known = Money::currency(&currency);
             let currency =
                 known.ok_or_else(|| Failure::invalid(format!("Invalid currency: {currency}")).param("currency"))?;
-            world.money.set(currency, available);
+            world.money.set(currency, available, world.now);
             Ok(world.money.shown(PLATFORM, world.now))
+        }
+        (method, _) => Err(Failure::unrecognized(method, &request.path)),
+    }
+}
+
+/// Events on their way out.
+fn delivery(world: &mut World, request: &Request, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("POST", ["events", "faults"]) => {
+            world.event_faults.add(read::<EventFault>(request)?)?;
+            Ok(json!({ "faults": world.event_faults.waiting().collect::<Vec<_>>() }))
+        }
+        ("GET", ["events", "faults"]) => Ok(json!({ "faults": world.event_faults.waiting().collect::<Vec<_>>() })),
+        ("DELETE", ["events", "faults"]) => Ok(json!({ "cleared": world.event_faults.clear() })),
+        ("GET", ["deliveries"]) => Ok(json!({ "deliveries": world.deliveries.shown() })),
+        ("POST", ["webhook_endpoints", id, "roll"]) => {
+            let given: Roll = if request.body.is_empty() { Roll::default() } else { read(request)? };
+            webhook_endpoints::roll(world, id, given.expires_in)
         }
         (method, _) => Err(Failure::unrecognized(method, &request.path)),
     }
@@ -84,6 +180,11 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
 
 fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
     serde_json::from_slice(&request.body).map_err(|error| Failure::invalid(format!("Not what is wanted here: {error}")))
+}
+
+/// What may also be left out.
+fn given<T: DeserializeOwned + Default>(request: &Request) -> Result<T, Failure> {
+    if request.body.is_empty() { Ok(T::default()) } else { read(request) }
 }
 
 fn advance(world: &mut World, seconds: i64) -> Answer {
@@ -96,41 +197,5 @@ fn advance(world: &mut World, seconds: i64) -> Answer {
 }
 
 fn clock(world: &World) -> Value {
-    json!({ "now": world.now, "ahead_seconds": world.ahead })
-}
-
-/// What money really moved.
-fn ledger(world: &mut World) -> Value {
-    let balance = world.money.shown(PLATFORM, world.now);
-    let transfers: Vec<Value> = world
-        .store
-        .all("transfer")
-        .map(|transfer| {
-            json!({
-                "id": transfer["id"],
-                "amount": transfer["amount"],
-                "amount_reversed": transfer["amount_reversed"],
-                "reversed": transfer["reversed"],
-                "currency": transfer["currency"],
-                "destination": transfer["destination"],
-                "transfer_group": transfer["transfer_group"],
-                "metadata": transfer["metadata"],
-                "created": transfer["created"],
-                "idempotency_key": transfer["_idempotency_key"],
-                "request_id": transfer["_request_id"],
-            })
-        })
-        .collect();
-    let charges: Vec<Value> = world
-        .store
-        .all("charge")
-        .map(|charge| json!({ "id": charge["id"], "amount": charge["amount"], "currency": charge["currency"], "customer": charge["customer"] }))
-        .collect();
-    let mut sent = serde_json::Map::new();
-    for transfer in &transfers {
-        let net = number(transfer, "amount") - number(transfer, "amount_reversed");
-        let sum = sent.entry(text(transfer, "currency")).or_insert_with(|| json!(0));
-        *sum = json!(sum.as_i64().unwrap_or_default() + net);
-    }
-    json!({ "balance": balance, "sent": sent, "transfers": transfers, "charges": charges })
+    json!({ "now": world.now, "ahead_seconds": world.ahead, "next": world.plans.next(""), "undelivered": world.undelivered() })
 }

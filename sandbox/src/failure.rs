@@ -1,8 +1,8 @@
 //! What is refused, in the shape of Stripe's errors (Stripe: errors, error codes).
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::world::Response;
+use super::{store::with, world::Response};
 
 /// What a resource answers: an object, or a refusal.
 pub(super) type Answer = Result<Value, Failure>;
@@ -15,11 +15,37 @@ pub(super) struct Failure {
     code: Option<&'static str>,
     message: String,
     param: Option<String>,
+    /// What else the error says: of a declined payment, the decline code and the objects it left behind.
+    more: Map<String, Value>,
 }
 
 impl Failure {
     pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code: None, message: message.into(), param: None }
+        Self { status, kind, code: None, message: message.into(), param: None, more: Map::new() }
+    }
+
+    /// A 402 `card_error`: the card, its bank or its owner said no.
+    pub fn card(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(402, "card_error", message).code(code)
+    }
+
+    /// A further field of the error; an object as it is to be shown.
+    pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// What stands under `error`, and in the `last_payment_error` of an intent.
+    pub fn body(&self) -> Value {
+        let mut error = json!({ "type": self.kind, "message": self.message });
+        if let Some(code) = self.code {
+            error["code"] = json!(code);
+            error["doc_url"] = json!(format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")));
+        }
+        if let Some(param) = &self.param {
+            error["param"] = json!(param);
+        }
+        with(error, self.more.clone().into())
     }
 
     /// A 400 `invalid_request_error`.
@@ -58,7 +84,7 @@ impl Failure {
             "There is currently another in-progress request using this Idempotent Key (that probably means you \
              submitted twice, and the other request is still going through): {key}. Please try again later."
         );
-        Self::new(409, "invalid_request_error", message).code("idempotency_key_in_use")
+        Self::new(409, "idempotency_error", message).code("idempotency_key_in_use")
     }
 
     /// `url` for a 404 on a path that Stripe does not have either, or that the sandbox does not have yet.
@@ -77,15 +103,7 @@ impl Failure {
 
 impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
-        let mut error = json!({ "type": failure.kind, "message": failure.message });
-        if let Some(code) = failure.code {
-            error["code"] = json!(code);
-            error["doc_url"] = json!(format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")));
-        }
-        if let Some(param) = failure.param {
-            error["param"] = json!(param);
-        }
-        let mut response = Self::json(failure.status, &json!({ "error": error }));
+        let mut response = Self::json(failure.status, &json!({ "error": failure.body() }));
         if failure.status == 401 {
             response.headers.push(("WWW-Authenticate", r#"Basic realm="Stripe""#.to_owned()));
         }

@@ -18,7 +18,7 @@ pub struct Key {
     pub(super) text: String,
 }
 
-/// What a key was first used for.
+/// What a key was first used for. Only a POST has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     endpoint: String,
@@ -55,11 +55,18 @@ impl Key {
     }
 }
 
+impl Saved {
+    /// What an answer says of its key, the first time and each time after.
+    pub fn headers(&self, key: &Key) -> [(&'static str, String); 2] {
+        [("Idempotency-Key", key.text.clone()), ("Original-Request", self.request_id.clone())]
+    }
+}
+
 impl Fingerprint {
     /// The order of the fields does not count; that of equal names (`a[]`) does.
-    pub fn new(method: &str, path: &str, mut fields: Vec<(String, String)>) -> Self {
+    pub fn new(path: &str, mut fields: Vec<(String, String)>) -> Self {
         fields.sort_by(|a, b| a.0.cmp(&b.0));
-        Self { endpoint: format!("{method} {path}"), fields }
+        Self { endpoint: path.to_owned(), fields }
     }
 }
 
@@ -68,20 +75,22 @@ impl Keys {
     pub fn look(&mut self, key: &Key, fingerprint: &Fingerprint, now: i64) -> Result<Option<Saved>, Failure> {
         self.0.retain(|_, entry| entry.in_flight || now - entry.at < LIFE);
         let Some(entry) = self.0.get(key) else { return Ok(None) };
-        let mismatch = |what| {
+        let mismatch = |what: &str| {
             let message = format!(
-                "Keys for idempotent requests can only be used {what} they were first used {}. Try using a key other than \
-                 '{}' if you meant to execute a different request.",
-                if entry.fingerprint.endpoint == fingerprint.endpoint { "with" } else { "for" },
+                "Keys for idempotent requests can only be used {what}. Try using a key other than '{}' if you meant to execute a \
+                 different request.",
                 key.text
             );
             Err(Failure::new(400, "idempotency_error", message))
         };
-        if entry.fingerprint.endpoint != fingerprint.endpoint {
-            return mismatch("for the same endpoint");
+        let (first, now) = (&entry.fingerprint, fingerprint);
+        if first.endpoint != now.endpoint {
+            let what =
+                format!("for the same endpoint they were first used for ('{}' vs '{}')", now.endpoint, first.endpoint);
+            return mismatch(&what);
         }
-        if entry.fingerprint.fields != fingerprint.fields {
-            return mismatch("with the same parameters");
+        if first.fields != now.fields {
+            return mismatch("with the same parameters they were first used with");
         }
         if entry.in_flight { Err(Failure::in_use(&key.text)) } else { Ok(Some(entry.saved.clone())) }
     }

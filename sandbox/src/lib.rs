@@ -6,22 +6,32 @@
 
 mod admin;
 mod body;
+mod cards;
+mod chaos;
 mod deliver;
+mod deliveries;
+mod event_faults;
 mod events;
 mod failure;
 mod faults;
 mod idempotency;
+mod layout;
+mod ledger;
 mod list;
+mod listen;
 mod money;
 mod pages;
 mod params;
 mod requests;
 mod routes;
 mod server;
+mod settings;
+mod signature;
 mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+mod turns;
 mod v1;
 mod view;
 mod world;
@@ -39,6 +49,7 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
+use chaos::Chaos;
 use server::Shared;
 use world::World;
 
@@ -66,6 +77,10 @@ pub struct Options {
     pub balance: i64,
     /// Seconds that its clock is ahead from the start: where it goes on beside jobs whose time was moved.
     pub ahead: i64,
+    /// What events are signed with for `stripe listen`; one is made when there is none.
+    pub listen_secret: Option<String>,
+    /// The probability with which a request meets a fault; the seed decides which.
+    pub chaos: Option<f64>,
 }
 
 /// An endpoint that gets every event.
@@ -88,6 +103,8 @@ pub struct Sandbox {
     pub key: String,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What its ids and its chaos derive from: the same seed and the same requests give the same run.
+    pub seed: u64,
     shared: Arc<Shared>,
     stopper: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -108,6 +125,9 @@ pub enum SandboxError {
     /// An endpoint is elsewhere.
     #[error("{0}")]
     Webhook(String),
+    /// It is no probability.
+    #[error("chaos is a probability, between 0 and 1, and not {0}")]
+    Chaos(f64),
     /// It panicked.
     #[error("the sandbox ended by itself: {0}")]
     Ended(#[from] JoinError),
@@ -123,6 +143,8 @@ impl Default for Options {
             seed: None,
             balance: BALANCE,
             ahead: 0,
+            listen_secret: None,
+            chaos: None,
         }
     }
 }
@@ -135,6 +157,9 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     for webhook in &options.webhooks {
         v1::webhook_endpoints::check_url(&webhook.url).map_err(SandboxError::Webhook)?;
     }
+    if let Some(rate) = options.chaos.filter(|rate| !chaos::is_rate(*rate)) {
+        return Err(SandboxError::Chaos(rate));
+    }
     let failed = |error| SandboxError::Listen(options.address, error);
     let listener = TcpListener::bind(options.address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -144,6 +169,8 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     let mut world = World::new(url.clone(), options.key, seed, options.balance);
     world.ahead = options.ahead;
     world.tick(clock::now().timestamp());
+    world.sessions.set_secret(options.listen_secret);
+    world.chaos = Chaos::new(options.chaos.unwrap_or_default(), seed);
     for webhook in &options.webhooks {
         let all = ["*".to_owned()];
         v1::webhook_endpoints::register(&mut world, &webhook.url, &webhook.secret, webhook.connect, &all);
@@ -157,7 +184,7 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
         server::serve(listener, served, stop).await;
         delivering.abort();
     });
-    Ok(Sandbox { url, key, address, shared, stopper, serving })
+    Ok(Sandbox { url, key, address, seed, shared, stopper, serving })
 }
 
 /// Heard by every part that is to end; also when whoever says it is gone.
@@ -179,6 +206,21 @@ impl Sandbox {
         if put.is_err() {
             tracing::warn!(user, "the account was not opened");
         }
+    }
+
+    /// Sells something by the month under a price id of the caller's, as if it had been set up at Stripe long ago: no event tells of it.
+    /// `amount` is in cents of a US dollar.
+    pub fn sell(&self, price: &str, name: &str, amount: i64) {
+        let sold = self.shared.change(|world| v1::prices::sell(world, price, name, amount));
+        if sold.is_err() {
+            tracing::warn!(price, "the price was not made");
+        }
+    }
+
+    /// The requests of a client, known by how its `User-Agent` begins, that Stripe's API has no path or parameter for. A test asks for
+    /// them at its end: a job may well hide what it was refused.
+    pub fn strange_requests(&self, agent: &str) -> Vec<String> {
+        self.shared.world().requests.strange_of(agent)
     }
 
     /// Stops it: what is being answered is, except what a fault makes slow.

@@ -13,7 +13,7 @@ const CURRENCIES: &[&str] = &[
 /// The balance of the platform itself.
 pub(super) const PLATFORM: &str = "";
 /// Seconds until a payment is available (two days, as in the United States).
-const PENDING: i64 = 2 * 24 * 60 * 60;
+pub(super) const PENDING: i64 = 2 * 24 * 60 * 60;
 
 /// Balances in minor units, by owner and currency.
 #[derive(Debug)]
@@ -21,12 +21,15 @@ pub(super) struct Money {
     available: BTreeMap<(String, String), i64>,
     /// When, what currency, how much: payments to the platform that are on their way.
     pending: Vec<(i64, String, i64)>,
+    /// What the platform had of each currency before anything moved; an admin who sets a balance sets this too.
+    start: BTreeMap<String, i64>,
 }
 
 impl Money {
     pub fn new(start: i64) -> Self {
         let available = CURRENCIES.iter().map(|c| ((PLATFORM.to_owned(), (*c).to_owned()), start)).collect();
-        Self { available, pending: Vec::new() }
+        let start = CURRENCIES.iter().map(|c| ((*c).to_owned(), start)).collect();
+        Self { available, pending: Vec::new(), start }
     }
 
     /// The currency in lower case, if it is one.
@@ -46,14 +49,33 @@ impl Money {
         *balance = balance.saturating_add(amount);
     }
 
-    /// What is available of a currency is so much from now on.
-    pub fn set(&mut self, currency: &str, amount: i64) {
+    /// What is available of a currency is so much from now on, as if it had started with that much more or less.
+    pub fn set(&mut self, currency: &str, amount: i64, now: i64) {
+        let more = amount.saturating_sub(self.available(PLATFORM, currency, now));
+        let start = self.start.entry(currency.to_owned()).or_default();
+        *start = start.saturating_add(more);
         self.available.insert((PLATFORM.to_owned(), currency.to_owned()), amount);
     }
 
-    /// A payment to the platform.
-    pub fn earn(&mut self, currency: &str, amount: i64, now: i64) {
-        self.pending.push((now + PENDING, currency.to_owned(), amount));
+    /// Moves `amount` to the platform or, when it is negative, from it: at once, or as pending until a later time.
+    pub fn book(&mut self, currency: &str, amount: i64, available_on: i64, now: i64) {
+        if available_on > now {
+            self.pending.push((available_on, currency.to_owned(), amount));
+        } else {
+            self.add(PLATFORM, currency, amount);
+        }
+    }
+
+    /// What the platform started with, by currency.
+    pub fn starts(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.start.iter().map(|(currency, amount)| (currency.as_str(), *amount))
+    }
+
+    /// What the platform has of a currency, available or pending.
+    pub fn total(&mut self, currency: &str, now: i64) -> i64 {
+        let available = self.available(PLATFORM, currency, now);
+        let pending: i64 = self.pending.iter().filter(|(_, of, _)| of == currency).map(|(_, _, amount)| amount).sum();
+        available.saturating_add(pending)
     }
 
     /// Stripe's `balance` object.

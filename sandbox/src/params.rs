@@ -53,15 +53,17 @@ impl Params {
 
     /// Refuses what is not among `known`: exact paths such as `items[][price]`, or `metadata*` for all below a name.
     pub fn check(&self, known: &[&str]) -> Result<(), Failure> {
+        let Some(shown) = self.unknown(known) else { return Ok(()) };
+        let message = format!("Received unknown parameter: {shown}");
+        Err(Failure::invalid(message).code("parameter_unknown").param(shown))
+    }
+
+    /// The first that is not among `known`.
+    pub fn unknown(&self, known: &[&str]) -> Option<String> {
         let mut paths = Vec::new();
         flatten(&self.fields, "", "", &mut paths);
-        for (path, shown) in paths {
-            if !known.iter().chain(&["expand*"]).any(|pattern| covers(pattern, &path)) {
-                let message = format!("Received unknown parameter: {shown}");
-                return Err(Failure::invalid(message).code("parameter_unknown").param(shown));
-            }
-        }
-        Ok(())
+        let is_known = |path: &str| known.iter().chain(&["expand*"]).any(|pattern| covers(pattern, path));
+        paths.into_iter().find(|(path, _)| !is_known(path)).map(|(_, shown)| shown)
     }
 
     pub fn has(&self, name: &str) -> bool {

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     faults::Kind,
-    params,
+    params::{self, Params},
+    routes,
     world::{Fate, Reply, Request},
 };
 
@@ -15,18 +16,31 @@ const KEPT: usize = 20_000;
 
 /// The last requests, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Requests(VecDeque<Value>);
+pub(super) struct Requests {
+    all: VecDeque<Value>,
+    /// Those that Stripe does not know, whatever was answered; also kept when the rest is cleared.
+    strange: Vec<(String, String)>,
+}
+
+/// What of a request Stripe's API does not have: its path, or a parameter. A fault can hide that from the caller.
+pub(super) fn strange(request: &Request) -> Option<String> {
+    let asked = format!("{} {}", request.method, request.path);
+    let Ok((route, _)) = routes::find(&request.method, &request.path) else { return Some(asked) };
+    let params = Params::parse(&request.fields()).ok()?;
+    params.unknown(route.params).map(|param| format!("{asked} with {param}"))
+}
 
 impl Requests {
     pub fn record(&mut self, now: i64, id: &str, request: &Request, reply: &Reply, fault: Option<Kind>) {
-        if self.0.len() == KEPT {
-            self.0.pop_front();
+        let strange = strange(request);
+        if self.all.len() == KEPT {
+            self.all.pop_front();
         }
         let fields = |form: &[u8]| -> Map<String, Value> {
             params::decode(form).into_iter().map(|(name, value)| (name, json!(value))).collect()
         };
         let replayed = reply.response.headers.iter().any(|(name, _)| *name == "Idempotent-Replayed");
-        self.0.push_back(json!({
+        self.all.push_back(json!({
             "request_id": id,
             "at": now,
             "method": request.method,
@@ -36,20 +50,32 @@ impl Requests {
             "idempotency_key": request.header("idempotency-key"),
             "stripe_version": request.header("stripe-version"),
             "stripe_account": request.header("stripe-account"),
+            "user_agent": request.header("user-agent"),
             "content_type": request.header("content-type"),
             // What was answered, whether or not it arrived.
             "status": reply.response.status,
             "replayed": replayed,
             "answered": matches!(reply.fate, Fate::Arrives | Fate::Late { .. }),
             "fault": fault,
+            // Whether Stripe has no such path or parameter: what a client must never send.
+            "refused_unknown": strange,
         }));
+        if let Some(strange) = strange.filter(|_| self.strange.len() < KEPT) {
+            self.strange.push((request.header("user-agent").unwrap_or_default().to_owned(), strange));
+        }
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Value> {
-        self.0.iter()
+        self.all.iter()
     }
 
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.all.clear();
+    }
+
+    /// What a client has sent that Stripe does not know, by how its name begins.
+    pub fn strange_of(&self, agent: &str) -> Vec<String> {
+        let from = |(of, _): &&(String, String)| of.starts_with(agent);
+        self.strange.iter().filter(from).map(|(_, strange)| strange.clone()).collect()
     }
 }

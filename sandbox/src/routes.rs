@@ -50,13 +50,15 @@ impl Route {
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Route> {
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = &'static Route> {
     v1::ROUTES.iter().copied().flatten()
 }
 
-/// Whether a fault's route exists.
-pub(super) fn is_known(name: &str) -> bool {
-    all().any(|route| route.name() == name)
+/// The route that a fault names, by its own path or by one with ids in it.
+pub(super) fn named(method: &str, path: &str) -> Option<&'static Route> {
+    let exact = all().find(|route| route.method == method && route.path == path);
+    exact.or_else(|| find(method, path).ok().map(|(route, _)| route).filter(|_| !path.contains('{')))
 }
 
 /// The route of a request, and the ids in its path. A path without ids comes before one with.

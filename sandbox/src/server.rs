@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{interval, sleep, timeout},
 };
@@ -32,8 +32,9 @@ use tokio::{
 use super::{
     Stop,
     body::Answer,
-    events::Delivery,
+    deliveries::Delivery,
     failure::Failure,
+    listen::socket,
     stopped,
     world::{Fate, Reply, Request, Response, World},
 };
@@ -54,11 +55,13 @@ const BREATH: Duration = Duration::from_millis(50);
 pub(super) struct Shared {
     world: Mutex<World>,
     deliveries: mpsc::UnboundedSender<Delivery>,
+    /// Changes when there is something new for those who listen.
+    news: watch::Sender<u64>,
 }
 
 impl Shared {
     pub fn new(world: World, deliveries: mpsc::UnboundedSender<Delivery>) -> Self {
-        Self { world: Mutex::new(world), deliveries }
+        Self { world: Mutex::new(world), deliveries, news: watch::Sender::new(0) }
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
@@ -70,15 +73,21 @@ impl Shared {
         self.change(|world| world.handle(clock::now().timestamp(), request))
     }
 
+    /// Told of what is new for those who listen.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
     /// Changes the world, and sends off what that causes.
     pub fn change<T>(&self, how: impl FnOnce(&mut World) -> T) -> T {
-        let (reply, outbox) = {
+        let (reply, outbox, mark) = {
             let mut world = self.world();
-            (how(&mut world), world.take_outbox())
+            (how(&mut world), world.take_outbox(), world.sessions.mark())
         };
+        self.news.send_if_modified(|seen| std::mem::replace(seen, mark.max(*seen)) < mark);
         for delivery in outbox {
             // Nobody listens any more only while everything stops.
-            drop(self.deliveries.send(delivery));
+            self.deliveries.send(delivery).unwrap_or_default();
         }
         reply
     }
@@ -116,12 +125,13 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop) {
     drop(stream.set_nodelay(true));
     let resets = Arc::new(AtomicBool::new(false));
     let stream = Resettable { stream, resets: Arc::clone(&resets) };
-    let service = service_fn(|request| answer(Arc::clone(&shared), Arc::clone(&resets), request));
+    let service = service_fn(|request| answer(Arc::clone(&shared), Arc::clone(&resets), stop.clone(), request));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
     );
     let end = tokio::select! {
         end = connection.as_mut() => end,
@@ -139,8 +149,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop) {
 async fn answer(
     shared: Arc<Shared>,
     resets: Arc<AtomicBool>,
+    stop: Stop,
     request: hyper::Request<Incoming>,
 ) -> io::Result<HttpResponse<Answer>> {
+    if request.uri().path() == socket::PATH {
+        return Ok(socket::upgrade(&shared, request, stop));
+    }
     let reply = match read(request).await {
         Ok(request) => shared.handle(&request),
         Err(refused) => Reply { response: refused.into(), fate: Fate::Arrives },

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::turns::Dice;
+
 /// All objects by id, and each kind's ids in the order they were made.
 #[derive(Debug, Default)]
 pub(super) struct Store {
@@ -17,6 +19,17 @@ impl Store {
         let id = text(&object, "id").to_owned();
         if self.objects.insert(id.clone(), object).is_none() {
             self.order.entry(kind).or_default().push(id);
+        }
+    }
+
+    /// Forgets an object, as if it had never been: a draft that is deleted.
+    pub fn remove(&mut self, kind: &str, id: &str) {
+        self.objects.remove(id);
+        if let Some(order) = self.order.get_mut(kind) {
+            // What is taken back is mostly the newest.
+            if let Some(at) = order.iter().rposition(|kept| kept == id) {
+                order.remove(at);
+            }
         }
     }
 
@@ -62,6 +75,7 @@ pub(super) fn with(mut defaults: Value, own: Value) -> Value {
 #[derive(Debug)]
 pub(super) struct Ids {
     seed: u64,
+    turn: u64,
     made: u64,
 }
 
@@ -69,7 +83,13 @@ const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno
 
 impl Ids {
     pub fn new(seed: u64) -> Self {
-        Self { seed, made: 0 }
+        Self { seed, turn: 0, made: 0 }
+    }
+
+    /// Those that follow belong to this request, for the so-manieth time, and not to whoever asks at the same time.
+    pub fn turn(&mut self, identity: u64, time: u64) {
+        self.turn = identity ^ Dice(time).roll();
+        self.made = 0;
     }
 
     /// `prefix` carries its underscore.
@@ -84,20 +104,12 @@ impl Ids {
             _ => 24,
         };
         let mut id = prefix.to_owned();
-        let mut state = self.seed ^ self.made.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // Thrown twice, so that neighbours among seeds, turns and ids have nothing in common.
+        let mut dice = Dice(Dice(Dice(self.seed).roll() ^ self.turn).roll() ^ Dice(self.made).roll());
         for _ in 0..length {
-            let index = usize::try_from(mix(&mut state) % 62).unwrap_or_default();
+            let index = usize::try_from(dice.below(62)).unwrap_or_default();
             id.push(char::from(LETTERS.get(index).copied().unwrap_or(b'0')));
         }
         id
     }
-}
-
-/// SplitMix64: one step of it.
-fn mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -1,5 +1,11 @@
 //! The state machine alone: whatever is sent to it, and twice the same.
 
+mod chaos;
+mod faults;
+mod hostile;
+mod keys;
+mod meters;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -50,7 +56,16 @@ fn furnished() -> (World, Vec<String>) {
     let subscription = made(&mut world, "/v1/subscriptions", &format!("customer={customer}&items[0][price]={price}"));
     let account = made(&mut world, "/v1/accounts", "");
     let transfer = made(&mut world, "/v1/transfers", &format!("amount=100&currency=usd&destination={account}"));
-    (world, vec![customer, product, price, session, subscription, account, transfer])
+    let method = made(&mut world, "/v1/payment_methods/pm_card_visa/attach", &format!("customer={customer}"));
+    let pay = |of: &str| format!("amount=2000&currency=usd&confirm=true&payment_method=pm_card_{of}");
+    let open = made(&mut world, "/v1/payment_intents", &format!("{}&capture_method=manual", pay("visa")));
+    let intent = made(&mut world, "/v1/payment_intents", &pay("pendingRefund"));
+    let refund = made(&mut world, "/v1/refunds", &format!("payment_intent={intent}&amount=5"));
+    made(&mut world, "/v1/payment_intents", &pay("createDispute"));
+    let last = |kind: &str| world.store.all(kind).next_back().map(|of| of["id"].as_str().unwrap().to_owned()).unwrap();
+    let (charge, dispute) = (last("charge"), last("dispute"));
+    let ids = vec![customer, product, price, session, subscription, account, transfer];
+    (world, [ids, vec![method, open, intent, refund, charge, dispute]].concat())
 }
 
 fn routes() -> Vec<&'static Route> {
@@ -84,15 +99,40 @@ fn what_is_refused_at_execution_has_changed_nothing() {
 
 /// The least that gets a request through validation.
 fn minimal(route: &Route, ids: &[String]) -> String {
-    let [customer, product, price, _, _, account, _] = ids else { panic!("{ids:?}") };
+    let [customer, product, price, _, subscription, account, ..] = ids else { panic!("{ids:?}") };
     match route.path {
         "/v1/account_links" => format!("account={account}&type=account_update"),
+        "/v1/billing/meters" => "display_name=Calls&event_name=calls&default_aggregation[formula]=sum".to_owned(),
+        "/v1/billing/meter_events" => {
+            format!("event_name=calls&payload[stripe_customer_id]={customer}&payload[value]=1")
+        }
+        "/v1/billing/meter_event_adjustments" => "event_name=calls&type=cancel&cancel[identifier]=x".to_owned(),
+        "/v1/accounts/{id}/reject" => "reason=fraud".to_owned(),
+        "/v1/billing_portal/configurations" => "features[invoice_history][enabled]=true".to_owned(),
+        "/v1/billing_portal/sessions"
+        | "/v1/payment_methods/{id}/attach"
+        | "/v1/invoices"
+        | "/v1/invoices/create_preview" => format!("customer={customer}"),
+        "/oauth/deauthorize" => format!("stripe_user_id={account}"),
         "/v1/checkout/sessions" => {
             format!("mode=subscription&line_items[0][price]={price}&success_url=https://x.example")
         }
         "/v1/payment_pages/{id}/confirm" => "payment_method=pm_card_visa".to_owned(),
+        "/v1/charges" => "amount=100&currency=usd&source=tok_visa".to_owned(),
+        "/v1/customers/{id}/balance_transactions" => "amount=1&currency=usd".to_owned(),
+        "/v1/payment_intents" => "amount=100&currency=usd".to_owned(),
+        "/v1/payment_methods" => "type=card&card[token]=tok_visa".to_owned(),
+        "/v1/refunds" => "charge=ch_none".to_owned(),
         "/v1/prices" => format!("product={product}&currency=usd&unit_amount=1"),
         "/v1/products" => "name=Team".to_owned(),
+        "/v1/coupons" => "percent_off=10".to_owned(),
+        "/v1/promotion_codes" => "promotion[type]=coupon&promotion[coupon]=x".to_owned(),
+        "/v1/invoiceitems" => format!("customer={customer}&amount=1&currency=usd"),
+        "/v1/subscription_items" => format!("subscription={subscription}&price={price}"),
+        "/v1/subscription_schedules" => format!("from_subscription={subscription}"),
+        "/v1/test_helpers/test_clocks" | "/v1/test_helpers/test_clocks/{id}/advance" => {
+            "frozen_time=1900000000".to_owned()
+        }
         "/v1/subscriptions" => format!("customer={customer}&items[0][price]={price}"),
         "/v1/transfers" => format!("amount=1&currency=usd&destination={account}"),
         "/v1/webhook_endpoints" => "url=http://127.0.0.1:1&enabled_events[]=*".to_owned(),

@@ -3,7 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::world::World;
+use serde_json::json;
+
+use super::{
+    store::{number, text},
+    turns,
+    world::World,
+};
+
+/// The `object` of a test clock.
+pub(super) const TEST_CLOCK: &str = "test_helpers.test_clock";
 
 /// What is to happen; told the id of what it happens to. It looks at the object first: a plan is never taken back.
 pub(super) type Act = fn(&mut World, &str);
@@ -49,6 +58,7 @@ impl World {
     /// Time has passed while nobody asked for anything; `now` is real time in seconds.
     pub fn tick(&mut self, now: i64) {
         self.pass(now.saturating_add(self.ahead));
+        self.prune_sessions(now);
     }
 
     /// Lets everything happen that a clock has planned until then. The present is that clock's while it does, and nobody asked for it.
@@ -57,9 +67,35 @@ impl World {
         let now = self.now;
         while let Some((at, act, id)) = self.plans.take(clock, until) {
             self.now = at;
+            self.freeze(clock, at);
+            let identity = turns::hash(["plan", clock, &id, &at.to_string()]);
+            self.ids.turn(identity, self.turns.count(identity));
             act(self, &id);
         }
         self.now = now;
         (self.request_id, self.idempotency_key) = (request, key);
+    }
+
+    /// The clock that a customer lives by.
+    pub(super) fn clock_of(&self, customer: &str) -> String {
+        self.store.get("customer", customer).map(|customer| text(customer, "test_clock").to_owned()).unwrap_or_default()
+    }
+
+    /// What happens to somebody who lives by a clock happens at that clock's time.
+    pub(super) fn at_clock<T>(&mut self, clock: &str, act: impl FnOnce(&mut Self) -> T) -> T {
+        let now = self.now;
+        if let Some(clock) = self.store.get(TEST_CLOCK, clock) {
+            self.now = number(clock, "frozen_time");
+        }
+        let done = act(self);
+        self.now = now;
+        done
+    }
+
+    /// A test clock stands at a time; the sandbox's own cannot be told.
+    pub(super) fn freeze(&mut self, clock: &str, at: i64) {
+        if let Some(clock) = self.store.get_mut(TEST_CLOCK, clock) {
+            clock["frozen_time"] = json!(at);
+        }
     }
 }

@@ -44,6 +44,6 @@ fn walk(store: &Store, mut object: Value, paths: &[&[&str]]) -> Value {
 /// The fields at the top of `after` that differ, as they were before: an event's `previous_attributes`.
 pub(super) fn difference(before: &Value, after: &Value) -> Value {
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return json!({}) };
-    let changed = |name: &&String| before.get(*name) != after.get(*name);
+    let changed = |name: &&String| !name.starts_with('_') && before.get(*name) != after.get(*name);
     after.keys().filter(changed).map(|name| (name.clone(), before.get(name).cloned().unwrap_or_default())).collect()
 }

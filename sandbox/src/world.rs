@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 
 use super::{
     admin,
-    events::Delivery,
+    chaos::Chaos,
+    deliveries::{Deliveries, Delivery},
+    event_faults::EventFaults,
     failure::{Answer, Failure},
-    faults::{Fault, Faults, Kind},
+    faults::{Due, Fault, Faults, Kind},
     idempotency::{Fingerprint, Key, Keys, Saved},
+    layout,
+    listen::Sessions,
     money::Money,
     pages,
     params::{self, Params},
@@ -19,10 +23,11 @@ use super::{
     routes::{self, Call, Route},
     store::{Ids, Store},
     time::Plans,
-    view,
+    turns::{self, Turns},
+    v1::payments::Awaited,
 };
 
-/// The version whose layout is spoken, and the only one.
+/// The version whose layout is kept.
 pub const API_VERSION: &str = "2026-09-30.endive";
 
 /// A request, read whole.
@@ -85,14 +90,21 @@ pub struct Reply {
 /// The state.
 #[derive(Debug)]
 pub struct World {
+    pub(super) seed: u64,
     pub(super) ids: Ids,
     pub(super) store: Store,
     pub(super) money: Money,
     pub(super) faults: Faults,
+    pub(super) chaos: Chaos,
     pub(super) keys: Keys,
     pub(super) requests: Requests,
     pub(super) plans: Plans,
-    /// What is to be delivered to webhook endpoints.
+    pub(super) awaited: Awaited,
+    pub(super) deliveries: Deliveries,
+    pub(super) sessions: Sessions,
+    pub(super) event_faults: EventFaults,
+    pub(super) turns: Turns,
+    /// What deliveries are to be seen to.
     pub(super) outbox: VecDeque<Delivery>,
     /// Where it is reached, for the links it hands out.
     pub(super) url: String,
@@ -112,13 +124,20 @@ impl World {
     /// A new one. Any test key is let in when `api_key` is none; `balance` is what each known currency starts with.
     pub fn new(url: String, api_key: Option<String>, seed: u64, balance: i64) -> Self {
         Self {
+            seed,
             ids: Ids::new(seed),
             store: Store::default(),
             money: Money::new(balance),
             faults: Faults::default(),
+            chaos: Chaos::new(0.0, seed),
             keys: Keys::default(),
             requests: Requests::default(),
             plans: Plans::default(),
+            awaited: Awaited::default(),
+            deliveries: Deliveries::default(),
+            sessions: Sessions::default(),
+            event_faults: EventFaults::default(),
+            turns: Turns::default(),
             outbox: VecDeque::new(),
             url,
             ahead: 0,
@@ -134,14 +153,15 @@ impl World {
     /// Answers a request; `now` is real time in seconds.
     pub fn handle(&mut self, now: i64, request: &Request) -> Reply {
         self.pass(now.saturating_add(self.ahead));
+        let identity = turns::identity(request);
+        self.ids.turn(identity, self.turns.count(identity));
         self.request_id = self.ids.next("req_");
         self.idempotency_key = request.header("idempotency-key").map(str::to_owned);
         let mut happened = None;
         let arrived = |response| Reply { response, fate: Fate::Arrives };
         let is_admin = request.path == "/_sandbox" || request.path.starts_with("/_sandbox/");
-        let mut reply = if request.path == "/" || (is_admin && request.method == "GET" && pages::is_page(&request.path))
-        {
-            arrived(pages::show(self, &request.path))
+        let mut reply = if pages::is_page(request) {
+            arrived(pages::answer(self, request))
         } else if is_admin {
             self.executed = true;
             arrived(admin::answer(self, request).map_or_else(Response::from, |body| Response::json(200, &body)))
@@ -180,28 +200,41 @@ impl World {
         // Stripe: "all POST requests accept idempotency keys"; elsewhere they have no effect.
         let header = request.header("idempotency-key").filter(|key| request.method == "POST" && !key.is_empty());
         let key = header.map(|text| Key::new(scope, text)).transpose()?;
-        let fault = self.faults.next(&route.name());
-        if let Some(fault) = &fault {
-            let text = key.as_ref().map(|key| key.text.as_str());
-            let before = fault.before(text);
+        let due = self.fault_due(route, request, key.as_ref())?;
+        let reply = self.meet(due.as_ref(), route, ids, request, key.as_ref(), happened);
+        self.met(due.as_ref(), happened.is_some(), request, key.as_ref());
+        Ok(reply)
+    }
+
+    /// Answers a request under a fault, if one is due and it lets it happen.
+    fn meet(
+        &mut self,
+        due: Option<&Due>,
+        route: &Route,
+        ids: Vec<String>,
+        request: &Request,
+        key: Option<&Key>,
+        happened: &mut Option<Kind>,
+    ) -> Reply {
+        let fault = due.map(|due| &due.fault);
+        if let Some(fault) = fault {
+            let before = fault.before(key.map(|key| key.text.as_str()));
             if before.is_some() || fault.kind == Kind::ResetBefore {
                 *happened = Some(fault.kind);
-                self.faults.consume(&route.name());
                 let fate = if fault.kind == Kind::ResetBefore { Fate::Reset } else { fate(fault, None) };
                 let response = before.unwrap_or_else(|| Failure::internal().into());
-                return Ok(Reply { response: retried(response, fault), fate });
+                return Reply { response: retried(response, fault), fate };
             }
         }
         self.executed = false;
-        let (response, ran) = self.once(route, ids, request, key.as_ref(), fault.as_ref());
+        let (response, ran) = self.once(route, ids, request, key, fault);
         let Some(fault) = fault.filter(|fault| !fault.is_of_execution() || ran) else {
-            return Ok(Reply { response, fate: Fate::Arrives });
+            return Reply { response, fate: Fate::Arrives };
         };
         *happened = Some(fault.kind);
-        self.faults.consume(&route.name());
         // A refusal before execution has put nothing in flight.
-        let held = key.filter(|_| ran && self.executed);
-        Ok(Reply { response: retried(fault.disguise(response), &fault), fate: fate(&fault, held) })
+        let held = key.filter(|_| ran && self.executed).cloned();
+        Reply { response: retried(fault.disguise(response), fault), fate: fate(fault, held) }
     }
 
     /// Runs the request unless its key has an answer. Also says whether it ran, and met no refusal before execution.
@@ -214,7 +247,7 @@ impl World {
         fault: Option<&Fault>,
     ) -> (Response, bool) {
         let fields = request.fields();
-        let fingerprint = Fingerprint::new(&request.method, &request.path, fields.clone());
+        let fingerprint = Fingerprint::new(&request.path, fields.clone());
         if let Some(key) = key {
             match self.keys.look(key, &fingerprint, self.now) {
                 Err(failure) => return (failure.into(), false),
@@ -232,11 +265,12 @@ impl World {
             answer = Err(refused);
         }
         let ran = self.executed || answer.is_ok() || request.method == "GET";
-        let response = answer.map_or_else(Response::from, |object| Response::json(200, &object));
+        let mut response = answer.map_or_else(Response::from, |object| Response::json(200, &object));
         if let Some(key) = key.filter(|_| self.executed) {
             let saved =
                 Saved { status: response.status, body: response.body.clone(), request_id: self.request_id.clone() };
             let slow = fault.is_some_and(|fault| fault.kind == Kind::Slow);
+            response.headers.extend(saved.headers(key));
             self.keys.save(key.clone(), fingerprint, saved, slow, self.now);
         }
         (response, ran)
@@ -251,6 +285,8 @@ impl World {
         let params = Params::parse(fields)?;
         params.check(route.params)?;
         let expand = params.texts("expand")?;
+        let version = request.header("stripe-version").unwrap_or(API_VERSION);
+        layout::check_version(version)?;
         let account = request.header("stripe-account").map(str::to_owned);
         if account.is_some() && route.path != "/v1/balance" {
             return Err(Failure::invalid(format!(
@@ -259,7 +295,7 @@ impl World {
             )));
         }
         let object = (route.run)(self, &Call::new(params, ids, account))?;
-        Ok(view::shown(&self.store, object, &expand))
+        Ok(self.laid_out(object, &expand, version))
     }
 
     /// Lets test keys in; answers the scope of idempotency keys.
@@ -337,11 +373,8 @@ impl Response {
     }
 
     fn replayed(saved: Saved, key: &Key) -> Self {
-        let headers = vec![
-            ("Idempotent-Replayed", "true".to_owned()),
-            ("Idempotency-Key", key.text.clone()),
-            ("Original-Request", saved.request_id),
-        ];
+        let mut headers = vec![("Idempotent-Replayed", "true".to_owned())];
+        headers.extend(saved.headers(key));
         Self { status: saved.status, content_type: "application/json", headers, body: saved.body }
     }
 }

@@ -1,6 +1,6 @@
 //! `GET /api/subscriptions/{user_id}`: what a user may do.
 
-use bursar_jobs::{ledger, subscriber};
+use bursar_jobs::{ledger, subscription};
 use hyper::HeaderMap;
 use serde_json::json;
 
@@ -9,16 +9,18 @@ use crate::http::reply::{Problem, Reply};
 
 pub(super) async fn status(api: &Api, user: &str, headers: &HeaderMap) -> Result<Reply, Problem> {
     input::user(user)?;
-    let mut db = api.pool.acquire().await.map_err(|error| failed(&error))?;
-    let active = subscriber::active_subscription(&mut db, user).await.map_err(|error| failed(&error))?;
-    let balance = ledger::balance(&mut *db, user).await.map_err(|error| failed(&error))?;
+    let known = subscription::of_user(&api.pool, user).await.map_err(|error| failed(&error))?;
+    let balance = ledger::balance(&api.pool, user).await.map_err(|error| failed(&error))?;
+    let known = known.as_ref();
     let body = json!({
         "user_id": user,
-        "state": active.as_ref().map_or("none", |active| active.status.as_str()),
-        "tier": active.as_ref().and_then(|active| active.tier.as_deref()),
-        "subscription_id": active.as_ref().map(|active| active.subscription_id.as_str()),
-        "access_until": active.as_ref().and_then(|active| active.access_until),
-        "cancel_at_period_end": active.as_ref().is_some_and(|active| active.cancel_at_period_end),
+        "state": known.map_or("none", |known| known.status.as_str()),
+        "has_access": known.is_some_and(|known| known.has_access),
+        "tier": known.and_then(|known| known.tier.as_deref()),
+        "subscription_id": known.map(|known| known.id.as_str()),
+        "access_until": known.and_then(|known| known.access_until),
+        "cancel_at_period_end": known.is_some_and(|known| known.cancel_at_period_end),
+        "trial_end": known.and_then(|known| known.trial_end),
         "balance": balance,
     });
     Ok(cacheable(headers, &body))

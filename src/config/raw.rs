@@ -24,6 +24,13 @@ pub(super) struct Raw {
     pub packages: BTreeMap<String, Package>,
     pub skills: BTreeMap<String, Text>,
     pub payout: Payout,
+    pub subscriptions: Subscriptions,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Subscriptions {
+    pub grace_days: Text,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,6 +112,9 @@ pub(super) struct Tier {
     pub credits: Text,
     #[serde(default)]
     pub prices: List,
+    pub policy: Option<Text>,
+    pub cap_months: Option<Text>,
+    pub trial_credits: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

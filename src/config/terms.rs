@@ -1,14 +1,14 @@
 //! The terms of trade, judged: what is sold must be told apart by its price, and every amount must be one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bursar_jobs::{
     credits::Credits,
     money,
-    terms::{Package, PayoutTerms, Selling, Terms, Tier},
+    terms::{Package, PayoutTerms, Policy, RefillTerms, Selling, Terms, Tier},
 };
 
-use super::{SettingsError, Stripe, number, raw::Raw};
+use super::{SettingsError, Stripe, number, raw, raw::Raw};
 
 const RATE: &str = "payout.minor_units_per_credit";
 
@@ -20,7 +20,7 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         for price in &tier.prices.0 {
             price_id(&at("prices"), price)?;
         }
-        tiers.push(Tier { name: name.clone(), credits, prices: tier.prices.0.clone() });
+        tiers.push(Tier { name: name.clone(), credits, prices: tier.prices.0.clone(), refill: refill(name, tier)? });
     }
     let mut packages = Vec::new();
     for (name, package) in &raw.packages {
@@ -57,6 +57,7 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
         selling: selling(raw)?,
+        grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,
         packages,
     })
@@ -84,6 +85,44 @@ fn selling(raw: &Raw) -> Result<Selling, SettingsError> {
         }
         None => Ok(selling),
     }
+}
+
+fn grace(text: &str) -> Result<Duration, SettingsError> {
+    const KEY: &str = "subscriptions.grace_days";
+    match number::<u32>(KEY, text, "a whole number of days")? {
+        days @ 0..=365 => Ok(Duration::from_hours(24 * u64::from(days))),
+        days => Err(SettingsError::new(KEY, format!("is {days}"), "Write a whole number of days, at most 365.")),
+    }
+}
+
+fn refill(name: &str, tier: &raw::Tier) -> Result<RefillTerms, SettingsError> {
+    let (policy, months) = (format!("tiers.{name}.policy"), format!("tiers.{name}.cap_months"));
+    let cap =
+        tier.cap_months.as_ref().map(|text| number::<u32>(&months, &text.0, "a whole number from 1")).transpose()?;
+    let policy = match (tier.policy.as_ref().map_or("rollover", |policy| policy.0.as_str()), cap) {
+        ("rollover", None) => Policy::Rollover,
+        ("reset", None) => Policy::Reset,
+        ("cap", Some(months @ 1..)) => Policy::Cap { months },
+        ("cap", _) => {
+            return Err(SettingsError::new(
+                &months,
+                "is missing or 0",
+                "Write how many months' worth may be kept, from 1.",
+            ));
+        }
+        ("rollover" | "reset", Some(_)) => {
+            return Err(SettingsError::new(&months, "is set", "It goes with policy = \"cap\" only."));
+        }
+        (other, _) => {
+            return Err(SettingsError::new(&policy, format!("is {other:?}"), "Write rollover, reset or cap."));
+        }
+    };
+    let key = format!("tiers.{name}.trial_credits");
+    let trial = tier.trial_credits.as_ref().map(|text| credits(&key, &text.0)).transpose()?.unwrap_or_default();
+    if trial < Credits::ZERO {
+        return Err(SettingsError::new(&key, format!("is {trial}"), "Write 0 or more."));
+    }
+    Ok(RefillTerms { policy, trial })
 }
 
 /// A payment is told by its Stripe price, or by its amount: neither may mean two things.

@@ -35,7 +35,8 @@ fn the_defaults_are_those_of_the_contract() {
     let tiers: Vec<_> = terms.tiers.iter().map(|t| (t.name.as_str(), t.credits, t.prices.len())).collect();
     assert_eq!(tiers, [("pro", credits(150), 0), ("starter", credits(50), 0), ("team", credits(500), 0)]);
     for (amount, size) in [(999, 50), (2999, 200), (5999, 500), (19999, 2000)] {
-        assert_eq!(terms.package_of_amount(amount, "usd").unwrap().credits, credits(size));
+        let package = terms.packages.iter().find(|package| package.amount == amount && package.currency == "usd");
+        assert_eq!(package.unwrap().credits, credits(size));
     }
     assert_eq!(terms.packages.len(), 4);
     assert_eq!(terms.skills["research"], credits(2));
@@ -80,7 +81,7 @@ fn a_set_in_the_file_replaces_the_whole_default_set() {
     let terms = read(&[("BURSAR_PACKAGES__MINI__CREDITS", "6")], Some(file)).unwrap().terms().unwrap();
     assert_eq!(terms.tiers.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["pro"]);
     assert_eq!(terms.tier_of_price("price_b").unwrap().credits.to_string(), "2.5");
-    let mini = terms.package_of_price("price_mini").unwrap();
+    let mini = terms.packages.iter().find(|package| package.price.as_deref() == Some("price_mini")).unwrap();
     assert_eq!((mini.amount, mini.currency.as_str(), mini.credits.to_string().as_str()), (150, "eur", "6"));
     assert_eq!(terms.packages.len(), 1);
     assert_eq!(terms.skills.keys().collect::<Vec<_>>(), ["Research"]);
@@ -215,4 +216,28 @@ fn the_example_lists_every_variable_with_a_name_of_its_own() {
     let settings = Settings::from_parts(&[], variables.unwrap(), None).unwrap();
     // As it stands, it lacks the secrets, and says so first.
     assert!(settings.web().unwrap_err().to_string().starts_with("DATABASE_URL"));
+}
+
+#[test]
+fn a_tier_says_what_becomes_of_what_is_left_over() {
+    use bursar_jobs::terms::Policy;
+    let credits = |n| bursar_jobs::credits::Credits::whole(n).unwrap();
+    let file = "[subscriptions]\ngrace_days = 3\n[tiers.a]\ncredits = 1\n[tiers.b]\ncredits = 1\npolicy = \"reset\"\ntrial_credits = 20\n\
+                [tiers.c]\ncredits = 1\npolicy = \"cap\"\ncap_months = 3\n";
+    let terms = read(&[], Some(file)).unwrap().terms().unwrap();
+    let policies: Vec<_> = terms.tiers.iter().map(|tier| tier.refill.policy).collect();
+    assert_eq!(policies, [Policy::Rollover, Policy::Reset, Policy::Cap { months: 3 }]);
+    assert_eq!((terms.tiers[0].refill.trial, terms.tiers[1].refill.trial), (credits(0), credits(20)));
+    assert_eq!(terms.grace, std::time::Duration::from_hours(72));
+    for (bad, key) in [
+        ("policy = \"keep\"", "tiers.a.policy"),
+        ("policy = \"cap\"", "tiers.a.cap_months"),
+        ("policy = \"cap\"\ncap_months = 0", "tiers.a.cap_months"),
+        ("cap_months = 2", "tiers.a.cap_months"),
+        ("trial_credits = -1", "tiers.a.trial_credits"),
+    ] {
+        let refused = refusal(&[], Some(&format!("[tiers.a]\ncredits = 1\n{bad}\n")));
+        assert!(refused.contains(key), "{bad}: {refused}");
+    }
+    assert!(refusal(&[], Some("[subscriptions]\ngrace_days = 400\n")).contains("subscriptions.grace_days"));
 }

@@ -18,7 +18,7 @@ use super::{http, instance::running_instance, steps};
 use crate::config::{Settings, SettingsError};
 
 /// How long what a step caused may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at whether it has happened.
 const LOOK: Duration = Duration::from_millis(20);
 

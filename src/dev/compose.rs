@@ -37,6 +37,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Whom the fixtures pay.
 const RECEIVER: &str = "bob";
 /// The database in the private PostgreSQL that every cluster has.
+/// What the sandbox asks for a tier: as the packages of the defaults do.
+const CENTS_PER_CREDIT: i64 = 20;
 const DATABASE: &str = "postgres";
 
 /// Everything that must be there before the first request.
@@ -105,6 +107,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     worker.stripe = stripe.client()?;
     let sandbox = if simulates {
         let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;
+        sell(&sandbox, &terms);
         worker.stripe = Some(sandbox_client(&sandbox)?);
         terms.stripe_on = true;
         say("stripe", &format!("a sandbox at {}, for STRIPE_SECRET_KEY is not set", sandbox.url));
@@ -198,6 +201,8 @@ async fn start_sandbox(pool: &PgPool, url: &str, secret: &str) -> Result<Sandbox
         ahead: sqlx::query_scalar!(r#"SELECT extract(epoch FROM bursar.ahead())::bigint AS "ahead!""#)
             .fetch_one(pool)
             .await?,
+        // What `stripe listen` passes on is taken without a setting.
+        listen_secret: Some(secret.to_owned()),
         ..sandbox::Options::default()
     };
     let sandbox = sandbox::start(options).await?;
@@ -213,6 +218,16 @@ async fn start_sandbox(pool: &PgPool, url: &str, secret: &str) -> Result<Sandbox
         sandbox.open_account(RECEIVER, None);
     }
     Ok(sandbox)
+}
+
+/// The tiers, for sale by the month under the price ids that the settings name.
+fn sell(sandbox: &Sandbox, terms: &Terms) {
+    for tier in &terms.tiers {
+        let amount = tier.credits.micros() / 1_000_000 * CENTS_PER_CREDIT;
+        for price in &tier.prices {
+            sandbox.sell(price, &tier.name, amount.max(CENTS_PER_CREDIT));
+        }
+    }
 }
 
 fn sandbox_client(sandbox: &Sandbox) -> Result<bursar_jobs::Stripe, DevError> {

@@ -5,14 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bursar_jobs::kinds;
+
 use super::instance::Instance;
+use crate::sandbox;
 
 /// What is printed once everything runs.
 pub(super) fn next(here: &Path, instance: &Instance) -> String {
     let bursar = command(here, std::env::args_os().next(), std::env::current_exe().ok());
     let url = &instance.url;
-    let moved = instance.sandbox.as_ref().map_or_else(String::new, |sandbox| {
-        format!("\n  # and what the sandbox says that really moved\n  curl -s {sandbox}/_sandbox/ledger")
+    let (moved, cli) = instance.sandbox.as_ref().map_or_else(Default::default, |sandbox| {
+        let moved = format!("\n  # and what the sandbox says that really moved\n  curl -s {sandbox}/_sandbox/ledger");
+        (moved, stripe_cli(instance, sandbox))
     });
     format!(
         "
@@ -28,9 +32,27 @@ bursar runs at {url}. Paste these in another terminal, in this folder:
   {bursar} credits history alice
   # bob's payout, and every call that was made for it
   {bursar} payouts show job_0001{moved}
-
+{cli}
 A line pasted twice is the same event and has one effect; with --new it is another event.
 Ctrl-C stops everything. The data stays until `bursar dev --fresh`.
+"
+    )
+}
+
+/// The lines for Stripe's own command line, which takes the sandbox for Stripe.
+fn stripe_cli(instance: &Instance, sandbox: &str) -> String {
+    let events: Vec<&str> = kinds::STRIPE_EVENTS.iter().map(|(name, _)| *name).collect();
+    let (events, Instance { url, webhook_path, .. }) = (events.join(","), instance);
+    let to = format!("--api-base {sandbox} --api-key {}", sandbox::KEY);
+    format!(
+        "
+The Stripe CLI takes the sandbox for Stripe. Its events come here with or without `stripe listen`; with it they come twice, and
+have one effect:
+
+  # in a terminal of its own: what arrives, and what was answered
+  stripe listen {to} --forward-to {url}{webhook_path} --events {events}
+  # something happens at Stripe
+  stripe trigger invoice.paid {to}
 "
     )
 }

@@ -9,6 +9,7 @@ mod jobs;
 mod ledger;
 mod payouts;
 mod screen;
+mod subscriptions;
 mod values;
 
 use bursar_jobs::clock;
@@ -30,6 +31,8 @@ pub enum Command {
     Credits(Asked<credits::Credits>),
     /// What receivers are owed and were paid.
     Payouts(Asked<payouts::Payouts>),
+    /// Users' subscriptions, as Stripe has them: which tier, until when; move one to another price.
+    Subscriptions(Asked<subscriptions::Subscriptions>),
     /// The books.
     Ledger(Asked<ledger::Ledger>),
 }
@@ -52,6 +55,7 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Jobs(asked) => jobs::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Subscriptions(asked) => subscriptions::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bursar::sandbox::Options;
 use bursar_jobs::{
     Stripe, StripeConfig,
     credits::Credits,
@@ -14,7 +15,7 @@ use bursar_jobs::{
     inbox,
     job::{Batch, Claimed},
     perform::{Context, Performer, Points},
-    terms::{PayoutTerms, Selling, Terms, Tier},
+    terms::{PayoutTerms, RefillTerms, Selling, Terms, Tier},
 };
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -42,7 +43,13 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::over(database().await, Arc::new(Client::start().await)).await
+        Self::seeded(None).await
+    }
+
+    /// With a sandbox whose ids and chaos derive from this.
+    pub async fn seeded(seed: Option<u64>) -> Self {
+        let client = Client::with(Options { seed, ..Options::default() }).await;
+        Self::over(database().await, Arc::new(client)).await
     }
 
     /// The world as it goes on, and one whose database is as it is now: what comes back from a dump, beside the same Stripe.
@@ -319,7 +326,12 @@ impl World {
 fn terms() -> Terms {
     let credits = |whole| Credits::whole(whole).unwrap();
     Terms {
-        tiers: vec![Tier { name: "pro".into(), credits: credits(150), prices: vec!["price_pro".into()] }],
+        tiers: vec![Tier {
+            name: "pro".into(),
+            credits: credits(150),
+            prices: vec!["price_pro".into()],
+            refill: RefillTerms::default(),
+        }],
         packages: Vec::new(),
         skills: BTreeMap::from([("research".into(), credits(2))]),
         payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
@@ -327,5 +339,6 @@ fn terms() -> Terms {
         livemode: false,
         stripe_on: true,
         selling: Selling::default(),
+        grace: Duration::from_hours(7 * 24),
     }
 }

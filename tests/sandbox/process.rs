@@ -32,3 +32,21 @@ fn others_reach_it_only_when_that_is_meant() {
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains("--public"), "{words}");
 }
+
+#[test]
+fn it_says_how_its_chaos_can_be_had_again() {
+    for (args, said) in
+        [(&["--chaos", "0.3", "--seed", "7"][..], "--chaos 0.3 --seed 7"), (&["--chaos", "1"][..], "--chaos 1 --seed ")]
+    {
+        let args = [&["sandbox", "--port", "0"], args].concat();
+        let mut child = Child::spawn(bursar(&args).stderr(Stdio::piped()));
+        let words = BufReader::new(child.stderr.take().unwrap());
+        assert!(words.lines().take(10).any(|line| line.unwrap().contains(said)), "{args:?}");
+        child.signal(Signal::SIGTERM);
+        assert!(child.wait().unwrap().success());
+    }
+    let refused = bursar(&["sandbox", "--port", "0", "--chaos", "2"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains("between 0 and 1"), "{words}");
+}

@@ -98,7 +98,8 @@ async fn it_takes_one_key_when_told_and_stays_on_this_machine() {
     assert_eq!(other.status, 401);
     let anywhere = Options { address: (Ipv4Addr::UNSPECIFIED, 0).into(), ..Options::default() };
     assert!(matches!(sandbox::start(anywhere).await, Err(SandboxError::Public(_))));
-    client.0.stop().await.unwrap();
+    let stops = Options { address: (Ipv4Addr::LOCALHOST, 0).into(), ..Options::default() };
+    sandbox::start(stops).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]

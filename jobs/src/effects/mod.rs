@@ -4,13 +4,16 @@ mod links;
 mod payouts;
 mod receivers;
 mod selling;
+mod subscriptions;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
 pub use selling::Selling;
+pub use subscriptions::{Address, Month, PlanChange, SubscriptionRow};
 
 use crate::{
     enqueue,
@@ -48,6 +51,25 @@ pub enum Change {
     },
     /// Something about a checkout or what belongs to it.
     Selling(Selling),
+    /// A subscription as Stripe answered it.
+    SetSubscription(Box<SubscriptionRow>),
+    /// A month of service was refilled.
+    RefillMonth(Month),
+    /// What plan changes granted in a month.
+    SetExtra(Month),
+    /// A month of service ends then.
+    EndMonth {
+        /// `sub_…`
+        subscription_id: String,
+        /// The month.
+        start_at: DateTime<Utc>,
+        /// Its end.
+        end_at: DateTime<Utc>,
+    },
+    /// A subscription's plan changed.
+    NotePlanChange(PlanChange),
+    /// The mail address of a customer.
+    KeepAddress(Address),
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -74,6 +96,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
     selling::apply(db, batch).await?;
+    subscriptions::apply(db, batch).await?;
     open_accounts(db, batch).await?;
     post(db, batch, &mut verdicts).await?;
     let follow_ups: Vec<_> = batch.iter().flat_map(|e| e.follow_ups.iter().cloned()).collect();

@@ -48,12 +48,7 @@ pub(super) async fn apply(
                         .await?;
                     release(db, user_id).await?;
                 }
-                Change::NotePayout { .. }
-                | Change::LinkCustomer(_)
-                | Change::RecordPayout(_)
-                | Change::MovePayout(_)
-                | Change::Selling(_)
-                | Change::OpenAccount { .. } => {}
+                _ => {}
             }
         }
     }

@@ -21,6 +21,12 @@ pub(super) const ROUTES: &[Route] = &[
         run: all,
     },
     Route { method: "GET", path: "/v1/events/{id}", params: &[], run: retrieve },
+    Route {
+        method: "POST",
+        path: "/v1/events/{id}/retry",
+        params: &["account", "for_stripecli", "webhook_endpoint"],
+        run: retry,
+    },
 ];
 
 fn all(world: &mut World, call: &Call) -> Answer {
@@ -50,4 +56,22 @@ fn is_of(kind: &str, wanted: &str) -> bool {
 fn retrieve(world: &mut World, call: &Call) -> Answer {
     let event = world.object("event", "event", call.id())?;
     if world.is_kept(&event) { Ok(event) } else { Err(Failure::no_such("event", call.id())) }
+}
+
+/// `stripe events resend`: to those who listen, or to one endpoint.
+fn retry(world: &mut World, call: &Call) -> Answer {
+    let params = &call.params;
+    let endpoint = params.text("webhook_endpoint")?;
+    if let Some(endpoint) = endpoint {
+        world.named("webhook_endpoint", "webhook endpoint", endpoint, "webhook_endpoint")?;
+    }
+    let listening = params.boolean("for_stripecli")?.unwrap_or_default();
+    let account = params.text("account")?;
+    world.execute()?;
+    let event = retrieve(world, call)?;
+    if account.is_some_and(|account| text(&event, "account") != account) {
+        return Err(Failure::no_such("event", call.id()));
+    }
+    world.resend(&event, endpoint, !listening);
+    Ok(event)
 }

@@ -1,17 +1,36 @@
 //! Stripe's v1 API: a resource a file, each with its routes.
 
-mod account_links;
+pub(super) mod account_links;
 pub(super) mod accounts;
-mod balance;
+pub(super) mod ask;
+pub(super) mod balance;
+mod billing_meters;
+pub(super) mod billing_portal;
 pub(super) mod checkout;
+mod coupons;
+mod customer_balance;
 mod customers;
+mod discounts;
+pub(super) mod disputes;
 mod events;
+mod invoice_items;
+mod invoice_payments;
 mod invoices;
-mod payments;
-mod prices;
+mod login_links;
+mod oauth;
+pub(super) mod payment_methods;
+pub(super) mod payments;
+pub(super) mod prices;
 mod products;
+mod promotion_codes;
+pub(super) mod refunds;
 mod reversals;
+pub(super) mod setup_intents;
+mod stripecli;
+mod subscription_items;
+mod subscription_schedules;
 mod subscriptions;
+mod test_clocks;
 pub(super) mod transfers;
 pub(super) mod webhook_endpoints;
 
@@ -23,16 +42,35 @@ use super::{failure::Failure, routes::Route, store::text, world::World};
 pub(super) const ROUTES: &[&[Route]] = &[
     account_links::ROUTES,
     accounts::ROUTES,
+    accounts::capabilities::ROUTES,
     balance::ROUTES,
+    billing_meters::ROUTES,
+    billing_portal::ROUTES,
     checkout::ROUTES,
+    coupons::ROUTES,
+    customer_balance::ROUTES,
     customers::ROUTES,
+    disputes::ROUTES,
     events::ROUTES,
+    invoice_items::ROUTES,
+    invoice_payments::ROUTES,
     invoices::ROUTES,
-    payments::ROUTES,
+    payment_methods::ROUTES,
+    payments::charges::ROUTES,
+    payments::intents::ROUTES,
+    login_links::ROUTES,
+    oauth::ROUTES,
     prices::ROUTES,
     products::ROUTES,
+    promotion_codes::ROUTES,
+    refunds::ROUTES,
     reversals::ROUTES,
+    setup_intents::ROUTES,
+    stripecli::ROUTES,
+    subscription_items::ROUTES,
+    subscription_schedules::ROUTES,
     subscriptions::ROUTES,
+    test_clocks::ROUTES,
     transfers::ROUTES,
     webhook_endpoints::ROUTES,
 ];

@@ -133,6 +133,27 @@ impl Draft {
     }
 }
 
+/// A monthly price in US dollars under a given id, with a product of its own.
+pub(crate) fn sell(world: &mut World, id: &str, name: &str, amount: i64) -> Result<(), Failure> {
+    let recurring = json!({ "interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null, "usage_type": "licensed" });
+    let product = products::named(world, name, json!({}));
+    let id_of_product = text(&product, "id").to_owned();
+    world.store.insert("product", product);
+    let draft = Draft {
+        currency: "usd",
+        unit_amount: amount,
+        recurring,
+        product: Some(id_of_product),
+        product_data: None,
+        tax_behavior: "unspecified".to_owned(),
+        param: "product",
+    };
+    let mut price = draft.make(world, true)?;
+    price["id"] = json!(id);
+    world.store.insert("price", price);
+    Ok(())
+}
+
 fn create(world: &mut World, call: &Call) -> Answer {
     let draft = draft(&call.params, "product")?;
     let fields = fields(&call.params, &json!({}))?;

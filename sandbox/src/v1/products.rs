@@ -75,10 +75,16 @@ fn create(world: &mut World, call: &Call) -> Answer {
 
 /// A product by its name alone, as `product_data` makes it.
 pub(super) fn inline(world: &mut World, name: &str, metadata: Value) -> Value {
+    let product = named(world, name, metadata);
+    world.create("product", "product.created", product)
+}
+
+/// One that nobody has heard of yet.
+pub(super) fn named(world: &mut World, name: &str, metadata: Value) -> Value {
     let mut product = blank(world);
     product["name"] = json!(name);
     product["metadata"] = metadata;
-    world.create("product", "product.created", product)
+    product
 }
 
 fn blank(world: &mut World) -> Value {

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::balance::{self, Movement};
 use crate::{
     failure::{Answer, Failure},
     list,
-    money::PLATFORM,
     routes::{Call, Route},
     store::{number, text},
     world::World,
@@ -54,12 +54,23 @@ fn create(world: &mut World, call: &Call) -> Answer {
         return Err(Failure::invalid(message).code("balance_insufficient"));
     }
     world.money.add(&destination, &currency, -amount);
-    world.money.add(PLATFORM, &currency, amount);
+    let id = world.ids.next("trr_");
+    let movement = Movement {
+        kind: "transfer_refund",
+        category: "transfer_reversal",
+        amount,
+        fee: 0,
+        currency: &currency,
+        source: &id,
+        pending: 0,
+        description: format!("REFUND FOR TRANSFER {}", call.id()).into(),
+    };
+    let transaction = balance::book(world, &movement);
     let reversal = json!({
-        "id": world.ids.next("trr_"),
+        "id": id,
         "object": "transfer_reversal",
         "amount": amount,
-        "balance_transaction": world.ids.next("txn_"),
+        "balance_transaction": transaction["id"],
         "created": world.now,
         "currency": currency,
         "destination_payment_refund": world.ids.next("pyr_"),

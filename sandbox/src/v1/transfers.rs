@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{accounts, prices};
+use super::{
+    accounts,
+    balance::{self, Movement},
+    prices,
+};
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
@@ -62,15 +66,25 @@ fn create(world: &mut World, call: &Call) -> Answer {
     if source.is_none() && world.money.available(PLATFORM, currency, world.now) < amount {
         return Err(insufficient());
     }
-    world.money.add(PLATFORM, currency, -amount);
+    let id = world.ids.next("tr_");
+    let movement = Movement {
+        kind: "transfer",
+        category: "transfer",
+        amount: -amount,
+        fee: 0,
+        currency,
+        source: &id,
+        pending: 0,
+        description: description.clone().unwrap_or_default(),
+    };
+    let transaction = balance::book(world, &movement);
     world.money.add(destination, currency, amount);
     let group_of_source = source.as_ref().map(|charge| json!(format!("group_{charge}")));
-    let id = world.ids.next("tr_");
     let transfer = json!({
         "object": "transfer",
         "amount": amount,
         "amount_reversed": 0,
-        "balance_transaction": world.ids.next("txn_"),
+        "balance_transaction": transaction["id"],
         "created": world.now,
         "currency": currency,
         "description": description,
@@ -100,13 +114,17 @@ fn from_charge(world: &World, id: &str, currency: &str, amount: i64) -> Result<S
         );
         return Err(Failure::invalid(message).param("currency"));
     }
+    if text(&charge, "status") != "succeeded" || charge["captured"] != true {
+        let message = format!("The charge {id} has not succeeded: no transfer can be made from it.");
+        return Err(Failure::invalid(message).param("source_transaction"));
+    }
     let sent: i64 = world
         .store
         .all("transfer")
         .filter(|transfer| text(transfer, "source_transaction") == id)
         .map(|transfer| number(transfer, "amount") - number(transfer, "amount_reversed"))
         .sum();
-    if number(&charge, "amount") - sent < amount {
+    if number(&charge, "amount_captured") - sent < amount {
         let message = "Transfers using this transaction as a source must not exceed the source amount.";
         return Err(Failure::invalid(message).param("amount"));
     }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{
     failure::{Answer, Failure},
-    list,
+    layout, list,
     routes::{Call, Route},
+    store::text,
     world::World,
 };
 
@@ -25,8 +26,18 @@ pub(super) const ROUTES: &[Route] = &[
         run: all,
     },
     Route { method: "GET", path: "/v1/webhook_endpoints/{id}", params: &[], run: retrieve },
+    Route {
+        method: "POST",
+        path: "/v1/webhook_endpoints/{id}",
+        params: &["url", "enabled_events[]", "disabled", "description", "metadata*"],
+        run: update,
+    },
     Route { method: "DELETE", path: "/v1/webhook_endpoints/{id}", params: &[], run: delete },
 ];
+
+/// Seconds that two secrets hold when one is rolled, and at most (Stripe: rolling endpoint secrets).
+const OVERLAP: i64 = MAX_OVERLAP;
+const MAX_OVERLAP: i64 = 24 * 60 * 60;
 
 fn create(world: &mut World, call: &Call) -> Answer {
     let params = &call.params;
@@ -36,22 +47,68 @@ fn create(world: &mut World, call: &Call) -> Answer {
     if events.is_empty() {
         return Err(params.missing("enabled_events"));
     }
-    if let Some(version) = params.text("api_version")?.filter(|version| *version != crate::world::API_VERSION) {
-        return Err(
-            Failure::invalid(format!("The sandbox does not speak API version {version} yet.")).param("api_version")
-        );
+    let version = params.text("api_version")?.filter(|version| !version.is_empty()).map(str::to_owned);
+    if let Some(version) = &version {
+        layout::check_version(version).map_err(|failure| failure.param("api_version"))?;
     }
     let connect = params.boolean("connect")?.unwrap_or_default();
     let (metadata, description) = (params.metadata(&json!({}))?, params.nullable("description")?);
     world.execute()?;
     let secret = world.ids.next("whsec_");
     let mut endpoint = register(world, url, &secret, connect, &events);
+    endpoint["api_version"] = json!(version);
     endpoint["metadata"] = metadata;
     endpoint["description"] = description.unwrap_or_default();
     world.store.insert("webhook_endpoint", endpoint.clone());
     // This once.
     endpoint["secret"] = json!(secret);
     Ok(endpoint)
+}
+
+fn update(world: &mut World, call: &Call) -> Answer {
+    let params = &call.params;
+    let kept = world.store.get("webhook_endpoint", call.id()).and_then(|e| e.get("metadata")).cloned();
+    let metadata = params.metadata(&kept.unwrap_or_default())?;
+    let (url, events) = (params.text("url")?.map(str::to_owned), params.texts("enabled_events")?);
+    if let Some(url) = &url {
+        check_url(url).map_err(|why| Failure::invalid(why).param("url"))?;
+    }
+    let (disabled, description) = (params.boolean("disabled")?, params.nullable("description")?);
+    world.execute()?;
+    let mut endpoint = present(world, call.id())?;
+    endpoint["metadata"] = metadata;
+    let events = (!events.is_empty()).then(|| json!(events));
+    let status = disabled.map(|disabled| json!(if disabled { "disabled" } else { "enabled" }));
+    let given =
+        [("url", url.map(Value::from)), ("enabled_events", events), ("status", status), ("description", description)];
+    for (name, value) in given {
+        if let Some(value) = value {
+            endpoint[name] = value;
+        }
+    }
+    world.store.insert("webhook_endpoint", endpoint.clone());
+    Ok(endpoint)
+}
+
+/// A new secret; the old one signs beside it for some seconds of the sandbox's time, so that a receiver can change over.
+pub(crate) fn roll(world: &mut World, id: &str, expires_in: Option<i64>) -> Answer {
+    let mut endpoint = present(world, id)?;
+    let expires_in = expires_in.unwrap_or(OVERLAP);
+    if !(0..=MAX_OVERLAP).contains(&expires_in) {
+        let message = format!("expires_in is between 0 and {MAX_OVERLAP} seconds.");
+        return Err(Failure::invalid(message).param("expires_in"));
+    }
+    let secret = world.ids.next("whsec_");
+    endpoint["_old_secret"] = json!({ "secret": text(&endpoint, "_secret"), "until": world.now + expires_in });
+    endpoint["_secret"] = json!(secret);
+    world.store.insert("webhook_endpoint", endpoint);
+    Ok(json!({ "id": id, "object": "webhook_endpoint", "secret": secret }))
+}
+
+/// One that was not deleted.
+fn present(world: &World, id: &str) -> Answer {
+    let endpoint = world.object("webhook_endpoint", "webhook endpoint", id)?;
+    if endpoint.get("deleted").is_some() { Err(Failure::no_such("webhook endpoint", id)) } else { Ok(endpoint) }
 }
 
 /// Makes an endpoint that was judged already.
@@ -85,7 +142,7 @@ pub(crate) fn check_url(url: &str) -> Result<(), String> {
 }
 
 fn retrieve(world: &mut World, call: &Call) -> Answer {
-    world.object("webhook_endpoint", "webhook endpoint", call.id())
+    present(world, call.id())
 }
 
 fn all(world: &mut World, call: &Call) -> Answer {
@@ -96,7 +153,7 @@ fn all(world: &mut World, call: &Call) -> Answer {
 
 fn delete(world: &mut World, call: &Call) -> Answer {
     world.execute()?;
-    world.object("webhook_endpoint", "webhook endpoint", call.id())?;
+    present(world, call.id())?;
     let gone = json!({ "id": call.id(), "object": "webhook_endpoint", "deleted": true });
     world.store.insert("webhook_endpoint", gone.clone());
     Ok(gone)

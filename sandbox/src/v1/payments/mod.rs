@@ -1,26 +1,26 @@
-//! `/v1/payment_intents` and `/v1/charges`, to read: what Checkout and invoices took in.
+//! Payments: whatever is charged is charged by [`attempt`], and lives as a payment intent and its charges.
+
+mod asked;
+pub(super) mod charges;
+mod confirm;
+pub(super) mod intents;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::payment_methods;
 use crate::{
+    cards,
     failure::{Answer, Failure},
-    routes::{Call, Route},
     store::text,
+    time::Act,
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "GET", path: "/v1/payment_intents/{id}", params: &[], run: retrieve_intent },
-    Route { method: "GET", path: "/v1/charges/{id}", params: &[], run: retrieve_charge },
-];
-
-fn retrieve_intent(world: &mut World, call: &Call) -> Answer {
-    world.object("payment_intent", "payment_intent", call.id())
-}
-
-fn retrieve_charge(world: &mut World, call: &Call) -> Answer {
-    world.object("charge", "charge", call.id())
-}
+pub(crate) use confirm::authenticated;
 
 /// A payment that is to be tried.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +31,8 @@ pub(super) struct Payment {
     pub currency: String,
     /// An id, or null.
     pub customer: Value,
-    /// A payment method's id; the customer's default one where there is none, and where there is none either, a card that works.
+    /// A payment method's id, or a name such as `pm_card_visa`; the customer's default one where there is none, else the newest that it
+    /// has, and where there is none either, a card that works: the sandbox's own kindness.
     pub method: Option<String>,
     pub metadata: Value,
     pub description: Value,
@@ -41,77 +42,104 @@ pub(super) struct Payment {
     pub invoice: Option<String>,
     /// The payment intent of an earlier try, which tries again.
     pub intent: Option<String>,
+    /// Told the payment intent's id, once a payment that was left open (processing, or in need of its owner) has come or has failed:
+    /// the intent's `status` then is `succeeded`, or `requires_payment_method` with its `last_payment_error`.
+    pub settled: Option<Act>,
 }
 
 /// What a payment came to; each with its payment intent.
 #[derive(Debug)]
-pub(super) enum Paid {
+pub(crate) enum Paid {
     /// The money is there.
     Succeeded(Value),
-    /// It arrives later, or never: a debit. The intent's `_settled` act tells.
+    /// It arrives later, or never: a debit. [`Payment::settled`] is told.
     Processing(Value),
-    /// The card's owner must authenticate.
+    /// The card's owner must authenticate. [`Payment::settled`] is told.
     NeedsAction(Value, Failure),
     /// Refused, with what the caller is told.
     Declined(Value, Failure),
 }
 
-/// Tries a payment.
-pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
-    let Payment { amount, currency, customer, metadata, .. } = payment;
-    let id = take(world, *amount, currency, customer, metadata);
-    Paid::Succeeded(world.store.get("payment_intent", id.as_str().unwrap_or_default()).cloned().unwrap_or_default())
+/// Who waits for payments that were left open, by intent.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited(HashMap<String, Act>);
+
+impl Awaited {
+    /// Whoever waited hears of it, once.
+    fn tell(world: &mut World, intent: &str) {
+        if let Some(act) = world.awaited.0.remove(intent) {
+            act(world, intent);
+        }
+    }
 }
 
-/// Takes a payment that succeeds; answers the payment intent's id.
-pub(super) fn take(world: &mut World, amount: i64, currency: &str, customer: &Value, metadata: &Value) -> Value {
-    let (intent_id, charge_id) = (world.ids.next("pi_"), world.ids.next("ch_"));
-    let card = json!({ "card": { "brand": "visa", "country": "US", "exp_month": 12, "exp_year": 2040, "funding": "credit",
-        "last4": "4242" }, "type": "card" });
-    let charge = json!({
-        "id": charge_id,
-        "object": "charge",
-        "amount": amount,
-        "amount_captured": amount,
-        "amount_refunded": 0,
-        "balance_transaction": world.ids.next("txn_"),
-        "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
-        "captured": true,
-        "created": world.now,
-        "currency": currency,
-        "customer": customer,
-        "disputed": false,
-        "fraud_details": {},
-        "livemode": false,
-        "metadata": metadata,
-        "paid": true,
-        "payment_intent": intent_id,
-        "payment_method_details": card,
-        "refunded": false,
-        "status": "succeeded",
-        "transfer_group": null,
-    });
-    let intent = json!({
-        "id": intent_id,
-        "object": "payment_intent",
-        "amount": amount,
-        "amount_capturable": 0,
-        "amount_received": amount,
-        "canceled_at": null,
-        "capture_method": "automatic",
-        "confirmation_method": "automatic",
-        "created": world.now,
-        "currency": currency,
-        "customer": customer,
-        "latest_charge": charge_id,
-        "livemode": false,
-        "metadata": metadata,
-        "payment_method_types": ["card"],
-        "status": "succeeded",
-        "transfer_group": null,
-    });
-    world.money.earn(currency, amount, world.now);
-    world.create("charge", "charge.succeeded", charge);
-    let intent = world.create("payment_intent", "payment_intent.succeeded", intent);
-    json!(text(&intent, "id"))
+/// Tries a payment.
+pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
+    let earlier = payment.intent.as_deref().and_then(|id| world.store.get("payment_intent", id)).cloned();
+    let mut intent = match earlier {
+        Some(intent) if text(&intent, "status") == "succeeded" => return Paid::Succeeded(intent),
+        Some(intent) if text(&intent, "status") == "processing" => return Paid::Processing(intent),
+        Some(intent) if text(&intent, "status") != "canceled" => intent,
+        _ => {
+            let intent = intents::blank(world, payment.amount, &payment.currency);
+            world.create("payment_intent", "payment_intent.created", made_for(intent, payment))
+        }
+    };
+    intent["amount"] = json!(payment.amount);
+    world.store.insert("payment_intent", intent.clone());
+    let id = text(&intent, "id").to_owned();
+    let method = match method(world, payment) {
+        Ok(method) => method,
+        Err(failure) => return Paid::Declined(intent, failure),
+    };
+    if let Some(act) = payment.settled {
+        world.awaited.0.insert(id.clone(), act);
+    }
+    let paid = confirm::confirm(world, intent, &method, payment.off_session);
+    if matches!(paid, Paid::Succeeded(_) | Paid::Declined(..)) {
+        world.awaited.0.remove(&id);
+    }
+    paid
+}
+
+fn made_for(mut intent: Value, payment: &Payment) -> Value {
+    intent["customer"] = payment.customer.clone();
+    intent["description"] = payment.description.clone();
+    if payment.metadata.is_object() {
+        intent["metadata"] = payment.metadata.clone();
+    }
+    intent["_invoice"] = json!(payment.invoice);
+    intent
+}
+
+fn method(world: &mut World, payment: &Payment) -> Answer {
+    if let Some(id) = &payment.method {
+        return payment_methods::resolve(world, id, "payment_method");
+    }
+    let customer = payment.customer.as_str().unwrap_or_default();
+    if let Some(method) = payment_methods::default_of(world, customer) {
+        return Ok(method);
+    }
+    let visa = cards::named("pm_card_visa").ok_or_else(Failure::internal)?;
+    Ok(payment_methods::of(world, visa))
+}
+
+/// The card's owner has authenticated, or has failed to, at a page that shows what went wrong.
+pub(crate) fn authenticate_here(world: &mut World, id: &str, succeeds: bool) -> Result<(), Failure> {
+    match authenticated(world, id, succeeds) {
+        Paid::Declined(_, failure) | Paid::NeedsAction(_, failure) => Err(failure),
+        Paid::Succeeded(_) | Paid::Processing(_) => Ok(()),
+    }
+}
+
+/// The card's owner has authenticated, or has failed to, because a test says so; answers the payment intent.
+pub(crate) fn authenticate(world: &mut World, id: &str, succeeds: bool) -> Answer {
+    match authenticated(world, id, succeeds) {
+        // What comes of it is no fault of the caller's, but for an intent that waits for nobody.
+        Paid::Declined(_, failure) if failure.status != 402 => Err(failure),
+        Paid::Succeeded(intent)
+        | Paid::Processing(intent)
+        | Paid::NeedsAction(intent, _)
+        | Paid::Declined(intent, _) => Ok(intent),
+    }
 }

@@ -1,0 +1,335 @@
+//! What grants of a subscription stand on: its months of service, and the changes of its plan within them.
+//!
+//! Refills
+//! - A month is refilled once; what an earlier refill left over is dealt with then, by the tier's policy: `rollover` keeps it, `reset`
+//!   lets it expire, `cap` lets expire what is more than so many months' worth. Spends eat what refills gave first, so that bought
+//!   credits never expire, and nothing expires that is not there.
+//! - A month that comes after a later one (out of order) is granted and expires nothing.
+//!
+//! Plan changes
+//! - They are computed absolutely, from the whole history of signed changes: a change from `old` to `new` at `t` in the month `[s, e)`
+//!   is worth (new − old) × (e − t) / (e − s), rounded towards zero to a millionth; the month's extra is their sum, and never less than
+//!   none. What is posted is the difference to what was posted. So an up-and-down loop nets zero, and so does a down-and-up loop; a
+//!   plain downgrade takes effect at renewal; a second upgrade counts from the plan's value; and neither order nor repetition matters.
+//! - A change belongs to the month that it falls in; one at the very start of a month is in that month's refill already.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use sqlx::PgConnection;
+
+use crate::{
+    calendar,
+    credits::Credits,
+    effects::{Change, Month, PlanChange},
+    ledger::{Account, CREDITS, Posting},
+    terms::{Policy, Tier},
+};
+
+/// What the grants of one subscription stand on.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Its months, oldest first.
+    pub months: Vec<Month>,
+    /// Its changes, oldest first.
+    pub changes: Vec<PlanChange>,
+    /// What its months are counted from, where Stripe was asked.
+    pub anchor: Option<DateTime<Utc>>,
+    /// When Stripe was asked for it last.
+    pub asked_at: Option<DateTime<Utc>>,
+    /// Its user and its customer, as they were then.
+    pub known: Option<(String, Option<String>)>,
+    /// What its user has spent since the newest month was refilled, with what was taken back of refills, less what was returned. In
+    /// millionths.
+    pub spent: i64,
+}
+
+/// Reads what these subscriptions stand on, and holds it until the transaction ends: subscriptions first, in one order, accounts after.
+pub async fn hold(db: &mut PgConnection, subscriptions: &[String]) -> Result<HashMap<String, Standing>, sqlx::Error> {
+    let mut names: Vec<String> = subscriptions.iter().map(|id| format!("subscription:{id}")).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest($1::text[]) AS name", &names)
+        .execute(&mut *db)
+        .await?;
+    let mut all: HashMap<String, Standing> = subscriptions.iter().map(|id| (id.clone(), Standing::default())).collect();
+    let months = sqlx::query_as!(
+        Month,
+        "SELECT subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key FROM bursar.service_month
+         WHERE subscription_id = ANY ($1) ORDER BY subscription_id, start_at",
+        subscriptions
+    );
+    for month in months.fetch_all(&mut *db).await? {
+        all.entry(month.subscription_id.clone()).or_default().months.push(month);
+    }
+    let changes = sqlx::query_as!(
+        PlanChange,
+        "SELECT subscription_id, at, old_value, new_value, event_id FROM bursar.plan_change
+         WHERE subscription_id = ANY ($1) ORDER BY subscription_id, at",
+        subscriptions
+    );
+    for change in changes.fetch_all(&mut *db).await? {
+        all.entry(change.subscription_id.clone()).or_default().changes.push(change);
+    }
+    let rows = sqlx::query!(
+        "SELECT id, anchor, asked_at, user_id, customer_id FROM bursar.subscription WHERE id = ANY ($1)",
+        subscriptions
+    );
+    for row in rows.fetch_all(&mut *db).await? {
+        let standing = all.entry(row.id).or_default();
+        (standing.anchor, standing.asked_at) = (row.anchor, Some(row.asked_at));
+        standing.known = Some((row.user_id, row.customer_id));
+    }
+    Ok(all)
+}
+
+/// Locks the accounts of users, in the one order, and reads their balances; and what each standing's user has spent since its newest
+/// month was refilled.
+pub async fn count(
+    db: &mut PgConnection,
+    users: &[String],
+    standings: &mut HashMap<String, Standing>,
+) -> Result<HashMap<String, i64>, sqlx::Error> {
+    let names: Vec<String> = users.iter().map(|user| Account::User(user.clone()).to_string()).collect();
+    let accounts = sqlx::query!(
+        "SELECT id, name, balance FROM bursar.account WHERE unit = 'credits' AND name = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
+        &names
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for standing in standings.values_mut() {
+        let Some(month) = standing.months.last() else { continue };
+        let name = Account::User(month.user_id.clone()).to_string();
+        let Some(account) = accounts.iter().find(|account| account.name == name) else { continue };
+        standing.spent = sqlx::query_scalar!(
+            // What a refund took back of a refill is no more left than what was spent.
+            r#"SELECT (coalesce((SELECT sum(p.amount) FROM bursar.posting p LEFT JOIN bursar.posting of ON of.id = p.reverses
+                                 WHERE p.debit = $1 AND p.id > r.id
+                                   AND (p.kind = 'spend' OR of.kind IN ('refill', 'plan_change'))), 0)
+                     - coalesce((SELECT sum(p.amount) FROM bursar.posting p JOIN bursar.posting of ON of.id = p.reverses
+                                 WHERE p.credit = $1 AND p.id > r.id AND of.id > r.id AND of.debit = $1), 0))::bigint AS "spent!"
+               FROM bursar.posting r WHERE r.key = $2"#,
+            account.id,
+            month.refill_key
+        )
+        .fetch_optional(&mut *db)
+        .await?
+        .unwrap_or_default();
+    }
+    let user_of = |name: &str| name.strip_prefix("user:").unwrap_or_default().to_owned();
+    Ok(accounts.into_iter().map(|account| (user_of(&account.name), account.balance)).collect())
+}
+
+/// The key of a tier's refill for the month that begins then.
+pub fn refill_key(subscription: &str, tier: &str, start: DateTime<Utc>) -> String {
+    format!("refill:{subscription}:{tier}:{}", seconds(start))
+}
+
+/// A moment as it stands in keys.
+pub fn seconds(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// One month to refill.
+#[derive(Debug)]
+pub struct Refill<'a> {
+    /// `sub_…`
+    pub subscription: &'a str,
+    /// Whose.
+    pub user: &'a str,
+    /// When the month begins.
+    pub start: DateTime<Utc>,
+    /// When the next one may.
+    pub end: DateTime<Utc>,
+    /// What it grants, by tier; the first one's policy counts.
+    pub grants: Vec<(&'a Tier, Credits)>,
+}
+
+/// The postings and the month of a refill. The standing and the balance go on with it.
+pub fn refill(standing: &mut Standing, balance: &mut i64, refill: &Refill<'_>) -> (Vec<Posting>, Vec<Change>) {
+    let Some((first, _)) = refill.grants.first() else { return (Vec::new(), Vec::new()) };
+    let value = refill.grants.iter().fold(0i64, |sum, (_, credits)| sum.saturating_add(credits.micros()));
+    let key = refill_key(refill.subscription, &first.name, refill.start);
+    let grants = refill.grants.iter().map(|(tier, credits)| {
+        Posting::grant("refill", refill_key(refill.subscription, &tier.name, refill.start), refill.user, *credits)
+    });
+    let mut postings: Vec<Posting> = grants.collect();
+    let newest = standing.months.last();
+    if newest.is_some_and(|month| month.start_at >= refill.start) {
+        // Known, or late: what it grants is keyed, and what is left over was dealt with by its successor.
+        let known = standing.months.iter().any(|month| month.start_at == refill.start);
+        let late = month_of(refill, value, 0, key);
+        if !known {
+            standing.months.push(late.clone());
+            standing.months.sort_by_key(|month| month.start_at);
+        }
+        return (postings, vec![Change::RefillMonth(late)]);
+    }
+    let left = newest.map_or(0, |month| {
+        (month.left_over.saturating_add(month.extra).saturating_sub(standing.spent.max(0))).min(*balance).max(0)
+    });
+    let all = left.saturating_add(value);
+    let expired = match first.refill.policy {
+        Policy::Rollover => 0,
+        Policy::Reset => left,
+        Policy::Cap { months } => (all - value.saturating_mul(i64::from(months))).max(0).min(all),
+    };
+    if expired > 0 {
+        let key = format!("expiry:{}:{}", refill.subscription, seconds(refill.start));
+        let user = Account::User(refill.user.to_owned());
+        postings.push(Posting::new("expiry", key, user, Account::Breakage, CREDITS, expired));
+    }
+    let month = month_of(refill, value, all - expired, key);
+    *balance = balance.saturating_add(value).saturating_sub(expired);
+    standing.spent = 0;
+    standing.months.push(month.clone());
+    (postings, vec![Change::RefillMonth(month)])
+}
+
+fn month_of(refill: &Refill<'_>, value: i64, left_over: i64, refill_key: String) -> Month {
+    Month {
+        subscription_id: refill.subscription.to_owned(),
+        start_at: refill.start,
+        end_at: refill.end,
+        user_id: refill.user.to_owned(),
+        value,
+        left_over,
+        extra: 0,
+        changes: 0,
+        refill_key,
+    }
+}
+
+impl Standing {
+    /// Whose it is, as far as is known.
+    pub fn user(&self) -> Option<String> {
+        let of_months = self.months.last().map(|month| month.user_id.clone());
+        of_months.or_else(|| self.known.as_ref().map(|(user, _)| user.clone()))
+    }
+
+    /// Adds a change that an event told of; one that is known, or no change at all, adds nothing.
+    pub fn note(&mut self, change: PlanChange) -> Option<Change> {
+        let same = |known: &PlanChange| {
+            (known.at, known.old_value, known.new_value) == (change.at, change.old_value, change.new_value)
+        };
+        if change.old_value == change.new_value || self.changes.iter().any(same) {
+            return None;
+        }
+        self.changes.push(change.clone());
+        self.changes.sort_by_key(|change| change.at);
+        Some(Change::NotePlanChange(change))
+    }
+
+    /// What the plan is worth after all that is known; none where nothing is.
+    pub fn last_value(&self) -> Option<i64> {
+        let month = self.months.last();
+        let from = month.map_or(DateTime::<Utc>::MIN_UTC, |month| month.start_at);
+        let start = month.map(|month| month.value).or_else(|| self.changes.first().map(|change| change.old_value))?;
+        Some(walk(start, self.changes.iter().filter(|change| change.at >= from)).last().map_or(start, |step| step.2))
+    }
+
+    /// What the plan was worth at a moment, going back from what it is now.
+    pub fn value_at(&self, at: DateTime<Utc>, now: i64) -> i64 {
+        self.changes.iter().find(|change| change.at > at).map_or(now, |change| change.old_value)
+    }
+
+    /// What is to be posted for plan changes, and what that makes of the months.
+    pub fn settle(&self) -> (Vec<Posting>, Vec<Change>) {
+        let (mut postings, mut changes) = (Vec::new(), Vec::new());
+        for (i, month) in self.months.iter().enumerate() {
+            let extra = self.extra(month, self.months.get(i + 1).map(|next| next.start_at));
+            let more = extra - month.extra;
+            if more == 0 {
+                continue;
+            }
+            let number = month.changes + 1;
+            let key = format!("plan_change:{}:{}:{number}", month.subscription_id, seconds(month.start_at));
+            let user = Account::User(month.user_id.clone());
+            let (debit, credit) = if more > 0 { (Account::Issuance, user) } else { (user, Account::Issuance) };
+            let mut posting = Posting::new("plan_change", key, debit, credit, CREDITS, more.abs());
+            posting.reference = Some(month.subscription_id.clone());
+            postings.push(posting);
+            changes.push(Change::SetExtra(Month { extra, changes: number, ..month.clone() }));
+        }
+        (postings, changes)
+    }
+
+    /// What plan changes are worth in a month, in millionths.
+    fn extra(&self, month: &Month, next: Option<DateTime<Utc>>) -> i64 {
+        let end = next.map_or(month.end_at, |next| next.min(month.end_at));
+        let within = self.changes.iter().filter(|change| change.at >= month.start_at && change.at < end);
+        let whole = i128::from((month.end_at - month.start_at).num_seconds().max(1));
+        let sum: i128 = walk(month.value, within)
+            .map(|(at, old, new)| {
+                (i128::from(new) - i128::from(old)) * i128::from((month.end_at - at).num_seconds()) / whole
+            })
+            .sum();
+        i64::try_from(sum.max(0)).unwrap_or(i64::MAX)
+    }
+}
+
+/// The steps from a value through changes, oldest first: when, from, to. A twin leads nowhere and is left out. What Stripe did within
+/// one second is put in the order in which one leads to the next.
+fn walk<'a>(
+    from: i64,
+    changes: impl Iterator<Item = &'a PlanChange>,
+) -> impl Iterator<Item = (DateTime<Utc>, i64, i64)> {
+    let mut seconds: BTreeMap<DateTime<Utc>, Vec<&PlanChange>> = BTreeMap::new();
+    for change in changes {
+        seconds.entry(change.at).or_default().push(change);
+    }
+    let mut steps = Vec::new();
+    let mut value = from;
+    for (at, mut left) in seconds {
+        // The order of what cannot be chained must not depend on the order of arrival.
+        left.sort_by_key(|change| (change.old_value, change.new_value));
+        while !left.is_empty() {
+            let next = left.iter().position(|change| change.old_value == value).unwrap_or(0);
+            let change = left.remove(next);
+            if change.new_value != value {
+                steps.push((at, value, change.new_value));
+                value = change.new_value;
+            }
+        }
+    }
+    steps.into_iter()
+}
+
+/// When the month ends that a paid line begins, by the anchor that is known.
+pub fn end_of(standing: &Standing, start: DateTime<Utc>, end: DateTime<Utc>) -> DateTime<Utc> {
+    calendar::end_of_month(standing.anchor.unwrap_or(start), start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(second: i64, old_value: i64, new_value: i64) -> PlanChange {
+        let at = DateTime::from_timestamp(second, 0).unwrap();
+        PlanChange { subscription_id: "sub_1".into(), at, old_value, new_value, event_id: None }
+    }
+
+    fn walked(from: i64, changes: &[PlanChange]) -> Vec<(i64, i64)> {
+        walk(from, changes.iter()).map(|(_, old, new)| (old, new)).collect()
+    }
+
+    #[test]
+    fn what_happened_within_a_second_is_put_in_order() {
+        let (down, up) = (change(5, 150, 50), change(5, 50, 500));
+        assert_eq!(walked(150, &[up.clone(), down.clone()]), [(150, 50), (50, 500)]);
+        assert_eq!(walked(150, &[down, up]), [(150, 50), (50, 500)]);
+    }
+
+    #[test]
+    fn a_twin_that_comes_a_second_later_leads_nowhere() {
+        assert_eq!(walked(50, &[change(5, 50, 150), change(6, 50, 150), change(9, 150, 50)]), [(50, 150), (150, 50)]);
+    }
+
+    #[test]
+    fn a_change_counts_from_the_plans_value_and_not_from_what_an_event_says_of_before() {
+        assert_eq!(walked(200, &[change(5, 150, 500)]), [(200, 500)]);
+    }
+}

@@ -1,0 +1,11 @@
+//! Subscriptions: refills by invoice and by schedule, plan changes, states and access, moves. Stripe is played by a stand-in that serves
+//! what a test says Stripe has now, for here it matters what is asked when, and in which order events come. One long test plays a year
+//! with the sandbox and its test clocks.
+
+mod moves;
+mod plan_changes;
+mod refills;
+mod states;
+mod stripe;
+mod world;
+mod year;
