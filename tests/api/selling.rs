@@ -3,7 +3,8 @@
 use bursar::boot;
 use serde_json::{Value, json};
 
-use super::shop::{Shop, read, terms_with};
+use super::shop::{SOON, Shop, read, terms_with};
+use crate::support::eventually;
 
 const CHECKOUT: &str = "/api/stripe/checkout";
 
@@ -91,8 +92,19 @@ async fn a_tier_is_sold_with_the_user_on_its_subscription_and_a_second_is_refuse
     assert_eq!(second.status, 409, "{second:?}");
     assert!(second.detail().contains("/api/stripe/portal"), "{second:?}");
     assert_eq!(read(&second)["subscription_id"], subscription.as_str());
-    let status = read(&shop.get("/api/subscriptions/alice").await);
-    assert_eq!((&status["subscription_id"], &status["balance"]), (&json!(subscription), &json!("0")), "{status}");
+    // How it stands is asked of Stripe afterwards.
+    let status = eventually(SOON, || async {
+        let status = read(&shop.get("/api/subscriptions/alice").await);
+        if status["subscription_id"] == subscription.as_str() { Ok(status) } else { Err(status) }
+    })
+    .await;
+    assert_eq!(
+        (&status["state"], &status["tier"], &status["has_access"]),
+        (&json!("trialing"), &json!("pro"), &json!(true))
+    );
+    assert_eq!(status["balance"], "0", "a trial grants none");
+    let standing = read(&shop.get(&format!("{CHECKOUT}/{session}")).await);
+    assert_eq!((&standing["state"], &standing["credits"]), (&json!("granted"), &Value::Null), "{standing}");
     let bob = read(&shop.get("/api/subscriptions/bob").await);
     assert_eq!((&bob["state"], &bob["tier"], &bob["access_until"]), (&json!("none"), &Value::Null, &Value::Null));
 }
