@@ -102,10 +102,10 @@ pub async fn api() -> Result<(), BootError> {
     match api.seller {
         api::Seller::Stripe => {}
         api::Seller::Dummy => {
-            tracing::warn!("the provider is a dummy: whatever is asked for is granted, and nobody pays")
+            tracing::warn!("the provider is a dummy: whatever is asked for is granted, and nobody pays");
         }
         api::Seller::Off => {
-            tracing::warn!("Stripe is off (`[stripe] provider`): nothing is sold, and credit checks pass")
+            tracing::warn!("Stripe is off (`[stripe] provider`): nothing is sold, and credit checks pass");
         }
     }
     let address = api.address;

@@ -36,8 +36,8 @@ pub(super) async fn balance(api: &Api, user: &str, headers: &HeaderMap) -> Resul
 pub(super) fn cacheable(headers: &HeaderMap, body: &Value) -> Reply {
     let text = body.to_string();
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    let tag: String = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{tag}\"");
+    let tag = digest.as_ref()[..12].iter().fold(0_u128, |tag, byte| tag << 8 | u128::from(*byte));
+    let tag = format!("\"{tag:024x}\"");
     let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let is_known = known
         .flat_map(|value| value.split(','))
@@ -122,7 +122,8 @@ pub(super) async fn spend(api: &Api, request: Request<Incoming>) -> Result<Reply
 #[serde(deny_unknown_fields)]
 struct Transaction {
     user_id: String,
-    transaction_type: Type,
+    #[serde(rename = "transaction_type")]
+    kind: Type,
     amount: Credits,
     description: String,
     key: Option<String>,
@@ -151,7 +152,7 @@ pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Rep
     }
     let key = input::one_key(asked.key, header)?.unwrap_or_else(|| Uuid::new_v4().to_string());
     let user = asked.user_id.as_str();
-    let (way, kind) = match asked.transaction_type {
+    let (way, kind) = match asked.kind {
         Type::AdminGrant => (Way::Grant, "admin_grant"),
         Type::AdminRemoval => (Way::Removal, "admin_removal"),
     };

@@ -12,13 +12,11 @@ use crate::http::reply::{Problem, Reply, json, only};
 /// Answers one request.
 pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
     let limit = api.settings.limits.body + api.settings.limits.store;
-    match tokio::time::timeout(limit, route(api, request)).await {
-        Ok(answered) => answered.unwrap_or_else(Reply::from),
-        Err(_) => {
-            tracing::error!(?limit, "a request was not answered in time; its sender was told to try again");
-            Problem::unavailable("This took too long. Send it again, with the same key.").into()
-        }
+    if let Ok(answered) = tokio::time::timeout(limit, route(api, request)).await {
+        return answered.unwrap_or_else(Reply::from);
     }
+    tracing::error!(?limit, "a request was not answered in time; its sender was told to try again");
+    Problem::unavailable("This took too long. Send it again, with the same key.").into()
 }
 
 async fn route(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {

@@ -19,13 +19,19 @@ const RETRY_SECONDS: i64 = 5;
 pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
+    /// What only some have: so that a result of a problem stays small.
+    more: Box<More>,
+}
+
+#[derive(Debug, Default)]
+struct More {
     header: Option<(HeaderName, HeaderValue)>,
     members: Map<String, Value>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), header: None, members: Map::new() }
+        Self { status, detail: detail.into(), more: Box::default() }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -46,27 +52,28 @@ impl Problem {
         self.header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.more.header = Some((name, value));
+        self
     }
 
     /// Something more that a program can read.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+        self.more.members.insert(name.to_owned(), value.into());
         self
     }
 }
 
 impl From<Problem> for Reply {
     fn from(problem: Problem) -> Self {
-        let mut body = problem.members;
+        let More { header, members: mut body } = *problem.more;
         body.insert("type".into(), "about:blank".into());
         body.insert("title".into(), problem.status.canonical_reason().unwrap_or("Error").into());
         body.insert("status".into(), problem.status.as_u16().into());
         body.insert("detail".into(), problem.detail.into());
         let mut reply = json(problem.status, Value::Object(body).to_string());
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = problem.header {
+        if let Some((name, value)) = header {
             reply.headers_mut().insert(name, value);
         }
         reply
