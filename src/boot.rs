@@ -14,7 +14,7 @@ use crate::{
     config::{Provider, Settings, SettingsError, Stripe},
     migrate,
     queue::{self, QueueError},
-    stop,
+    schedule, stop,
     telemetry::{self, TelemetryError},
     web::{self, WebError},
 };
@@ -143,10 +143,12 @@ pub async fn say_checks(pool: &PgPool, stripe: &Stripe, simulated: bool) -> Resu
 pub async fn worker() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
     let (terms, stripe) = (settings.terms()?, settings.stripe()?);
+    let calendar = settings.calendar()?;
     let url = settings.database_url()?.expose();
     let options = queue::Options {
         listen_url: Some(settings.listen_url()?.expose().to_owned()),
         stripe: stripe.client()?,
+        notify: settings.notify()?,
         ..queue::Options::default()
     };
     telemetry::init(&settings.log()?)?;
@@ -158,6 +160,7 @@ pub async fn worker() -> Result<(), BootError> {
     seed(&pool, &terms).await?;
     say_checks(&pool, &stripe, false).await?;
     say_terms(&terms, &stripe);
+    schedule::declare(&pool, &calendar).await?;
     Ok(queue::run(pool, options, Arc::new(terms), on_signal()).await?)
 }
 

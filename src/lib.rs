@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod operate;
 pub mod queue;
 pub mod sandbox;
+pub mod schedule;
 pub mod stop;
 pub mod telemetry;
 pub mod web;

@@ -22,7 +22,7 @@ fn credits(whole: i64) -> Credits {
     Credits::whole(whole).unwrap()
 }
 
-fn terms() -> Terms {
+pub fn terms() -> Terms {
     let tier = |name: &str, amount| Tier {
         name: name.into(),
         credits: credits(amount),
@@ -55,7 +55,7 @@ fn fixture(name: &str) -> Value {
 }
 
 /// A fixture with some of it replaced, by JSON pointer; `null` takes away.
-fn event(name: &str, id: &str, patches: &[(&str, Value)]) -> Value {
+pub fn event(name: &str, id: &str, patches: &[(&str, Value)]) -> Value {
     let mut event = fixture(name);
     event["id"] = json!(id);
     for (pointer, value) in patches {
@@ -117,8 +117,8 @@ async fn postings(db: &Database) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM bursar.posting").fetch_one(&db.pool).await.unwrap()
 }
 
-const CHECKOUT: &str = "checkout.session.completed.json";
-const INVOICE: &str = "invoice.paid.json";
+pub const CHECKOUT: &str = "checkout.session.completed.json";
+pub const INVOICE: &str = "invoice.paid.json";
 const LEGACY: &str = "invoice.paid.legacy.json";
 
 const NO_METADATA: [(&str, Value); 3] = [

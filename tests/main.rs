@@ -11,6 +11,7 @@
 mod api;
 mod business_time;
 mod chaos;
+mod clawbacks;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;
@@ -23,8 +24,10 @@ mod outage;
 mod payouts;
 mod queue;
 mod sandbox;
+mod schedules;
 mod sdk;
 mod stripe_cli;
 mod subscriptions;
 mod support;
+mod usage;
 mod web;

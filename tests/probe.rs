@@ -2,7 +2,8 @@
 //!
 //! `DATABASE_URL`, then optionally `PROBE_BARRIER` (an advisory lock that `probe_post` waits for before it looks at its facts) and
 //! `PROBE_LEASE_MS`. It performs the probe kinds only; with `PROBE_STRIPE` and `PROBE_STRIPE_KEY` the real ones instead, against that
-//! Stripe, and ends itself at the point of a call that `PROBE_KILL_AT` names. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
+//! Stripe, and ends itself at the point of a call that `PROBE_KILL_AT` names; the team is told
+//! at `PROBE_NOTIFY`, signed with `PROBE_NOTIFY_SECRET`. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
 //! private PostgreSQL in that folder, until its standard input ends.
 
 use std::{sync::Arc, time::Duration};
@@ -163,6 +164,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let (Ok(url), Ok(key)) = (std::env::var("PROBE_STRIPE"), std::env::var("PROBE_STRIPE_KEY")) {
         options.performers = bursar_jobs::performers();
         options.stripe = Some(Stripe::new(StripeConfig::new(url, key))?);
+    }
+    if let (Ok(url), Ok(secret)) = (std::env::var("PROBE_NOTIFY"), std::env::var("PROBE_NOTIFY_SECRET")) {
+        options.notify = Some(bursar_jobs::Outgoing::new(&url, &secret)?);
     }
     if let Ok(point) = std::env::var("PROBE_KILL_AT") {
         options.points = Points(Some(Arc::new(move |reached| {

@@ -70,6 +70,19 @@ pub const CREATE_CHECKOUT: Kind = call("create_checkout");
 pub const CREATE_PORTAL: Kind = call("create_portal");
 /// Asks Stripe where a checkout stands.
 pub const CHECK_CHECKOUT: Kind = call("check_checkout");
+/// Asks Stripe what came back of a charge.
+pub const CHECK_CHARGE: Kind = call("check_charge");
+/// Takes back the credits of what was refunded or disputed, and restores them.
+pub const CLAW_BACK: Kind = pure("claw_back");
+/// Tells the team, by a signed webhook.
+pub const NOTIFY_TEAM: Kind = call("notify_team");
+
+/// Fires what a schedule is for.
+pub const FIRE_SCHEDULE: Kind = pure("fire_schedule");
+/// Puts what metered skills were used for into reports.
+pub const SUM_USAGE: Kind = pure("sum_usage");
+/// Reports use to Stripe.
+pub const REPORT_USAGE: Kind = call("report_usage");
 
 /// All kinds of this version, in the order a worker claims them.
 pub const ALL: &[Kind] = &[
@@ -85,6 +98,8 @@ pub const ALL: &[Kind] = &[
     PAY_RECEIVER,
     OPEN_ACCOUNT,
     RETURN_SPEND,
+    CLAW_BACK,
+    CHECK_CHARGE,
     CHECK_ACCOUNT,
     ASK_CUSTOMER,
     READ_INVOICE,
@@ -92,6 +107,10 @@ pub const ALL: &[Kind] = &[
     SYNC_SUBSCRIPTION,
     MOVE_SUBSCRIPTION,
     SEND_LETTER,
+    NOTIFY_TEAM,
+    REPORT_USAGE,
+    SUM_USAGE,
+    FIRE_SCHEDULE,
     SWEEP_HELD,
     NOTE_EVENT,
 ];
@@ -114,6 +133,16 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("customer.subscription.pending_update_expired", SYNC_SUBSCRIPTION),
     ("customer.subscription.trial_will_end", SYNC_SUBSCRIPTION),
     ("invoice.payment_failed", SYNC_SUBSCRIPTION),
+    ("charge.refunded", CHECK_CHARGE),
+    ("charge.refund.updated", CHECK_CHARGE),
+    ("refund.created", CHECK_CHARGE),
+    ("refund.updated", CHECK_CHARGE),
+    ("refund.failed", CHECK_CHARGE),
+    ("charge.dispute.created", CHECK_CHARGE),
+    ("charge.dispute.updated", CHECK_CHARGE),
+    ("charge.dispute.funds_withdrawn", CHECK_CHARGE),
+    ("charge.dispute.funds_reinstated", CHECK_CHARGE),
+    ("charge.dispute.closed", CHECK_CHARGE),
     ("account.updated", CHECK_ACCOUNT),
 ];
 

@@ -7,6 +7,7 @@ pub mod by_hand;
 pub mod calendar;
 pub mod call;
 pub mod checkout;
+pub mod clawback;
 pub mod clock;
 pub mod credits;
 pub mod db;
@@ -21,16 +22,20 @@ pub mod intent;
 pub mod job;
 pub mod kinds;
 pub mod ledger;
+pub mod meters;
 pub mod money;
 pub mod packages;
 pub mod perform;
+pub mod schedules;
 pub mod settle;
 pub mod subscriber;
 pub mod terms;
 
 mod ask_customer;
 mod check_account;
+mod check_charge;
 pub mod check_checkout;
+mod claw_back;
 mod create_checkout;
 pub mod create_customer;
 mod create_portal;
@@ -39,6 +44,7 @@ mod invoice;
 mod link_subscriber;
 pub mod move_subscription;
 mod note_event;
+pub mod notify_team;
 mod open_account;
 pub mod pay_receiver;
 mod plan;
@@ -46,15 +52,18 @@ mod read_invoice;
 mod record_payout;
 mod refill_month;
 mod refill_tier;
+mod report_usage;
 mod return_spend;
 mod sale;
 pub mod send_letter;
 pub mod subscription;
+mod sum_usage;
 pub mod sweep_held;
 pub mod sync_subscription;
 mod verdict;
 
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
+pub use bursar_stripe::{Outgoing, OutgoingError};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.
@@ -71,6 +80,8 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<pay_receiver::PayReceiver>(),
         Performer::of::<open_account::OpenAccount>(),
         Performer::of::<return_spend::ReturnSpend>(),
+        Performer::of::<claw_back::ClawBack>(),
+        Performer::of_call::<check_charge::CheckCharge>(),
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
         Performer::of_call::<read_invoice::ReadInvoice>(),
@@ -78,6 +89,10 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<sync_subscription::SyncSubscription>(),
         Performer::of_call::<move_subscription::MoveSubscription>(),
         Performer::of::<send_letter::SendLetter>(),
+        Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
+        Performer::of_call::<report_usage::ReportUsage>(),
+        Performer::of::<sum_usage::SumUsage>(),
+        Performer::of::<schedules::FireSchedule>(),
         Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<note_event::NoteEvent>(),
     ]

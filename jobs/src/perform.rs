@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_stripe::Client;
+use bursar_stripe::{Client, Outgoing};
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
@@ -48,6 +48,8 @@ pub struct Context {
     pub terms: Arc<Terms>,
     /// Stripe, where it is on.
     pub stripe: Option<Client>,
+    /// The team's webhook, where there is one.
+    pub notify: Option<Outgoing>,
     /// Whether the lease of a batch still covers a request that leaves now, by a clock that counts suspension.
     pub lease: Arc<dyn Fn(&Batch) -> bool + Send + Sync>,
     /// Where tests cut a call short.

@@ -5,6 +5,7 @@ use bursar_jobs::{
     credits::Credits,
     db, history,
     ledger::{self, Posted, Spent},
+    meters,
 };
 use hyper::{
     HeaderMap, Request, StatusCode,
@@ -97,9 +98,12 @@ pub(super) async fn spend(api: &Api, request: Request<Incoming>) -> Result<Reply
     }
     let user = asked.user_id.as_str();
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
-    let spent = ledger::spend(&mut *tx, user, amount, &key, asked.r#ref.as_deref(), asked.skill.as_deref())
-        .await
-        .map_err(|error| failed(&error))?;
+    let reference = asked.r#ref.as_deref();
+    let spent = match &asked.skill {
+        Some(skill) => meters::spend_skill(&mut *tx, user, skill, amount, &key, reference).await,
+        None => ledger::spend(&mut *tx, user, amount, &key, reference, None).await,
+    };
+    let spent = spent.map_err(|error| failed(&error))?;
     tx.commit().await.map_err(|error| failed(&error))?;
     let done = |result: &str, posting: Option<i64>, balance: Credits| {
         let body = json!({ "result": result, "posting": posting, "user_id": user, "amount": amount, "key": key, "balance": balance });

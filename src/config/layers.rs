@@ -20,11 +20,19 @@ pub(super) const NAMED: &[(&str, &str)] = &[
     ("STRIPE_API_BASE", "stripe.api_base"),
     ("VERIFICATION_SECRET", "web.verification_secret"),
     ("SMTP_URL", "smtp.url"),
+    ("NOTIFY_SECRET", "notify.secret"),
 ];
 
 /// Those of them that may come from a file, by `NAME_FILE`.
-const SECRETS: &[&str] =
-    &["DATABASE_URL", "API_TOKEN", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "VERIFICATION_SECRET", "SMTP_URL"];
+const SECRETS: &[&str] = &[
+    "DATABASE_URL",
+    "API_TOKEN",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "VERIFICATION_SECRET",
+    "SMTP_URL",
+    "NOTIFY_SECRET",
+];
 
 /// The sets that a file replaces as a whole: what it does not list is not sold.
 const SETS: &[&str] = &["tiers", "packages", "skills"];

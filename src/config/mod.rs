@@ -7,6 +7,7 @@ mod api;
 mod error;
 mod layers;
 mod raw;
+mod schedules;
 mod secret;
 mod terms;
 #[cfg(test)]
@@ -19,9 +20,9 @@ use std::{
     str::FromStr,
 };
 
-use bursar_jobs::terms::Terms;
+use bursar_jobs::{Outgoing, OutgoingError, terms::Terms};
 
-pub use self::{error::SettingsError, layers::File, secret::Secret};
+pub use self::{error::SettingsError, layers::File, schedules::Calendar, secret::Secret};
 use crate::{
     telemetry,
     web::{self, standard_webhooks, stripe_signature},
@@ -181,6 +182,30 @@ impl Settings {
     /// What is sold and paid, for the jobs.
     pub fn terms(&self) -> Result<Terms, SettingsError> {
         terms::read(&self.raw, &self.stripe()?)
+    }
+
+    /// What runs by the calendar, and which skills are metered.
+    pub fn calendar(&self) -> Result<Calendar, SettingsError> {
+        schedules::read(&self.raw)
+    }
+
+    /// Where the team is told of refunds and disputes, if anywhere.
+    pub fn notify(&self) -> Result<Option<Outgoing>, SettingsError> {
+        let raw = &self.raw.notify;
+        let Some(url) = &raw.url else { return Ok(None) };
+        let remedy = "Share a random one with whoever receives it: whsec_ and base64, as `echo whsec_$(openssl rand -base64 32)` \
+                      prints.";
+        let secret = raw.secret.as_ref().ok_or_else(|| SettingsError::missing("notify.secret", remedy))?;
+        Outgoing::new(&url.0, secret.expose()).map(Some).map_err(|error| {
+            let (key, remedy) = match error {
+                OutgoingError::Secret => ("notify.secret", remedy),
+                OutgoingError::Url | OutgoingError::Tls(_) => (
+                    "notify.url",
+                    "Write the address that is to be told, like https://example.com/hooks/bursar, or unset it.",
+                ),
+            };
+            SettingsError::new(key, error.to_string(), remedy)
+        })
     }
 
     /// What `web` needs. It needs the database's address too, and refuses here when that is missing.

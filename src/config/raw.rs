@@ -18,6 +18,8 @@ pub(super) struct Raw {
     #[serde(default)]
     #[expect(dead_code, reason = "part of the contract: accepted now, read by the letters' job")]
     pub smtp: Smtp,
+    #[serde(default)]
+    pub notify: Notify,
     pub log: Log,
     pub credits: Credits,
     pub tiers: BTreeMap<String, Tier>,
@@ -25,6 +27,10 @@ pub(super) struct Raw {
     pub skills: BTreeMap<String, Text>,
     pub payout: Payout,
     pub subscriptions: Subscriptions,
+    #[serde(default)]
+    pub schedules: BTreeMap<String, Schedule>,
+    #[serde(default)]
+    pub meters: BTreeMap<String, Meter>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,6 +99,13 @@ pub(super) struct Smtp {
     pub url: Option<Secret>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    pub url: Option<Text>,
+    pub secret: Option<Secret>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Log {
@@ -124,6 +137,23 @@ pub(super) struct Package {
     pub amount: Text,
     pub currency: Text,
     pub price: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Schedule {
+    pub cron: Text,
+    pub kind: Text,
+    #[serde(default)]
+    pub args: BTreeMap<String, serde_json::Value>,
+    pub catch_up: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Meter {
+    pub event: Text,
+    pub value: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

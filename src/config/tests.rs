@@ -241,3 +241,49 @@ fn a_tier_says_what_becomes_of_what_is_left_over() {
     }
     assert!(refusal(&[], Some("[subscriptions]\ngrace_days = 400\n")).contains("subscriptions.grace_days"));
 }
+
+#[test]
+fn what_runs_by_the_calendar_is_judged_by_name() {
+    let calendar = |text: &str| read(&[], Some(text)).and_then(|settings| settings.calendar());
+    let none = calendar("").unwrap();
+    assert!(none.schedules.is_empty() && none.meters.is_empty(), "nothing runs that nobody asked for");
+    let metered = calendar("[meters.research]\nevent = 'research_used'").unwrap();
+    assert_eq!(metered.meters.len(), 1);
+    assert_eq!(
+        metered.schedules.iter().map(|one| (one.name.as_str(), one.built_in)).collect::<Vec<_>>(),
+        [("usage", true)]
+    );
+    let own = "[meters.research]\nevent = 'e'\nvalue = 'credits'\n[schedules.usage]\ncron = '*/10 * * * *'\nkind = 'sum_usage'";
+    let own = calendar(own).unwrap();
+    assert_eq!(
+        own.schedules.iter().map(|one| (one.cron.to_string(), one.built_in)).collect::<Vec<_>>(),
+        [("*/10 * * * *".into(), false)]
+    );
+    for (text, wanted) in [
+        ("[meters.juggling]\nevent = 'e'", "names no skill"),
+        ("[meters.research]\nevent = ''", "`meters.research.event`"),
+        ("[meters.research]\nevent = 'e'\nvalue = 'tons'", "Write `count` or `credits`"),
+        ("[schedules.'a:b']\ncron = '@daily'\nkind = 'sum_usage'", "no name of a schedule"),
+        ("[schedules.a]\ncron = '@daily'\nkind = 'fire_schedule'", "`schedules.a.kind`"),
+        ("[schedules.a]\nkind = 'sum_usage'", "cron"),
+    ] {
+        let refused = calendar(text).expect_err(text).to_string();
+        assert!(refused.contains(wanted), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn the_team_is_told_at_an_address_with_a_secret() {
+    let notify = |text: &str| read(&[], Some(text)).and_then(|settings| settings.notify());
+    assert!(notify("").unwrap().is_none());
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    assert!(notify(&format!("[notify]\nurl = 'https://example.com/hook'\nsecret = '{secret}'")).unwrap().is_some());
+    for (text, wanted) in [
+        ("[notify]\nurl = 'https://example.com'".to_owned(), "notify.secret"),
+        ("[notify]\nurl = 'https://example.com'\nsecret = 'short'".to_owned(), "notify.secret"),
+        (format!("[notify]\nurl = 'ftp://example.com'\nsecret = '{secret}'"), "notify.url"),
+    ] {
+        let refused = notify(&text).expect_err(&text).to_string();
+        assert!(refused.contains(wanted) && !refused.contains(secret), "{text}: {refused}");
+    }
+}

@@ -24,7 +24,7 @@ use crate::{
     config::{Provider, Settings},
     migrate, queue,
     sandbox::{self, Sandbox, Webhook},
-    stop, web,
+    schedule, stop, web,
 };
 
 /// Prices that the fixtures name, where the settings name none.
@@ -105,6 +105,8 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let webhook_secret = settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned());
     let webhook_path = web.webhook_paths.first().cloned().unwrap_or_default();
     worker.stripe = stripe.client()?;
+    worker.notify = settings.notify()?;
+    schedule::declare(&pool, &settings.calendar()?).await?;
     let sandbox = if simulates {
         let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;
         sell(&sandbox, &terms);

@@ -8,6 +8,7 @@ mod failure;
 mod jobs;
 mod ledger;
 mod payouts;
+mod schedule;
 mod screen;
 mod subscriptions;
 mod values;
@@ -33,6 +34,8 @@ pub enum Command {
     Payouts(Asked<payouts::Payouts>),
     /// Users' subscriptions, as Stripe has them: which tier, until when; move one to another price.
     Subscriptions(Asked<subscriptions::Subscriptions>),
+    /// What runs by the calendar.
+    Schedule(Asked<schedule::Schedule>),
     /// The books.
     Ledger(Asked<ledger::Ledger>),
 }
@@ -56,6 +59,7 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Subscriptions(asked) => subscriptions::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }

@@ -45,10 +45,13 @@ SELECT 'reversal_not_mirrored', 'posting ' || r.id,
 FROM bursar.posting r JOIN bursar.posting o ON o.id = r.reverses
 WHERE (r.debit, r.credit) IS DISTINCT FROM (o.credit, o.debit)
 
--- 6. No posting is undone by more than it moved.
+-- 6. No posting is undone by more than it moved. What undid it may have been undone itself, as for a refund that failed.
 UNION ALL
 SELECT 'reversed_beyond', 'posting ' || o.id, format('moved %s and was reversed by %s', o.amount, r.total)
-FROM (SELECT reverses, sum(amount) AS total FROM bursar.posting WHERE reverses IS NOT NULL GROUP BY reverses) r
+FROM (SELECT p.reverses, sum(p.amount - coalesce(u.total, 0)) AS total
+      FROM bursar.posting p
+      LEFT JOIN (SELECT reverses, sum(amount) AS total FROM bursar.posting WHERE reverses IS NOT NULL GROUP BY reverses) u ON u.reverses = p.id
+      WHERE p.reverses IS NOT NULL GROUP BY p.reverses) r
 JOIN bursar.posting o ON o.id = r.reverses
 WHERE r.total > o.amount
 

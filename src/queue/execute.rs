@@ -40,6 +40,7 @@ impl Engine {
             pool,
             terms,
             stripe: options.stripe.clone(),
+            notify: options.notify.clone(),
             lease: Arc::new(move |batch| {
                 let held = lease.borrow();
                 held.worker == batch.worker && clock::awake_and_asleep() < held.until

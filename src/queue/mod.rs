@@ -36,7 +36,7 @@ use std::{sync::Arc, time::Duration};
 
 use apalis::prelude::{Monitor, WorkerBuilder};
 use bursar_jobs::{
-    Stripe,
+    Outgoing, Stripe,
     perform::{Performer, Points},
     terms::Terms,
 };
@@ -64,6 +64,8 @@ pub struct Options {
     pub per_kind: usize,
     /// Stripe, where it is on.
     pub stripe: Option<Stripe>,
+    /// The team's webhook, where there is one.
+    pub notify: Option<Outgoing>,
     /// Where tests cut a call short. No setting reaches it.
     pub points: Points,
 }
@@ -78,6 +80,7 @@ impl Default for Options {
             concurrency: 8,
             per_kind: 4,
             stripe: None,
+            notify: None,
             points: Points::default(),
         }
     }

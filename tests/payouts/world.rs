@@ -80,6 +80,7 @@ impl World {
             pool: db.pool.clone(),
             terms: Arc::new(terms()),
             stripe: Some(Stripe::new(config).unwrap()),
+            notify: None,
             lease: Arc::new(|_| true),
             points,
         };

@@ -176,6 +176,7 @@ impl World {
         let mut config = StripeConfig::new(url, key);
         config.timeout = Duration::from_secs(5);
         let context = Context {
+            notify: None,
             pool: db.pool.clone(),
             terms: Arc::new(terms),
             stripe: Some(bursar_jobs::Stripe::new(config).unwrap()),

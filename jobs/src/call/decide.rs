@@ -19,6 +19,7 @@ pub(super) enum Step {
     Send(Intent),
     Look(Intent),
     Ask(Request),
+    AskAll,
 }
 
 /// What came of deciding.
@@ -40,6 +41,7 @@ impl<J: Call> Run<'_, J> {
             Err(error) => return self.finish(tx, Err(error)).await.map(Decided::End),
             Ok(Plan::Nothing(effects)) => return self.finish(tx, Ok(effects)).await.map(Decided::End),
             Ok(Plan::Ask(request)) => (format!("job:{}", self.claimed.id), Ok(Step::Ask(request))),
+            Ok(Plan::AskAll) => (format!("job:{}", self.claimed.id), Ok(Step::AskAll)),
             Ok(Plan::Send { subject, request, since, marks }) => {
                 let marks = Effects { changes: marks, ..Effects::done() };
                 effects::apply(&mut tx, std::slice::from_ref(&marks)).await?;
@@ -53,7 +55,7 @@ impl<J: Call> Run<'_, J> {
             Err(why) => return self.finish(tx, Err(JobError::Dead(why))).await.map(Decided::End),
         };
         let (what, intent) = match &step {
-            Step::Ask(_) => ("ask", None),
+            Step::Ask(_) | Step::AskAll => ("ask", None),
             Step::Look(intent) => ("look", Some(intent)),
             Step::Send(intent) => ("send", Some(intent)),
         };

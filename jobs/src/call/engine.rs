@@ -99,6 +99,7 @@ impl<J: Call> Run<'_, J> {
                 let Some(seen) = self.leave(stripe, &request, None).await else { return Ok(End::Stale) };
                 self.conclude(call, &seen, None).await
             }
+            Step::AskAll => self.ask_all(stripe, call).await,
             Step::Look(intent) => self.look(stripe, call, intent, &subject).await,
             Step::Send(intent) => {
                 let Some(mut seen) = self.leave(stripe, &intent.request, Some(&intent.key)).await else {
@@ -124,6 +125,31 @@ impl<J: Call> Run<'_, J> {
             return None;
         }
         Some(stripe.send(request, key).await)
+    }
+
+    /// Asks several questions; the answers together are the fact.
+    async fn ask_all(&self, stripe: &Client, call: Begun) -> Result<End, sqlx::Error> {
+        if !self.context.may_send(self.batch) {
+            return Ok(End::Stale);
+        }
+        let mut tx = db::begin(&self.context.pool).await?;
+        let facts = self.job.gather(&mut tx).await?;
+        tx.rollback().await?;
+        let answered = |value| Seen {
+            request_id: None,
+            status: None,
+            replayed: false,
+            reply: Reply::Success(value),
+            raw: String::new(),
+        };
+        let seen = match self.job.look(&facts, stripe).await {
+            Ok(Looked::Found(value)) => answered(value),
+            Ok(Looked::Nothing) => answered(serde_json::Value::Null),
+            Ok(Looked::Different(how)) => return self.settle_plainly(Err(JobError::Dead(how))).await,
+            Err(seen) => *seen,
+        };
+        self.context.reach("after_request").await;
+        self.conclude(call, &seen, None).await
     }
 
     async fn look(&self, stripe: &Client, call: Begun, intent: Intent, subject: &str) -> Result<End, sqlx::Error> {

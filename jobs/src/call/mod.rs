@@ -45,7 +45,7 @@ pub trait Call: Job {
     /// Decides what is to leave, if anything.
     fn intent(&self, facts: &Self::Facts, terms: &Terms) -> Result<Plan, JobError>;
 
-    /// Looks for the effect at Stripe, by list, all pages. Only for what is sent under an intent.
+    /// Looks for the effect at Stripe, by list, all pages; or asks what [`Plan::AskAll`] leaves to it.
     fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Box<Seen>>> + Send;
 
     /// What is to be seen of it when the job gives up.
@@ -64,6 +64,8 @@ pub enum Plan {
     Nothing(Effects),
     /// A question, whose answer is a fact. It changes nothing at Stripe and needs no intent.
     Ask(Request),
+    /// Several questions, asked by [`Call::look`]; what it finds is the fact.
+    AskAll,
     /// A request that has an effect, under an intent.
     Send {
         /// What it is for, for ever: the idempotency key derives from it.

@@ -1,11 +1,15 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
+mod clawbacks;
 mod links;
 mod payouts;
 mod receivers;
 mod selling;
 mod subscriptions;
 
+mod schedules;
+
+use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -70,6 +74,40 @@ pub enum Change {
     NotePlanChange(PlanChange),
     /// The mail address of a customer.
     KeepAddress(Address),
+    /// What Stripe says of a charge, its refunds and its disputes, and when it was asked.
+    RecordCharge(Box<Told>, DateTime<Utc>),
+    /// The team is told of a dispute's stage, and whose it is.
+    TellDispute {
+        /// `du_…`
+        id: String,
+        /// Whose purchase it is.
+        user_id: String,
+        /// The stage, in a word.
+        told: &'static str,
+    },
+    /// A tick of a schedule has come.
+    TickSchedule {
+        /// The schedule.
+        name: String,
+        /// The next tick, if there ever is one.
+        next_at: Option<DateTime<Utc>>,
+        /// The tick that fired, if one did.
+        fired: Option<DateTime<Utc>>,
+    },
+    /// What was used before a moment goes into reports.
+    SumUsage {
+        /// The end of the last hour.
+        before: DateTime<Utc>,
+    },
+    /// A report of use comes into another state.
+    MoveUsage {
+        /// Its row.
+        report: i64,
+        /// `sent`, `unknown` or `refused`.
+        state: &'static str,
+        /// Why, in words.
+        reason: Option<String>,
+    },
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -97,9 +135,12 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     receivers::apply(db, batch, &mut verdicts).await?;
     selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
+    clawbacks::apply(db, batch, &mut verdicts).await?;
+    schedules::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
+    let mut follow_ups = clawbacks::after_grants(db, batch).await?;
     post(db, batch, &mut verdicts).await?;
-    let follow_ups: Vec<_> = batch.iter().flat_map(|e| e.follow_ups.iter().cloned()).collect();
+    follow_ups.extend(batch.iter().flat_map(|e| e.follow_ups.iter().cloned()));
     enqueue::enqueue(&mut *db, &follow_ups).await?;
     Ok(verdicts.into_iter().map(Verdict::into_applied).collect())
 }

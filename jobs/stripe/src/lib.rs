@@ -7,8 +7,10 @@
 //! What we read of Stripe's objects are small structs of our own, for Stripe's enums are open and ours must not fail on a new value.
 
 pub mod accounts;
+pub mod charges;
 pub mod checkout;
 pub mod customers;
+pub mod meters;
 pub mod portal;
 pub mod subscriptions;
 pub mod transfers;
@@ -17,6 +19,7 @@ mod answer;
 mod client;
 mod key;
 mod object;
+mod outgoing;
 mod reply;
 mod request;
 mod seen;
@@ -26,6 +29,7 @@ pub use answer::{Answer, Lost};
 pub use client::{Client, Config, ConfigError};
 pub use key::{KEY_LIMIT, idempotency_key};
 pub use object::Object;
+pub use outgoing::{Outgoing, OutgoingError};
 pub use reply::{Reply, StripeError, Why};
 pub use request::{Method, Request};
 pub use seen::{RAW_LIMIT, Seen};

@@ -15,9 +15,9 @@ pub trait Object: DeserializeOwned {
 /// One page of a list. Without `has_more` it would not be known whether all was seen, so both fields are required.
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
-struct Page<T> {
-    data: Vec<T>,
-    has_more: bool,
+pub(crate) struct Page<T> {
+    pub data: Vec<T>,
+    pub has_more: bool,
 }
 
 impl<T: Object> Object for Page<T> {

@@ -92,13 +92,33 @@ pub(super) async fn run(asked: Credits, db: &mut PgConnection, screen: &Screen) 
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the name that programs rely on")]
 struct Balance<'a> {
     user_id: &'a str,
     balance: Amount,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    flags: Vec<Flag>,
+}
+
+/// Why an operator should look at a user.
+#[derive(Serialize)]
+struct Flag {
+    flag: String,
+    /// What raised it: a dispute's id.
+    source: String,
 }
 
 async fn balance(db: &mut PgConnection, screen: &Screen, user: &str) -> Result<(), Failure> {
-    let balance = ledger::balance(db, user).await?;
-    screen.done(&Balance { user_id: user, balance }, &format!("{user} has {balance} credits"))?;
+    let balance = ledger::balance(&mut *db, user).await?;
+    let flags = sqlx::query_as!(
+        Flag,
+        r#"SELECT flag AS "flag!", source AS "source!" FROM bursar.user_flag WHERE user_id = $1 ORDER BY since, source"#,
+        user
+    )
+    .fetch_all(db)
+    .await?;
+    let words: Vec<String> = flags.iter().map(|flag| format!("{} {}", flag.flag, flag.source)).collect();
+    let flagged = if words.is_empty() { String::new() } else { format!("; flagged: {}", words.join(", ")) };
+    screen.done(&Balance { user_id: user, balance, flags }, &format!("{user} has {balance} credits{flagged}"))?;
     Ok(())
 }

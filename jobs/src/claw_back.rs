@@ -1,0 +1,271 @@
+//! Claw back: what a charge's refunds and disputes take of the grants that it paid for, as last told by Stripe.
+//!
+//! Rules
+//! - How much is said in [`clawback`](crate::clawback): absolute from the original grant, never twice, never more than was granted.
+//! - Each taking is a reversal of its grant under `clawback:{grant's key}:{refund or dispute}`, each giving back a reversal of that under
+//!   `restore:…`; a second one for the same refund or dispute ends in `:2`. A balance may go negative; later grants fill it.
+//! - A grant that comes after its refund runs this job again: grants and clawbacks of one session or invoice wait for each other.
+//! - The team is told of a refund that took credits, and of each stage of a dispute, with the day until which it can be answered.
+//! - What no grant of ours was made for is not ours.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::{
+    clawback::{self, Clawed, Dispute, Move, Paid, Refund, Stage},
+    credits::Credits,
+    effects::Change,
+    job::{Effects, Job, JobError, NewJob, Pure},
+    kinds::{CLAW_BACK, Kind},
+    ledger::{Account, CREDITS, Posting},
+    notify_team::NotifyTeam,
+    terms::Terms,
+};
+
+/// Claws back for one charge.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClawBack {
+    /// `ch_…`
+    charge: String,
+    /// The event that told of it; none where a grant came after.
+    #[serde(default)]
+    event: Option<String>,
+}
+
+impl ClawBack {
+    /// The job that follows an answer of Stripe's.
+    pub(crate) fn after_asking(charge: &str, asked_at: DateTime<Utc>, event: &str) -> NewJob {
+        Self::job(charge, &asked_at.timestamp_micros().to_string(), Some(event))
+    }
+
+    /// The job that follows a grant whose charge had come back before it.
+    pub(crate) fn after_grant(charge: &str, posting: &Posting) -> NewJob {
+        Self::job(charge, &posting.key, posting.event_id.as_deref())
+    }
+
+    fn job(charge: &str, occasion: &str, event: Option<&str>) -> NewJob {
+        NewJob {
+            kind: CLAW_BACK.name,
+            key: format!("{charge}:{occasion}"),
+            args: json!({ "charge": charge, "event": event }),
+            max_attempts: CLAW_BACK.max_attempts,
+            delay_ms: 0,
+            cause: event.map(str::to_owned),
+        }
+    }
+}
+
+impl Job for ClawBack {
+    const KIND: Kind = CLAW_BACK;
+}
+
+/// A charge, what came back of it, and what it granted.
+#[derive(Debug, Default)]
+pub struct Facts {
+    amount: i64,
+    currency: String,
+    refunds: Vec<Refund>,
+    amounts: HashMap<String, i64>,
+    disputes: Vec<Disputed>,
+    grants: Vec<Grant>,
+}
+
+#[derive(Debug)]
+struct Disputed {
+    of: Dispute,
+    amount: i64,
+    currency: String,
+    reason: Option<String>,
+    due_by: Option<DateTime<Utc>>,
+    told: Option<String>,
+}
+
+#[derive(Debug)]
+struct Grant {
+    posting: i64,
+    key: String,
+    user: String,
+    amount: i64,
+    reference: String,
+    total: i64,
+    clawed: Vec<Clawed>,
+}
+
+impl Pure for ClawBack {
+    type Facts = Facts;
+
+    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Facts>, sqlx::Error> {
+        let charges: Vec<String> = jobs.iter().map(|job| job.charge.clone()).collect();
+        // See bursar.charges_back: no grant of these is made while we look, and no other clawback.
+        sqlx::query!(
+            "SELECT pg_advisory_xact_lock(hashtextextended('ref:' || s.ref, 0))
+             FROM (SELECT DISTINCT ref FROM bursar.charge_ref WHERE charge = ANY ($1) ORDER BY 1) s",
+            &charges
+        )
+        .execute(&mut *db)
+        .await?;
+        let mut all = Vec::with_capacity(jobs.len());
+        for charge in &charges {
+            all.push(facts_of(db, charge).await?);
+        }
+        Ok(all)
+    }
+
+    fn run(&self, facts: &Facts, _: &Terms) -> Result<Effects, JobError> {
+        let Some(first) = facts.grants.first() else {
+            return Ok(Effects::skip("not ours, or not yet: nothing was granted for it"));
+        };
+        let mut effects = Effects::done();
+        let disputes: Vec<Dispute> = facts.disputes.iter().map(|dispute| dispute.of.clone()).collect();
+        let mut taken: BTreeMap<String, i64> = BTreeMap::new();
+        for grant in &facts.grants {
+            let paid = Paid { amount: facts.amount, total: grant.total.max(facts.amount) };
+            let targets = clawback::targets(grant.amount, paid, &facts.refunds, &disputes)
+                .map_err(|odd| JobError::Dead(format!("{}: {odd}", self.charge)))?;
+            for one in clawback::moves(&targets, &grant.clawed) {
+                if let Move::Claw { source, nth: 1, amount } = &one {
+                    *taken.entry(source.clone()).or_default() += amount;
+                }
+                effects.postings.push(self.posting(grant, one));
+            }
+        }
+        for (refund, micros) in taken.iter().filter(|(source, _)| facts.amounts.contains_key(*source)) {
+            effects.follow_ups.push(self.tell_refund(facts, first, refund, *micros));
+        }
+        for dispute in &facts.disputes {
+            let Some(stage) = Stage::of(&dispute.of.status) else { continue };
+            if dispute.told.as_deref() != Some(stage.word()) {
+                effects.changes.push(Change::TellDispute {
+                    id: dispute.of.id.clone(),
+                    user_id: first.user.clone(),
+                    told: stage.word(),
+                });
+                effects.follow_ups.push(self.tell_dispute(first, dispute, stage));
+            }
+        }
+        if effects == Effects::done() {
+            return Ok(Effects::skip("what was to be taken back has been, and nothing is to be given back"));
+        }
+        Ok(effects)
+    }
+}
+
+impl ClawBack {
+    fn posting(&self, grant: &Grant, one: Move) -> Posting {
+        let user = Account::User(grant.user.clone());
+        let key = |what: &str, source: &str, nth: usize| {
+            let again = if nth > 1 { format!(":{nth}") } else { String::new() };
+            format!("{what}:{}:{source}{again}", grant.key)
+        };
+        let (mut posting, reverses, source) = match one {
+            Move::Claw { source, nth, amount } => {
+                let key = key("clawback", &source, nth);
+                (Posting::new("reversal", key, user, Account::Issuance, CREDITS, amount), grant.posting, source)
+            }
+            Move::Restore { source, nth, of, amount } => {
+                let key = key("restore", &source, nth);
+                (Posting::new("reversal", key, Account::Issuance, user, CREDITS, amount), of, source)
+            }
+        };
+        posting.reverses = Some(reverses);
+        posting.reference = Some(source);
+        posting.event_id.clone_from(&self.event);
+        posting
+    }
+
+    fn tell_refund(&self, facts: &Facts, grant: &Grant, refund: &str, micros: i64) -> NewJob {
+        let data = json!({
+            "user_id": grant.user, "refund": refund, "charge": self.charge, "paid_for": grant.reference,
+            "amount": facts.amounts.get(refund), "currency": facts.currency,
+            "credits": Credits::from_micros(micros),
+        });
+        NotifyTeam::of("refund.clawed_back", &format!("refund:{refund}"), &data, self.event.as_deref())
+    }
+
+    fn tell_dispute(&self, grant: &Grant, dispute: &Disputed, stage: Stage) -> NewJob {
+        let told = dispute.told.as_deref().map_or_else(String::new, |before| format!(":after_{before}"));
+        let data = json!({
+            "user_id": grant.user, "dispute": dispute.of.id, "charge": self.charge, "paid_for": grant.reference,
+            "amount": dispute.amount, "currency": dispute.currency, "reason": dispute.reason,
+            "status": dispute.of.status, "due_by": dispute.due_by,
+        });
+        let key = format!("dispute:{}:{}{told}", dispute.of.id, stage.word());
+        NotifyTeam::of(&format!("dispute.{}", stage.word()), &key, &data, self.event.as_deref())
+    }
+}
+
+async fn facts_of(db: &mut PgConnection, charge: &str) -> Result<Facts, sqlx::Error> {
+    let Some(row) = sqlx::query!("SELECT amount, currency FROM bursar.charge WHERE id = $1", charge)
+        .fetch_optional(&mut *db)
+        .await?
+    else {
+        return Ok(Facts::default());
+    };
+    let mut facts = Facts { amount: row.amount, currency: row.currency, ..Facts::default() };
+    let refunds = sqlx::query!("SELECT id, amount, status, created_at FROM bursar.refund WHERE charge = $1", charge);
+    for row in refunds.fetch_all(&mut *db).await? {
+        facts.amounts.insert(row.id.clone(), row.amount);
+        let created = row.created_at.timestamp();
+        facts.refunds.push(Refund { id: row.id, created, amount: row.amount, status: row.status });
+    }
+    let disputes = sqlx::query!(
+        "SELECT id, amount, currency, status, reason, due_by, created_at, told FROM bursar.dispute WHERE charge = $1 ORDER BY created_at, id",
+        charge
+    );
+    for row in disputes.fetch_all(&mut *db).await? {
+        facts.disputes.push(Disputed {
+            of: Dispute { id: row.id, created: row.created_at.timestamp(), status: row.status },
+            amount: row.amount,
+            currency: row.currency,
+            reason: row.reason,
+            due_by: row.due_by,
+            told: row.told,
+        });
+    }
+    // What came to a user out of nothing for what this charge paid for, and is no restoring.
+    let grants = sqlx::query!(
+        r#"SELECT p.id, p.key, p.amount, u.name AS "user!", r.ref, r.total
+           FROM bursar.charge_ref r
+           JOIN bursar.posting p ON p.ref = r.ref AND p.reverses IS NULL
+           JOIN bursar.account i ON i.id = p.debit AND i.name = 'issuance' AND i.unit = 'credits'
+           JOIN bursar.account u ON u.id = p.credit AND u.name LIKE 'user:%'
+           WHERE r.charge = $1 ORDER BY p.id"#,
+        charge
+    );
+    for row in grants.fetch_all(&mut *db).await? {
+        // Another charge of the same invoice has refunds and disputes of its own: those here are this one's.
+        let clawed = sqlx::query!(
+            r#"SELECT c.id, c.ref AS "source!", c.amount, coalesce(sum(b.amount), 0)::bigint AS "restored!", count(b.id) AS "restores!"
+               FROM bursar.posting c LEFT JOIN bursar.posting b ON b.reverses = c.id
+               WHERE c.reverses = $1 AND c.key LIKE 'clawback:%'
+                 AND (EXISTS (SELECT FROM bursar.refund f WHERE f.id = c.ref AND f.charge = $2)
+                      OR EXISTS (SELECT FROM bursar.dispute d WHERE d.id = c.ref AND d.charge = $2))
+               GROUP BY c.id, c.ref, c.amount ORDER BY c.id"#,
+            row.id,
+            charge
+        )
+        .fetch_all(&mut *db)
+        .await?;
+        let clawed = clawed.into_iter().map(|row| Clawed {
+            posting: row.id,
+            source: row.source,
+            amount: row.amount,
+            restored: row.restored,
+            restores: usize::try_from(row.restores).unwrap_or_default(),
+        });
+        facts.grants.push(Grant {
+            posting: row.id,
+            key: row.key,
+            user: row.user.strip_prefix("user:").unwrap_or_default().to_owned(),
+            amount: row.amount,
+            reference: row.r#ref,
+            total: row.total,
+            clawed: clawed.collect(),
+        });
+    }
+    Ok(facts)
+}
