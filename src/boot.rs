@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use bursar_jobs::terms::Terms;
+use bursar_jobs::{packages, terms::Terms};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -10,6 +10,7 @@ use sqlx::{
 use tokio::net::TcpListener;
 
 use crate::{
+    api,
     config::{Provider, Settings, SettingsError, Stripe},
     migrate,
     queue::{self, QueueError},
@@ -20,6 +21,8 @@ use crate::{
 
 /// Waiting longer for a connection would outlast the patience of whoever sent the event.
 const WEB_PATIENCE: Duration = Duration::from_secs(3);
+/// Whoever asks may wait a little longer than an event.
+const API_PATIENCE: Duration = Duration::from_secs(8);
 /// A batch that gets no connection repeats; its lease is renewed meanwhile.
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -61,9 +64,15 @@ pub enum BootError {
     /// The port cannot be had.
     #[error("cannot listen on {0}: {1}. Set PORT to a free one")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// The api's port cannot be had.
+    #[error("cannot listen on {0}: {1}. Set API_PORT to a free one")]
+    ListenApi(std::net::SocketAddr, #[source] std::io::Error),
     /// web failed.
     #[error(transparent)]
     Web(#[from] WebError),
+    /// api failed.
+    #[error("cannot listen: {0}")]
+    Api(#[from] std::io::Error),
     /// The worker failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -78,6 +87,56 @@ pub async fn web() -> Result<(), BootError> {
     let address = web.address;
     let listener = TcpListener::bind(address).await.map_err(|error| BootError::Listen(address, error))?;
     Ok(web::run(web, pool, listener, on_signal()).await?)
+}
+
+/// Runs `bursar api` until a signal.
+pub async fn api() -> Result<(), BootError> {
+    let settings = Settings::load(&[])?;
+    let api = settings.api()?;
+    telemetry::init(&settings.log()?)?;
+    let pool = lazily(settings.database_url()?.expose(), settings.database_max_connections()?, API_PATIENCE)?;
+    if !migrate::is_current(&pool).await? {
+        return Err(BootError::Behind);
+    }
+    seed(&pool, &api.terms).await?;
+    match api.seller {
+        api::Seller::Stripe => {}
+        api::Seller::Dummy => {
+            tracing::warn!("the provider is a dummy: whatever is asked for is granted, and nobody pays");
+        }
+        api::Seller::Off => {
+            tracing::warn!("Stripe is off (`[stripe] provider`): nothing is sold, and credit checks pass");
+        }
+    }
+    let address = api.address;
+    let listener = TcpListener::bind(address).await.map_err(|error| BootError::ListenApi(address, error))?;
+    Ok(api::run(api, pool, listener, on_signal()).await?)
+}
+
+/// Takes the configuration's packages over into the database, where operators may change them.
+pub async fn seed(pool: &PgPool, terms: &Terms) -> Result<(), sqlx::Error> {
+    let mut db = pool.acquire().await?;
+    for name in packages::seed(&mut db, &terms.packages).await? {
+        tracing::warn!(
+            name,
+            "a package of the configuration is left out: its price or amount is another's in bursar.credit_packages"
+        );
+    }
+    Ok(())
+}
+
+/// Says in the database whether credit checks pass: where Stripe is off nobody could buy what is missing. The worker says it, for it alone
+/// has the key.
+pub async fn say_checks(pool: &PgPool, stripe: &Stripe, simulated: bool) -> Result<(), sqlx::Error> {
+    let pass = !simulated && !stripe.is_on() && stripe.provider != Provider::Dummy;
+    sqlx::query!(
+        "INSERT INTO bursar.setting (name, value) VALUES ('credit_checks', $1)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value, set_at = clock_timestamp() WHERE setting.value <> excluded.value",
+        if pass { "pass" } else { "enforce" }
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// Runs `bursar worker` until a signal; it then finishes what it runs.
@@ -98,6 +157,8 @@ pub async fn worker() -> Result<(), BootError> {
         return Err(BootError::Behind);
     }
     remember_mode(&pool, &stripe).await?;
+    seed(&pool, &terms).await?;
+    say_checks(&pool, &stripe, false).await?;
     say_terms(&terms, &stripe);
     schedule::declare(&pool, &calendar).await?;
     Ok(queue::run(pool, options, Arc::new(terms), on_signal()).await?)
@@ -106,8 +167,10 @@ pub async fn worker() -> Result<(), BootError> {
 /// Runs `bursar migrate`.
 pub async fn migrate() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
+    let terms = settings.terms()?;
     let pool = lazily(settings.database_url()?.expose(), 1, WORKER_PATIENCE)?;
-    Ok(migrate::migrate(&pool).await?)
+    migrate::migrate(&pool).await?;
+    Ok(seed(&pool, &terms).await?)
 }
 
 /// Which Stripe a database has worked with. It stays so: events and objects of another would be strangers.
@@ -185,6 +248,8 @@ fn say_terms(terms: &Terms, stripe: &Stripe) {
     let mode = if terms.livemode { "live" } else { "test" };
     if stripe.is_on() {
         tracing::info!("Stripe is on, in {mode} mode");
+    } else if stripe.provider == Provider::Dummy {
+        tracing::warn!("the provider is a dummy: nobody pays, and payouts are recorded as skipped");
     } else {
         tracing::warn!(
             "Stripe is off: credit checks pass, and payouts are recorded as skipped, to be released later. Events of {mode} mode \

@@ -30,10 +30,13 @@ pub enum Command {
     /// Run jobs.
     #[command(after_help = "Example:\n  bursar worker")]
     Worker,
+    /// Sell credits, spend them, and say what a user may do: for the application alone, by a token.
+    #[command(after_help = "Example:\n  API_TOKEN=$(openssl rand -hex 32) bursar api")]
+    Api,
     /// Bring the database to this version's schema.
     #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/shop bursar migrate")]
     Migrate,
-    /// Run web and worker here, over a database of their own where DATABASE_URL is not set.
+    /// Run web, api and worker here, over a database of their own where DATABASE_URL is not set.
     #[command(after_help = "Example:\n  bursar dev\n  bursar dev send fixtures/checkout.session.completed.json --new")]
     Dev(Dev),
     /// Run a local Stripe, to build and test against: it moves no money, and fails on request.

@@ -2,11 +2,13 @@
 //!
 //! This crate holds the processes; what happens to the money is in `bursar-jobs`.
 
+pub mod api;
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod exit;
+mod http;
 pub mod migrate;
 pub mod operate;
 pub mod queue;

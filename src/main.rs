@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
         Command::Operate(command) => operate(command).await,
         Command::Migrate => ended(boot::migrate().await),
         Command::Web => ended(boot::web().await),
+        Command::Api => ended(boot::api().await),
         Command::Worker => ended(boot::worker().await),
         Command::Sandbox(asked) => match asked.action {
             Some(SandboxAction::Advance { by, url, json }) => {

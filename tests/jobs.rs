@@ -12,7 +12,7 @@ use bursar_jobs::{
     envelope::Envelope,
     inbox::{self, Received},
     ledger,
-    terms::{Package, PayoutTerms, RefillTerms, Terms, Tier},
+    terms::{Package, PayoutTerms, RefillTerms, Selling, Terms, Tier},
 };
 use serde_json::{Value, json};
 
@@ -44,6 +44,7 @@ pub fn terms() -> Terms {
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: false,
+        selling: Selling::default(),
         grace: Duration::from_hours(7 * 24),
     }
 }

@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waits, and passes the PATH on")]
 
+mod api;
 mod business_time;
 mod chaos;
 mod clawbacks;

@@ -186,6 +186,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         livemode: false,
         stripe_on: true,
         grace: std::time::Duration::ZERO,
+        selling: bursar_jobs::terms::Selling::default(),
     };
     let (stopper, stop) = stop::channel();
     tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! `web` as its senders meet it: the real server on a port of its own, a real database, bytes on a socket.
 
-mod client;
+pub mod client;
 mod drain;
 mod outage;
 mod refusals;

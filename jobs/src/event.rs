@@ -31,6 +31,8 @@ pub struct Event {
     pub livemode: Option<bool>,
     /// The connected account it happened on.
     pub account: Option<String>,
+    /// When it was received, by business time.
+    pub received_at: DateTime<Utc>,
     /// The sender's clock, in whole seconds: when a change happened, never what came first.
     pub created: Option<DateTime<Utc>>,
     /// As it was received; gone when pruned.
@@ -87,7 +89,7 @@ pub async fn load(db: &mut PgConnection, jobs: &[&OfEvent]) -> Result<Vec<Event>
     let sources: Vec<String> = jobs.iter().map(|job| job.source.clone()).collect();
     let ids: Vec<String> = jobs.iter().map(|job| job.event.clone()).collect();
     let rows = sqlx::query!(
-        "SELECT e.source, e.id, e.type, e.livemode, e.account, e.created, e.body
+        "SELECT e.source, e.id, e.type, e.livemode, e.account, e.created, e.received_at, e.body
          FROM unnest($1::text[], $2::text[]) AS wanted (source, id)
          JOIN bursar.event e ON e.id = wanted.id AND e.source = wanted.source",
         &sources,
@@ -103,6 +105,7 @@ pub async fn load(db: &mut PgConnection, jobs: &[&OfEvent]) -> Result<Vec<Event>
                 kind: row.r#type,
                 livemode: row.livemode,
                 account: row.account,
+                received_at: row.received_at,
                 created: row.created,
                 body: row.body,
             };
@@ -117,6 +120,7 @@ pub async fn load(db: &mut PgConnection, jobs: &[&OfEvent]) -> Result<Vec<Event>
                 kind: "lost".into(),
                 livemode: None,
                 account: None,
+                received_at: DateTime::UNIX_EPOCH,
                 created: None,
                 body: None,
             })

@@ -62,6 +62,14 @@ pub const SWEEP_HELD: Kind = pure("sweep_held");
 /// Returns to a sender what was spent on a rejected job.
 pub const RETURN_SPEND: Kind = pure("return_spend");
 
+/// Makes a user's customer at Stripe.
+pub const CREATE_CUSTOMER: Kind = call("create_customer");
+/// Makes a checkout session.
+pub const CREATE_CHECKOUT: Kind = call("create_checkout");
+/// Makes a session of the customer portal.
+pub const CREATE_PORTAL: Kind = call("create_portal");
+/// Asks Stripe where a checkout stands.
+pub const CHECK_CHECKOUT: Kind = call("check_checkout");
 /// Asks Stripe what came back of a charge.
 pub const CHECK_CHARGE: Kind = call("check_charge");
 /// Takes back the credits of what was refunded or disputed, and restores them.
@@ -79,6 +87,11 @@ pub const REPORT_USAGE: Kind = call("report_usage");
 /// All kinds of this version, in the order a worker claims them.
 pub const ALL: &[Kind] = &[
     GRANT_PURCHASE,
+    // Somebody waits before a page.
+    CREATE_CUSTOMER,
+    CREATE_CHECKOUT,
+    CREATE_PORTAL,
+    CHECK_CHECKOUT,
     REFILL_TIER,
     LINK_SUBSCRIBER,
     RECORD_PAYOUT,

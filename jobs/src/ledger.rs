@@ -153,6 +153,11 @@ pub enum Spent {
         /// What is left.
         balance: Credits,
     },
+    /// Not taken, and let pass: Stripe is off, and nobody could buy what is missing.
+    Passed {
+        /// What there is.
+        balance: Credits,
+    },
     /// Not taken: the balance does not cover it.
     Short {
         /// What there is.
@@ -190,6 +195,7 @@ pub async fn spend(
     let balance = Credits::from_micros(row.balance.unwrap_or_default());
     match (row.status.as_str(), row.posting_id) {
         ("done", Some(posting)) => Ok(Spent::Done { posting, balance }),
+        ("done", None) => Ok(Spent::Passed { balance }),
         ("short", _) => Ok(Spent::Short { balance }),
         ("conflict", Some(posting)) => Ok(Spent::Conflict { posting }),
         ("invalid", _) => Ok(Spent::Invalid),

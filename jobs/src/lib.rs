@@ -3,8 +3,10 @@
 //! This crate knows PostgreSQL, the ledger and Stripe. It knows no HTTP server, no command line, no environment and no apalis.
 
 pub mod backoff;
+pub mod by_hand;
 pub mod calendar;
 pub mod call;
+pub mod checkout;
 pub mod clawback;
 pub mod clock;
 pub mod credits;
@@ -13,6 +15,8 @@ pub mod effects;
 pub mod enqueue;
 pub mod envelope;
 pub mod event;
+pub mod first_sight;
+pub mod history;
 pub mod inbox;
 pub mod intent;
 pub mod job;
@@ -20,15 +24,21 @@ pub mod kinds;
 pub mod ledger;
 pub mod meters;
 pub mod money;
+pub mod packages;
 pub mod perform;
 pub mod schedules;
 pub mod settle;
+pub mod subscriber;
 pub mod terms;
 
 mod ask_customer;
 mod check_account;
 mod check_charge;
+pub mod check_checkout;
 mod claw_back;
+mod create_checkout;
+pub mod create_customer;
+mod create_portal;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
@@ -44,6 +54,7 @@ mod refill_month;
 mod refill_tier;
 mod report_usage;
 mod return_spend;
+mod sale;
 pub mod send_letter;
 pub mod subscription;
 mod sum_usage;
@@ -59,6 +70,10 @@ use perform::Performer;
 pub fn performers() -> Vec<Performer> {
     vec![
         Performer::of::<grant_purchase::GrantPurchase>(),
+        Performer::of_call::<create_customer::CreateCustomer>(),
+        Performer::of_call::<create_checkout::CreateCheckout>(),
+        Performer::of_call::<create_portal::CreatePortal>(),
+        Performer::of_call::<check_checkout::CheckCheckout>(),
         Performer::of::<refill_tier::RefillTier>(),
         Performer::of::<link_subscriber::LinkSubscriber>(),
         Performer::of::<record_payout::RecordPayout>(),

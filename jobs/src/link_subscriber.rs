@@ -7,14 +7,18 @@
 //! - Linking wakes the jobs that wait for it.
 //! - A customer's mail address is kept as Stripe has it now; where Stripe cannot be asked, as the first event says it.
 //! - How the subscription of a checkout, or a new one, stands is asked of Stripe afterwards (`sync_subscription`).
+//! - A checkout that is complete is noted as such, with the subscription that it began; a user never seen before gets the initial credits.
+
+use std::{collections::HashSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
     ask_customer::AskCustomer,
-    effects::{Address, Change, Link},
+    effects::{Address, Change, Link, Selling},
     event::{self, Event, Metadata, OfEvent, user_of},
+    first_sight,
     job::{Effects, Job, JobError, Pure},
     kinds::{Kind, LINK_SUBSCRIBER},
     sync_subscription::SyncSubscription,
@@ -39,7 +43,15 @@ struct Object {
     client_reference_id: Option<String>,
     metadata: Option<Metadata>,
     subscription: Option<Customer>,
+    payment_status: Option<String>,
     email: Option<String>,
+}
+
+/// The event, and who is new.
+#[derive(Debug)]
+pub struct Facts {
+    event: Event,
+    new: Arc<HashSet<String>>,
 }
 
 /// An id, or the object itself where it was expanded.
@@ -59,13 +71,21 @@ impl Customer {
 }
 
 impl Pure for LinkSubscriber {
-    type Facts = Event;
+    type Facts = Facts;
 
-    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Event>, sqlx::Error> {
-        event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await
+    async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Facts>, sqlx::Error> {
+        let events = event::load(db, &jobs.iter().map(|job| &job.0).collect::<Vec<_>>()).await?;
+        let users: Vec<String> = events
+            .iter()
+            .filter_map(|event| event.object::<Object>().ok())
+            .filter_map(|o| user_of(o.metadata.as_ref(), o.client_reference_id.as_deref()).ok().flatten())
+            .collect();
+        let new = Arc::new(first_sight::new_among(db, &users).await?);
+        Ok(events.into_iter().map(|event| Facts { event, new: Arc::clone(&new) }).collect())
     }
 
-    fn run(&self, event: &Event, terms: &Terms) -> Result<Effects, JobError> {
+    fn run(&self, facts: &Facts, terms: &Terms) -> Result<Effects, JobError> {
+        let event = &facts.event;
         if let Some(reason) = event.foreign(terms) {
             return Ok(Effects::skip(reason));
         }
@@ -75,15 +95,23 @@ impl Pure for LinkSubscriber {
             Some("subscription") => Some(object.id.clone()),
             _ => object.subscription.map(Customer::into_id),
         };
+        let mut changes = Vec::new();
+        if object.what.as_deref() == Some("checkout.session") {
+            changes.push(Change::Selling(Selling::Complete {
+                session: object.id.clone(),
+                checkout: object.metadata.as_ref().and_then(|metadata| metadata.get("checkout").cloned()),
+                payment_status: object.payment_status.clone(),
+                subscription: subscription.clone(),
+            }));
+        }
         if terms.stripe_on {
             follow_ups.extend(subscription.map(|id| SyncSubscription::after(&id, &event.id)));
         }
         let is_customer = object.what.as_deref() == Some("customer");
         let customer = if is_customer { Some(object.id) } else { object.customer.map(Customer::into_id) };
         let Some(id) = customer else {
-            return Ok(Effects { follow_ups, ..Effects::skip("it names no customer") });
+            return Ok(Effects { changes, follow_ups, ..Effects::skip("it names no customer") });
         };
-        let mut changes = Vec::new();
         if is_customer {
             changes.push(Change::KeepAddress(Address { customer: id.clone(), email: object.email, asked_at: None }));
             follow_ups.extend(AskCustomer::address(&id, &event.id, terms));
@@ -92,8 +120,10 @@ impl Pure for LinkSubscriber {
             let why = "not ours: it names no user (metadata.user_id or client_reference_id)";
             return Ok(Effects { changes, follow_ups, ..Effects::skip(why) });
         };
+        let new = facts.new.contains(&user_id);
+        let welcome = new.then(|| first_sight::welcome(&user_id, terms, Some(&event.id))).flatten();
         let link = Link { id, user_id, event_id: event.id.clone() };
         changes.insert(0, Change::LinkCustomer(link));
-        Ok(Effects { changes, follow_ups, ..Effects::done() })
+        Ok(Effects { postings: welcome.into_iter().collect(), changes, follow_ups, ..Effects::done() })
     }
 }

@@ -82,6 +82,7 @@ pub async fn spend_skill(
     let balance = Credits::from_micros(row.balance.unwrap_or_default());
     match (row.status.as_str(), row.posting_id) {
         ("done", Some(posting)) => Ok(Spent::Done { posting, balance }),
+        ("done", None) => Ok(Spent::Passed { balance }),
         ("short", _) => Ok(Spent::Short { balance }),
         ("conflict", Some(posting)) => Ok(Spent::Conflict { posting }),
         ("invalid", _) => Ok(Spent::Invalid),

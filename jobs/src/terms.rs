@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::credits::Credits;
+use crate::{credits::Credits, money};
 
 /// Everything a job must know of this deployment's trade.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,40 @@ pub struct Terms {
     pub stripe_on: bool,
     /// How long an unpaid renewal keeps access.
     pub grace: Duration,
+    /// How purchases are priced that are of no package.
+    pub selling: Selling,
+}
+
+/// How an amount of money becomes credits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selling {
+    /// What is paid in: lower-case ISO codes, the usual one first.
+    pub currencies: Vec<String>,
+    /// Credits for 1.00 of a currency, before tax.
+    pub credits_per_unit: Credits,
+}
+
+impl Default for Selling {
+    fn default() -> Self {
+        Self { currencies: vec!["usd".into()], credits_per_unit: Credits::whole(1).unwrap_or_default() }
+    }
+}
+
+impl Selling {
+    /// What an amount in minor units buys: exact, or none. Another currency buys nothing.
+    pub fn credits_for(&self, amount: i64, currency: &str) -> Option<Credits> {
+        if amount <= 0 || !self.currencies.iter().any(|known| known == currency) {
+            return None;
+        }
+        let units = 10_i128.pow(u32::try_from(money::decimals(currency)).ok()?);
+        let micros = i128::from(amount) * i128::from(self.credits_per_unit.micros());
+        let exact = micros % units == 0;
+        exact
+            .then(|| i64::try_from(micros / units).ok())
+            .flatten()
+            .map(Credits::from_micros)
+            .filter(|c| c.is_positive())
+    }
 }
 
 /// A subscription tier.
@@ -91,14 +125,29 @@ impl Terms {
     pub fn tier_of_price(&self, price: &str) -> Option<&Tier> {
         self.tiers.iter().find(|tier| tier.prices.iter().any(|p| p == price))
     }
+}
 
-    /// The package that a Stripe price sells.
-    pub fn package_of_price(&self, price: &str) -> Option<&Package> {
-        self.packages.iter().find(|package| package.price.as_deref() == Some(price))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The package that costs exactly this, before discounts and tax.
-    pub fn package_of_amount(&self, amount: i64, currency: &str) -> Option<&Package> {
-        self.packages.iter().find(|package| package.amount == amount && package.currency == currency)
+    #[test]
+    fn an_amount_of_any_currency_buys_exactly_its_worth() {
+        let selling = |per: &str| Selling {
+            currencies: ["usd", "jpy", "kwd"].map(str::to_owned).to_vec(),
+            credits_per_unit: per.parse().unwrap(),
+        };
+        let buys = |per: &str, amount, currency: &str| {
+            selling(per).credits_for(amount, currency).map(|credits| credits.to_string())
+        };
+        assert_eq!(buys("1", 2500, "usd").as_deref(), Some("25"));
+        assert_eq!(buys("1", 1, "usd").as_deref(), Some("0.01"));
+        assert_eq!(buys("1", 2500, "jpy").as_deref(), Some("2500"));
+        assert_eq!(buys("1", 2500, "kwd").as_deref(), Some("2.5"));
+        assert_eq!(buys("0.000001", 1, "usd"), None, "less than a millionth");
+        assert_eq!(buys("9000000000000", 99_999_999, "jpy"), None, "more than can be counted");
+        for (amount, currency) in [(0, "usd"), (-5, "usd"), (5, "eur"), (5, "USD")] {
+            assert_eq!(buys("1", amount, currency), None, "{amount} {currency}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! They come in layers, see [`Settings::load`]; each part of the program takes a typed view of them, and a view refuses what it
 //! cannot use, by name and with a remedy. A process asks for its views before it does anything else.
 
+mod api;
 mod error;
 mod layers;
 mod raw;
@@ -155,6 +156,10 @@ impl Settings {
         {
             let remedy = "Write something like https://api.stripe.com, or unset it.";
             return Err(SettingsError::new("stripe.api_base", format!("is {base:?}, not an http(s) URL"), remedy));
+        }
+        if provider == Provider::Dummy && live == Some(true) {
+            let remedy = "Unset STRIPE_SECRET_KEY, or write `stripe`: what a dummy grants nobody has paid for.";
+            return Err(SettingsError::new("stripe.provider", "is \"dummy\" beside a live key", remedy));
         }
         Ok(Stripe {
             provider,

@@ -12,8 +12,8 @@ use super::secret::Secret;
 pub(super) struct Raw {
     pub database: Database,
     pub web: Web,
-    #[expect(dead_code, reason = "part of the contract: accepted now, read by the api room")]
     pub api: Api,
+    pub checkout: Checkout,
     pub stripe: Stripe,
     #[serde(default)]
     #[expect(dead_code, reason = "part of the contract: accepted now, read by the letters' job")]
@@ -60,11 +60,26 @@ pub(super) struct Web {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read by the api room")]
 pub(super) struct Api {
     pub bind: Text,
     pub port: Text,
     pub token: Option<Secret>,
+    pub max_connections: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Checkout {
+    pub success_url: Text,
+    pub cancel_url: Option<Text>,
+    pub return_url: Option<Text>,
+    pub trial_days: Text,
+    pub allow_promotion_codes: bool,
+    pub automatic_tax: bool,
+    pub invoice_creation: bool,
+    pub currencies: List,
+    pub credits_per_unit: Text,
+    pub per_minute: Text,
 }
 
 #[derive(Debug, Deserialize)]

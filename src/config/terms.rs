@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bursar_jobs::{
     credits::Credits,
     money,
-    terms::{Package, PayoutTerms, Policy, RefillTerms, Terms, Tier},
+    terms::{Package, PayoutTerms, Policy, RefillTerms, Selling, Terms, Tier},
 };
 
 use super::{SettingsError, Stripe, number, raw, raw::Raw};
@@ -56,10 +56,35 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         initial_credits,
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
+        selling: selling(raw)?,
         grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,
         packages,
     })
+}
+
+/// What purchases by amount cost. A minor unit must be worth a whole number of millionths of a credit, or an amount could not be exact.
+fn selling(raw: &Raw) -> Result<Selling, SettingsError> {
+    const LIST: &str = "checkout.currencies";
+    const RATE: &str = "checkout.credits_per_unit";
+    let codes = raw.checkout.currencies.0.iter().map(|code| currency(LIST, code));
+    let selling = Selling {
+        currencies: codes.collect::<Result<_, _>>()?,
+        credits_per_unit: positive(RATE, &raw.checkout.credits_per_unit.0)?,
+    };
+    if selling.currencies.is_empty() {
+        return Err(SettingsError::new(LIST, "is empty", "Write at least one, like usd."));
+    }
+    match selling.currencies.iter().find(|code| selling.credits_for(1, code).is_none()) {
+        Some(code) => {
+            let problem = format!(
+                "is {}: the smallest amount of {code} is no whole number of millionths",
+                selling.credits_per_unit
+            );
+            Err(SettingsError::new(RATE, problem, "Write fewer decimals."))
+        }
+        None => Ok(selling),
+    }
 }
 
 fn grace(text: &str) -> Result<Duration, SettingsError> {

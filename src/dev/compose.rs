@@ -20,7 +20,7 @@ use super::{
     steps::{Step, say},
 };
 use crate::{
-    boot,
+    api, boot,
     config::{Provider, Settings},
     migrate, queue,
     sandbox::{self, Sandbox, Webhook},
@@ -48,6 +48,8 @@ pub(super) struct Prepared {
     pool: PgPool,
     listener: TcpListener,
     web: web::Settings,
+    api_listener: TcpListener,
+    api: api::Settings,
     worker: queue::Options,
     terms: Arc<Terms>,
     sandbox: Option<Sandbox>,
@@ -59,6 +61,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let mut defaults = PRICES.to_vec();
     defaults.push(("STRIPE_WEBHOOK_SECRET", &secrets.webhook_secret));
     defaults.push(("VERIFICATION_SECRET", &secrets.verification_secret));
+    defaults.push(("API_TOKEN", &secrets.api_token));
     let settings = Settings::load(&defaults)?;
     let named = settings.database_is_set();
     if named && options.fresh {
@@ -71,7 +74,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     }
     let settings = Settings::load(&defaults)?;
     // Every setting is judged before anything is done with one.
-    let (web, mut terms, stripe) = (settings.web()?, settings.terms()?, settings.stripe()?);
+    let (web, api, mut terms, stripe) = (settings.web()?, settings.api()?, settings.terms()?, settings.stripe()?);
     let url = settings.database_url()?.expose().to_owned();
     let mut worker =
         queue::Options { listen_url: Some(settings.listen_url()?.expose().to_owned()), ..queue::Options::default() };
@@ -86,13 +89,19 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     } else {
         boot::remember_mode(&pool, &stripe).await?;
     }
+    boot::seed(&pool, &terms).await?;
+    boot::say_checks(&pool, &stripe, simulates).await?;
 
-    let listener = listen(web.address).await?;
+    let listener = listen(web.address, USUAL_PORT).await?;
     let address = listener.local_addr().map_err(|error| DevError::Listen(web.address, error))?;
     let wanted = web.address.port();
     let taken =
         if [0, address.port()].contains(&wanted) { String::new() } else { format!(", for port {wanted} is taken") };
     say("web", &format!("http://{address}{taken}"));
+    let api_listener = listen(api.address, 0).await?;
+    let api_address = api_listener.local_addr().map_err(|error| DevError::Listen(api.address, error))?;
+    let api_token = settings.api_token().map_or(secrets.api_token.as_str(), |token| token.expose()).to_owned();
+    say("api", &format!("http://{api_address} (Authorization: Bearer {api_token})"));
     let webhook_secret = settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned());
     let webhook_path = web.webhook_paths.first().cloned().unwrap_or_default();
     worker.stripe = stripe.client()?;
@@ -114,34 +123,46 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
         webhook_path,
         database_url: url,
         webhook_secret,
+        api: format!("http://{api_address}"),
+        api_token,
         sandbox: sandbox.as_ref().map(|sandbox| sandbox.url.clone()),
         verification_secret: settings
             .verification_secret()
             .map_or(secrets.verification_secret, |s| s.expose().to_owned()),
         pid: std::process::id(),
     };
-    Ok(Prepared { instance, postgres, pool, listener, web, worker, terms: Arc::new(terms), sandbox })
+    Ok(Prepared { instance, postgres, pool, listener, web, api_listener, api, worker, terms: Arc::new(terms), sandbox })
 }
 
 impl Prepared {
-    /// Serves until a signal, or until one of the two ends by itself, which takes the other along.
+    /// Serves until a signal, or until one of them ends by itself, which takes the others along.
     pub(super) async fn run(self) -> Result<(), DevError> {
         let (stopper, stop) = stop::channel();
         let (worker_stopper, worker_stop) = stop::channel();
         let both = async {
-            let web = async {
-                let ended = web::run(self.web, self.pool.clone(), self.listener, stop).await;
+            let servers = async {
+                let web = async {
+                    let ended = web::run(self.web, self.pool.clone(), self.listener, stop.clone()).await;
+                    stopper.stop();
+                    ended.map_err(DevError::from)
+                };
+                let api = async {
+                    let ended = api::run(self.api, self.pool.clone(), self.api_listener, stop.clone()).await;
+                    stopper.stop();
+                    ended.map_err(DevError::Api)
+                };
+                let (web, api) = tokio::join!(web, api);
                 // The worker goes on as long as requests come in, and hears of the end last.
                 worker_stopper.stop();
-                ended
+                web.and(api)
             };
             let worker = async {
                 let ended = queue::run(self.pool.clone(), self.worker, self.terms, worker_stop).await;
                 stopper.stop();
                 ended
             };
-            let (web, worker) = tokio::join!(web, worker);
-            web.map_err(DevError::from).and(worker.map_err(DevError::from))
+            let (servers, worker) = tokio::join!(servers, worker);
+            servers.and(worker.map_err(DevError::from))
         };
         tokio::pin!(both);
         let ended = tokio::select! {
@@ -229,9 +250,9 @@ async fn start_postgres(here: &Path, options: Options) -> Result<Postgres, DevEr
 }
 
 /// Takes the wanted port, the usual one where that is taken, or else any.
-async fn listen(wanted: SocketAddr) -> Result<TcpListener, DevError> {
+async fn listen(wanted: SocketAddr, usual: u16) -> Result<TcpListener, DevError> {
     let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in [wanted.port(), USUAL_PORT, 0] {
+    for port in [wanted.port(), usual, 0] {
         match TcpListener::bind(SocketAddr::new(wanted.ip(), port)).await {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken = error,

@@ -28,6 +28,12 @@ pub struct Instance {
     pub webhook_secret: String,
     /// What its verifications are signed with.
     pub verification_secret: String,
+    /// Where api listens.
+    #[serde(default)]
+    pub api: String,
+    /// What api wants to see.
+    #[serde(default)]
+    pub api_token: String,
     /// Its local Stripe, where it runs one.
     #[serde(default)]
     pub sandbox: Option<String>,
@@ -108,6 +114,8 @@ mod tests {
     fn instance() -> Instance {
         Instance {
             sandbox: None,
+            api: "http://127.0.0.1:3001".into(),
+            api_token: "t".into(),
             url: "http://127.0.0.1:3000".into(),
             webhook_path: "/api/stripe/webhook".into(),
             database_url: "postgres://postgres@localhost/bursar".into(),

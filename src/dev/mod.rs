@@ -1,6 +1,6 @@
 //! `bursar dev`: everything on one machine by one command, to try it and to build against it.
 //!
-//! A private PostgreSQL where no database is named, then the schema, then web and worker in this process. What it makes for itself
+//! A private PostgreSQL where no database is named, then the schema, then web, api and worker in this process. What it makes for itself
 //! (data, secrets, where it can be reached) is kept in `.bursar` of the folder it was started in.
 
 pub mod advance;
@@ -88,6 +88,9 @@ pub enum DevError {
     /// It cannot be spoken to.
     #[error("sandbox: {0}")]
     Client(#[from] bursar_jobs::StripeConfigError),
+    /// api failed.
+    #[error("api: {0}")]
+    Api(#[source] io::Error),
     /// web failed.
     #[error("web: {0}")]
     Web(#[from] WebError),

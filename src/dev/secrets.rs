@@ -13,6 +13,9 @@ use super::{DevError, STATE, instance::state_folder};
 pub(super) struct Secrets {
     pub(super) webhook_secret: String,
     pub(super) verification_secret: String,
+    /// An older folder has none, and gets it now.
+    #[serde(default)]
+    pub(super) api_token: String,
 }
 
 /// Reads them, or makes them.
@@ -21,9 +24,18 @@ pub(super) fn kept(dir: &Path) -> Result<Secrets, DevError> {
     let path = dir.join(STATE).join("secrets.json");
     let failed = |source| DevError::State { path: path.clone(), source };
     match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|source| DevError::Malformed { path: path.clone(), source }),
+        Ok(text) => {
+            let mut secrets: Secrets =
+                serde_json::from_slice(&text).map_err(|source| DevError::Malformed { path: path.clone(), source })?;
+            if secrets.api_token.is_empty() {
+                secrets.api_token = random()?;
+                let text = serde_json::to_string_pretty(&secrets).map_err(|e| failed(e.into()))?;
+                fs::write(&path, text).map_err(failed)?;
+            }
+            Ok(secrets)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secrets = Secrets { webhook_secret: random()?, verification_secret: random()? };
+            let secrets = Secrets { webhook_secret: random()?, verification_secret: random()?, api_token: random()? };
             let text = serde_json::to_string_pretty(&secrets).map_err(|e| failed(e.into()))?;
             let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
             file.write_all(text.as_bytes()).map_err(failed)?;

@@ -6,8 +6,7 @@ use bursar_jobs::clock;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-use super::reply::Problem;
-use crate::migrate;
+use crate::{http::reply::Problem, migrate};
 
 /// How long an answer holds: a probe costs the database at most one query in that time, however many ask.
 const FRESH: Duration = Duration::from_secs(1);

@@ -5,27 +5,23 @@ use bursar_jobs::{
     envelope::{Envelope, EnvelopeError},
     inbox::{self, Received},
 };
-use hyper::{
-    HeaderMap, Method, Request, StatusCode,
-    body::Incoming,
-    header::{CONNECTION, HeaderValue},
-};
+use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming};
 
 use super::{
-    HEALTH, READY, VERIFICATIONS, Web, body,
+    HEALTH, READY, VERIFICATIONS, Web,
     hmac::SignatureError,
-    reply::{self, Problem, Reply},
+    reply,
     standard_webhooks::{self, Signed},
     stripe_signature,
 };
+use crate::http::{
+    body,
+    reply::{Problem, Reply, only},
+};
 
-/// Answers one request. Once stop was said, the connection closes behind the answer.
+/// Answers one request.
 pub(super) async fn answer(web: &Web, request: Request<Incoming>) -> Reply {
-    let mut reply = route(web, request).await.unwrap_or_else(Reply::from);
-    if web.stop.is_said() {
-        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    reply
+    route(web, request).await.unwrap_or_else(Reply::from)
 }
 
 async fn route(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem> {
@@ -57,10 +53,6 @@ async fn route(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem> 
             Err(Problem::new(StatusCode::NOT_FOUND, detail))
         }
     }
-}
-
-fn only(method: &Method, names: &'static str, allowed: &[Method]) -> Result<(), Problem> {
-    if allowed.contains(method) { Ok(()) } else { Err(Problem::method_not_allowed(names)) }
 }
 
 /// An event from Stripe.

@@ -15,7 +15,7 @@ use bursar_jobs::{
     inbox,
     job::{Batch, Claimed},
     perform::{Context, Performer, Points},
-    terms::{PayoutTerms, RefillTerms, Terms, Tier},
+    terms::{PayoutTerms, RefillTerms, Selling, Terms, Tier},
 };
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -339,6 +339,7 @@ fn terms() -> Terms {
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: true,
+        selling: Selling::default(),
         grace: Duration::from_hours(7 * 24),
     }
 }

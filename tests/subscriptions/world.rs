@@ -54,6 +54,7 @@ pub fn terms() -> Terms {
         livemode: false,
         stripe_on: true,
         grace: Duration::from_hours(7 * 24),
+        selling: bursar_jobs::terms::Selling::default(),
     }
 }
 

@@ -31,7 +31,10 @@ pub(super) async fn link_customers(
         return Ok(());
     }
     let links: Vec<&Link> = wanted.iter().map(|(_, link)| *link).collect();
-    let mut facts: Vec<String> = links.iter().map(|link| format!("customer:{}", link.id)).collect();
+    let mut facts: Vec<String> = links
+        .iter()
+        .flat_map(|link| [format!("customer:{}", link.id), format!("customer_of:{}", link.user_id)])
+        .collect();
     facts.sort_unstable();
     // See bursar.is_known: whoever is about to wait for one of these either sees it, or is woken below.
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended(fact, 0)) FROM unnest($1::text[]) AS fact", &facts)
@@ -46,7 +49,7 @@ pub(super) async fn link_customers(
                ON CONFLICT (id) DO NOTHING RETURNING id, user_id
            ), woken AS (
                UPDATE apalis.jobs SET run_at = bursar.now()
-               WHERE status = 'Pending' AND waits_for IN (SELECT 'customer:' || id FROM wanted)
+               WHERE status = 'Pending' AND waits_for IN (SELECT 'customer:' || id FROM wanted UNION ALL SELECT 'customer_of:' || user_id FROM wanted)
            )
            SELECT id AS "id!", user_id AS "user_id!", true AS "new!" FROM made
            UNION ALL

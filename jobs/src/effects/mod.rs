@@ -4,6 +4,7 @@ mod clawbacks;
 mod links;
 mod payouts;
 mod receivers;
+mod selling;
 mod subscriptions;
 
 mod schedules;
@@ -15,6 +16,7 @@ use sqlx::PgConnection;
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
+pub use selling::Selling;
 pub use subscriptions::{Address, Month, PlanChange, SubscriptionRow};
 
 use crate::{
@@ -51,6 +53,8 @@ pub enum Change {
         /// The receiver.
         user_id: String,
     },
+    /// Something about a checkout or what belongs to it.
+    Selling(Selling),
     /// A subscription as Stripe answered it.
     SetSubscription(Box<SubscriptionRow>),
     /// A month of service was refilled.
@@ -129,6 +133,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::record(db, batch, &mut verdicts).await?;
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
+    selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;

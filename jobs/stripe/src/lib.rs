@@ -8,8 +8,10 @@
 
 pub mod accounts;
 pub mod charges;
+pub mod checkout;
 pub mod customers;
 pub mod meters;
+pub mod portal;
 pub mod subscriptions;
 pub mod transfers;
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
+use crate::{client::Client, reply::Why, request::Request, seen::Seen};
+
 /// An object of Stripe's, by the name it gives itself.
 pub trait Object: DeserializeOwned {
     /// Its `object` field.
@@ -38,4 +40,33 @@ pub(crate) fn reference<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Str
     Ok(Option::deserialize(from)?.map(|reference| match reference {
         Reference::Id(id) | Reference::Expanded { id } => id,
     }))
+}
+
+/// Pages read before a list is given up: a hundred thousand objects, more than one group, customer or hour should ever have.
+const PAGES: usize = 1000;
+
+/// All pages of a list, or what was seen of the page that could not be had: half a lookup is none. `ask` makes the request of the page
+/// after an id, and `id` tells an object's.
+pub(crate) async fn every<T: Object>(
+    client: &Client,
+    ask: impl Fn(Option<&str>) -> Request + Send + Sync,
+    id: impl Fn(&T) -> &str + Send + Sync,
+) -> Result<Vec<T>, Box<Seen>> {
+    let mut all: Vec<T> = Vec::new();
+    let mut pages = 0;
+    loop {
+        let seen = client.send(&ask(all.last().map(&id)), None).await;
+        let page: Page<T> = seen.clone().read()?;
+        pages += 1;
+        if page.has_more && page.data.is_empty() {
+            return Err(seen.but(Why::NotWhatWasAsked("an empty page that is not the last".into())));
+        }
+        if page.has_more && pages == PAGES {
+            return Err(seen.but(Why::TooManyPages));
+        }
+        all.extend(page.data);
+        if !page.has_more {
+            return Ok(all);
+        }
+    }
 }

@@ -52,6 +52,21 @@ impl Request {
         Self { method: Method::Get, path, form: String::new() }
     }
 
+    /// A request that makes or changes something, of these fields. For the resources whose generated builders would cost more to compile
+    /// than their fields cost to write down.
+    pub(crate) fn post(path: impl Into<String>, fields: &[(String, String)]) -> Self {
+        let mut sorted: Vec<&(String, String)> = fields.iter().collect();
+        sorted.sort_unstable();
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(sorted).finish();
+        Self { method: Method::Post, path: path.into(), form }
+    }
+
+    /// A request that reads by these fields.
+    pub(crate) fn query(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        Self { method: Method::Get, path: path.into(), form }
+    }
+
     pub(crate) fn built(built: RequestBuilder) -> Self {
         let method = match built.method {
             StripeMethod::Get => Method::Get,

@@ -8,17 +8,13 @@ use stripe_types::{Currency, RangeBoundsTs, RangeQueryTs};
 
 use crate::{
     client::Client,
-    object::{Object, Page, metadata, reference},
-    reply::Why,
+    object::{Object, every, metadata, reference},
     request::Request,
     seen::Seen,
 };
 
 /// Stripe: pagination. The most a page can hold.
 const PAGE: i64 = 100;
-/// Pages read before a list is given up: a hundred thousand Transfers, more than one `transfer_group` or destination should ever have.
-const PAGES: usize = 1000;
-
 /// What a Transfer is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTransfer<'a> {
@@ -114,24 +110,7 @@ pub fn list(filter: &Filter<'_>, starting_after: Option<&str>) -> Request {
 
 /// All pages of a list, or what was seen of the page that could not be had: half a lookup is none.
 pub async fn list_all(client: &Client, filter: &Filter<'_>) -> Result<Vec<Transfer>, Box<Seen>> {
-    let mut all: Vec<Transfer> = Vec::new();
-    let mut pages = 0;
-    loop {
-        let seen = client.send(&list(filter, all.last().map(|last| last.id.as_str())), None).await;
-        let page: Page<Transfer> = seen.clone().read()?;
-        pages += 1;
-        let more = page.has_more;
-        if more && page.data.is_empty() {
-            return Err(seen.but(Why::NotWhatWasAsked("an empty page that is not the last".into())));
-        }
-        if more && pages == PAGES {
-            return Err(seen.but(Why::TooManyPages));
-        }
-        all.extend(page.data);
-        if !more {
-            return Ok(all);
-        }
-    }
+    every(client, |after| list(filter, after), |transfer: &Transfer| &transfer.id).await
 }
 
 fn currency(code: &str) -> Currency {

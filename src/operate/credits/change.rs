@@ -1,8 +1,9 @@
 //! `bursar credits grant`, `revoke` and `spend`: an operator's hand in the books, each once for its key.
 
 use bursar_jobs::{
+    by_hand::{self, Move as Hand, Way},
     credits::Credits,
-    ledger::{self, Account, CREDITS, Posted, Posting, Spent},
+    ledger::{self, Posted, Spent},
 };
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -14,7 +15,8 @@ use crate::operate::{Failure, Screen, values};
 /// What was posted, under the names that programs rely on.
 #[derive(Serialize)]
 struct Moved<'a> {
-    /// `posted`, `already` where the key stood with the same content, `short` where a balance did not cover it.
+    /// `posted`, `already` where the key stood with the same content, `short` where a balance did not cover it, `passed` where that
+    /// was let pass.
     result: &'static str,
     posting: Option<i64>,
     user_id: &'a str,
@@ -24,43 +26,24 @@ struct Moved<'a> {
     balance: Credits,
 }
 
-pub(super) async fn grant(db: &mut PgConnection, screen: &Screen, asked: Move) -> Result<(), Failure> {
-    let (from, to) = (Account::Issuance, Account::User(asked.user.clone()));
-    by_hand(db, screen, asked, "admin_grant", from, to).await
-}
-
-pub(super) async fn revoke(db: &mut PgConnection, screen: &Screen, asked: Move) -> Result<(), Failure> {
-    let (from, to) = (Account::User(asked.user.clone()), Account::Issuance);
-    by_hand(db, screen, asked, "admin_removal", from, to).await
-}
-
-async fn by_hand(
-    db: &mut PgConnection,
-    screen: &Screen,
-    asked: Move,
-    kind: &'static str,
-    from: Account,
-    to: Account,
-) -> Result<(), Failure> {
+pub(super) async fn by_hand(db: &mut PgConnection, screen: &Screen, asked: Move, way: Way) -> Result<(), Failure> {
     let key = asked.key.unwrap_or_else(|| Uuid::new_v4().to_string());
-    let mut posting = Posting::new(kind, format!("admin:{key}"), from, to, CREDITS, asked.amount.micros());
-    posting.actor = Some(asked.by.unwrap_or_else(values::operator));
-    posting.why = Some(asked.why);
-    let posted = ledger::post(&mut *db, &[posting]).await?;
-    let (result, posting) = match posted.first() {
-        Some(Posted::New(id)) => ("posted", *id),
-        Some(Posted::Already(id)) => ("already", *id),
-        Some(Posted::Conflict(id)) => return Err(conflict(&key, *id)),
-        None => return Err(sqlx::Error::Protocol("bursar.post answered nothing".to_owned()).into()),
+    let actor = asked.by.unwrap_or_else(values::operator);
+    let hand = Hand { user: &asked.user, way, amount: asked.amount, key: &key, actor: &actor, why: &asked.why };
+    let posted = by_hand::post(&mut *db, hand).await?;
+    let (result, posting) = match posted {
+        Posted::New(id) => ("posted", id),
+        Posted::Already(id) => ("already", id),
+        Posted::Conflict(id) => return Err(conflict(&key, id)),
     };
     let user = asked.user.as_str();
     let balance = ledger::balance(db, user).await?;
     let moved = Moved { result, posting: Some(posting), user_id: user, amount: asked.amount, key: &key, balance };
-    let verb = match (kind, result) {
-        ("admin_grant", "posted") => "granted to",
-        ("admin_grant", _) => "were granted before to",
-        (_, "posted") => "revoked from",
-        (_, _) => "were revoked before from",
+    let verb = match (way, result) {
+        (Way::Grant, "posted") => "granted to",
+        (Way::Grant, _) => "were granted before to",
+        (Way::Removal, "posted") => "revoked from",
+        (Way::Removal, _) => "were revoked before from",
     };
     let (amount, key) = (asked.amount, &key);
     screen.done(
@@ -87,6 +70,13 @@ pub(super) async fn spend(
                     "{user} spent {amount} credits (posting {posting}, key {key}); the balance is {balance} credits"
                 ),
             )?;
+            Ok(())
+        }
+        Spent::Passed { balance } => {
+            let moved = Moved { result: "passed", posting: None, user_id: user, amount, key, balance };
+            let said =
+                format!("Stripe is off, and credit checks pass: nothing was spent; the balance is {balance} credits");
+            screen.done(&moved, &said)?;
             Ok(())
         }
         Spent::Short { balance } => {

@@ -3,7 +3,7 @@
 mod change;
 mod history;
 
-use bursar_jobs::{credits::Credits as Amount, ledger};
+use bursar_jobs::{by_hand::Way, credits::Credits as Amount, ledger};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -83,8 +83,8 @@ pub(super) async fn run(asked: Credits, db: &mut PgConnection, screen: &Screen) 
     match asked {
         Credits::Balance { user } => balance(db, screen, &user).await,
         Credits::History { user, limit } => history::history(db, screen, &user, limit).await,
-        Credits::Grant(asked) => change::grant(db, screen, asked).await,
-        Credits::Revoke(asked) => change::revoke(db, screen, asked).await,
+        Credits::Grant(asked) => change::by_hand(db, screen, asked, Way::Grant).await,
+        Credits::Revoke(asked) => change::by_hand(db, screen, asked, Way::Removal).await,
         Credits::Spend { user, amount, key, reference } => {
             change::spend(db, screen, &user, amount, &key, reference.as_deref()).await
         }

@@ -13,9 +13,9 @@ use super::{Limits, reply::Problem};
 /// after that, and would otherwise see a broken connection.
 const DISCARD_BYTES: usize = 8 << 20;
 
-pub(super) async fn read(headers: &HeaderMap, body: Incoming, limits: &Limits) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(headers: &HeaderMap, body: Incoming, limits: &Limits) -> Result<Vec<u8>, Problem> {
     let too_large = || {
-        let detail = format!("The body is larger than {} bytes, which no event is.", limits.body_bytes);
+        let detail = format!("The body is larger than {} bytes.", limits.body_bytes);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     };
     if declares_too_much(&body, limits) && headers.contains_key(EXPECT) {
@@ -34,7 +34,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Incoming, limits: &Limits) -
 }
 
 /// Whether what the sender declares is over the limit, whatever it will send.
-pub(super) fn declares_too_much(body: &Incoming, limits: &Limits) -> bool {
+pub(crate) fn declares_too_much(body: &Incoming, limits: &Limits) -> bool {
     usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes > limits.body_bytes)
 }
 

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -21,24 +25,28 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{Web, routes};
+use super::Service;
 
 /// How long a connection that has sent nothing yet is still listened to after stop: it was accepted, and its request may be in
 /// our socket already.
 const FIRST_BYTES: Duration = Duration::from_millis(250);
 
 /// Serves a connection until either side closes it. After stop, what has begun to arrive is still answered.
-pub(super) async fn serve(web: Arc<Web>, stream: TcpStream) -> Result<(), hyper::Error> {
+pub(super) async fn serve<S: Service>(server: Arc<S>, stream: TcpStream) -> Result<(), hyper::Error> {
     let seen = Arc::new(Seen::default());
     let service = service_fn(|request| {
-        let (web, seen) = (Arc::clone(&web), Arc::clone(&seen));
+        let (server, seen) = (Arc::clone(&server), Arc::clone(&seen));
         async move {
-            let reply = routes::answer(&web, request).await;
+            let mut reply = server.answer(request).await;
+            if server.stop().is_said() {
+                // The connection closes behind the answer.
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             seen.answered.store(seen.read.load(Relaxed), Relaxed);
             Ok::<_, Infallible>(reply)
         }
     });
-    let limits = &web.settings.limits;
+    let limits = server.limits();
     let patience = limits.head;
     let mut connection = pin!(
         http1::Builder::new()
@@ -56,7 +64,7 @@ pub(super) async fn serve(web: Arc<Web>, stream: TcpStream) -> Result<(), hyper:
         // First, so that the bytes which are there are seen before the stop is.
         biased;
         end = connection.as_mut() => return end,
-        () = web.stop.wait() => {}
+        () = server.stop().wait() => {}
     }
     if seen.read.load(Relaxed) == 0
         && let Ok(end) = tokio::time::timeout(FIRST_BYTES, connection.as_mut()).await

@@ -1,0 +1,48 @@
+//! What a person moves in the books: a grant or a removal, with who, why, and a key of their own.
+
+use sqlx::PgExecutor;
+
+use crate::{
+    credits::Credits,
+    ledger::{self, Account, CREDITS, Posted, Posting},
+};
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the user.
+    Grant,
+    /// From the user, whose balance may go below zero.
+    Removal,
+}
+
+/// What is to be moved.
+#[derive(Debug, Clone, Copy)]
+pub struct Move<'a> {
+    /// Whose account.
+    pub user: &'a str,
+    /// Which way.
+    pub way: Way,
+    /// More than none.
+    pub amount: Credits,
+    /// What makes a repetition harmless: one posting for a key, for ever.
+    pub key: &'a str,
+    /// Who does it.
+    pub actor: &'a str,
+    /// Why, in their words.
+    pub why: &'a str,
+}
+
+/// Moves it.
+pub async fn post(db: impl PgExecutor<'_>, hand: Move<'_>) -> Result<Posted, sqlx::Error> {
+    let user = Account::User(hand.user.to_owned());
+    let (kind, from, to) = match hand.way {
+        Way::Grant => ("admin_grant", Account::Issuance, user),
+        Way::Removal => ("admin_removal", user, Account::Issuance),
+    };
+    let mut posting = Posting::new(kind, format!("admin:{}", hand.key), from, to, CREDITS, hand.amount.micros());
+    posting.actor = Some(hand.actor.to_owned());
+    posting.why = Some(hand.why.to_owned());
+    let posted = ledger::post(db, &[posting]).await?;
+    posted.first().copied().ok_or_else(|| sqlx::Error::Protocol("bursar.post answered nothing".to_owned()))
+}

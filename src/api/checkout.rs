@@ -1,0 +1,247 @@
+//! `/api/stripe/checkout`: begin one, and see where one stands.
+
+use bursar_jobs::{
+    check_checkout::CheckCheckout,
+    checkout::{self, Ordered},
+    clock,
+    credits::Credits,
+    db, enqueue,
+    job::NewJob,
+    packages::Packages,
+};
+use hyper::{Request, StatusCode, body::Incoming};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    Api, Seller,
+    input::{self, unprocessable},
+    offer::Asked,
+    routes::failed,
+    wait,
+};
+use crate::http::reply::{Problem, Reply, json};
+
+/// Requests without a key that find a session which is over begin another: once, unless it too is over by then.
+const ROUNDS: usize = 3;
+
+/// `POST /api/stripe/checkout`.
+pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let (asked, key) = input::read::<Asked>(api, request).await?;
+    let settings = &api.settings;
+    let mut db = api.pool.acquire().await.map_err(|error| failed(&error))?;
+    let packages = Packages::load(&mut db, Some(&settings.terms)).await.map_err(|error| failed(&error))?;
+    drop(db);
+    let order = asked.order(key, &packages, &settings.terms, &settings.checkout)?;
+    match settings.seller {
+        Seller::Stripe => {}
+        Seller::Dummy => return dummy(api, &asked, &order).await,
+        Seller::Off => return Err(off("`[stripe] provider` is off")),
+    }
+    if passes(api).await.map_err(|error| failed(&error))? {
+        return Err(off("the worker has no STRIPE_SECRET_KEY"));
+    }
+    for _ in 0..ROUNDS {
+        let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
+        let limit = i64::from(settings.checkout.per_minute);
+        let ordered = checkout::order(&mut tx, &order, limit, &settings.terms).await.map_err(|error| failed(&error))?;
+        tx.commit().await.map_err(|error| failed(&error))?;
+        match ordered {
+            Ordered::Begun(id) => return begun(api, &id).await,
+            Ordered::Perhaps { id, session } => {
+                // Its event may be late: Stripe knows whether it is still open.
+                let occasion = Uuid::new_v4().to_string();
+                if !is_settled(api, CheckCheckout::of(&session, &occasion)).await? {
+                    return Err(unanswered());
+                }
+                let open =
+                    sqlx::query_scalar!(r#"SELECT state = 'open' AS "open!" FROM bursar.checkout WHERE id = $1"#, id)
+                        .fetch_one(&api.pool)
+                        .await
+                        .map_err(|error| failed(&error))?;
+                if open {
+                    return begun(api, &id).await;
+                }
+            }
+            other => return Err(refused(&other)),
+        }
+    }
+    Err(unanswered())
+}
+
+/// Why nothing was begun.
+pub(super) fn refused(ordered: &Ordered) -> Problem {
+    match ordered {
+        Ordered::Conflict => unprocessable(
+            "This Idempotency-Key stands for another request of this user: repeat that one exactly, or take a new key.",
+        ),
+        Ordered::Subscribed(subscription) => {
+            let tier = subscription.tier.as_deref().unwrap_or("some tier");
+            let detail = format!(
+                "This user subscribes to {tier} already ({}). To change or end it, send the user to the portal: POST /api/stripe/portal.",
+                subscription.subscription_id
+            );
+            Problem::new(StatusCode::CONFLICT, detail).with("subscription_id", subscription.subscription_id.clone())
+        }
+        Ordered::Limited { after } => {
+            let detail = "This user has begun too many checkouts within a minute (`[checkout] per_minute`).";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).after(*after)
+        }
+        Ordered::Begun(_) | Ordered::Perhaps { .. } => unanswered(),
+    }
+}
+
+fn unanswered() -> Problem {
+    Problem::unavailable(
+        "Stripe has not answered yet. Send it again with the same Idempotency-Key: that picks up what was begun, and makes no other.",
+    )
+}
+
+pub(super) fn off(why: &str) -> Problem {
+    let detail = format!("Stripe is off here ({why}), and nothing is sold. Credit checks pass.");
+    Problem::new(StatusCode::CONFLICT, detail)
+}
+
+/// Whether credit checks pass, for Stripe is off: the worker, which has the key or has not, says so when it starts.
+pub(super) async fn passes(api: &Api) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM bursar.setting WHERE name = 'credit_checks' AND value = 'pass') AS "passes!""#
+    )
+    .fetch_one(&api.pool)
+    .await
+}
+
+/// Waits for the session of a checkout.
+async fn begun(api: &Api, id: &str) -> Result<Reply, Problem> {
+    let look = || async {
+        let row = sqlx::query!("SELECT state, session_id, url, reason FROM bursar.checkout WHERE id = $1", id)
+            .fetch_one(&api.pool)
+            .await?;
+        Ok((row.state != "asked").then_some(row))
+    };
+    let row = wait::until(api.settings.patience, look).await.map_err(|error| failed(&error))?.ok_or_else(unanswered)?;
+    if row.state == "refused" {
+        let why = row.reason.unwrap_or_default();
+        return Err(Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!("{why}. An operator sees why: bursar jobs list --state dead."),
+        ));
+    }
+    Ok(json(StatusCode::OK, json!({ "url": row.url, "session": row.session_id }).to_string()))
+}
+
+/// A checkout where the provider is a dummy: nobody pays.
+async fn dummy(api: &Api, asked: &Asked, order: &checkout::Order) -> Result<Reply, Problem> {
+    let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
+    let granted = checkout::grant_unpaid(&mut tx, order, &api.settings.terms).await.map_err(|error| failed(&error))?;
+    let Some(session) = granted else { return Err(refused(&Ordered::Conflict)) };
+    tx.commit().await.map_err(|error| failed(&error))?;
+    let url = asked.success_url.as_ref().unwrap_or(&api.settings.checkout.success_url);
+    let url = url.replace("{CHECKOUT_SESSION_ID}", &session);
+    Ok(json(StatusCode::OK, json!({ "url": url, "session": session }).to_string()))
+}
+
+/// Enqueues a question and waits until it is settled; false: not in time.
+async fn is_settled(api: &Api, job: NewJob) -> Result<bool, Problem> {
+    enqueue::enqueue(&api.pool, std::slice::from_ref(&job)).await.map_err(|error| failed(&error))?;
+    let look = || async {
+        sqlx::query_scalar!(
+            r#"SELECT true AS "settled!" FROM bursar.job WHERE kind = $1 AND key = $2 AND state NOT IN ('ready', 'scheduled', 'running')"#,
+            job.kind,
+            job.key
+        )
+        .fetch_optional(&api.pool)
+        .await
+    };
+    Ok(wait::until(api.settings.patience, look).await.map_err(|error| failed(&error))?.is_some())
+}
+
+/// `GET /api/stripe/checkout/{session}`: where a purchase stands, for the page that a buyer comes back to.
+pub(super) async fn status(api: &Api, session: &str) -> Result<Reply, Problem> {
+    if !input::is_word(session) {
+        return Err(unknown(session));
+    }
+    let mut standing = Standing::read(api, session).await.map_err(|error| failed(&error))?;
+    let is_stripes = session.starts_with("cs_");
+    if is_stripes && matches!(standing.state(), None | Some("open" | "paid_waiting")) {
+        // Its event may be late. Once a minute Stripe is asked, however often this page is loaded.
+        let now = clock::business(&api.pool).await.map_err(|error| failed(&error))?;
+        is_settled(api, CheckCheckout::of(session, &now.format("%Y-%m-%dT%H:%M").to_string())).await?;
+        standing = Standing::read(api, session).await.map_err(|error| failed(&error))?;
+    }
+    let state = standing.state().ok_or_else(|| unknown(session))?;
+    let body = json!({
+        "session": session,
+        "state": state,
+        "user_id": standing.user,
+        "item": standing.item,
+        "credits": standing.credits.map(|credits| credits.to_string()),
+        "posting": standing.posting,
+        "subscription_id": standing.subscription,
+    });
+    Ok(json(StatusCode::OK, body.to_string()))
+}
+
+fn unknown(session: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("No checkout has the session {session:?}."))
+}
+
+/// What is known of a session.
+#[derive(Debug)]
+struct Standing {
+    user: Option<String>,
+    item: Option<String>,
+    checkout: Option<String>,
+    payment: Option<String>,
+    subscription: Option<String>,
+    over: bool,
+    posting: Option<i64>,
+    credits: Option<Credits>,
+}
+
+impl Standing {
+    async fn read(api: &Api, session: &str) -> Result<Self, sqlx::Error> {
+        // A subscription's credits come by its invoice: the first refill is what this checkout bought.
+        let row = sqlx::query!(
+            r#"SELECT coalesce(c.user_id, substr(a.name, 6)) AS user_id, c.item AS "item?", c.state AS "state?", c.payment_status,
+                      c.subscription_id, coalesce(c.expires_at <= bursar.now(), false) AS "over!", p.id AS "posting?", p.amount AS "amount?"
+               FROM (SELECT $1::text AS session) s
+               LEFT JOIN bursar.checkout c ON c.session_id = s.session
+               LEFT JOIN LATERAL (
+                   SELECT g.id, g.amount, g.credit FROM bursar.posting g
+                   WHERE g.key = 'purchase:' || s.session
+                      OR c.subscription_id IS NOT NULL AND g.key >= 'refill:' || c.subscription_id || ':' AND g.key < 'refill:' || c.subscription_id || ';'
+                   ORDER BY g.id LIMIT 1) p ON true
+               LEFT JOIN bursar.account a ON a.id = p.credit"#,
+            session
+        )
+        .fetch_one(&api.pool)
+        .await?;
+        Ok(Self {
+            user: row.user_id,
+            item: row.item,
+            checkout: row.state,
+            payment: row.payment_status,
+            subscription: row.subscription_id,
+            over: row.over,
+            posting: row.posting,
+            credits: row.amount.map(Credits::from_micros),
+        })
+    }
+
+    /// `open`, `paid_waiting`, `granted`, `expired`; none of a session that nobody knows.
+    fn state(&self) -> Option<&'static str> {
+        let is_subscription = self.item.as_deref().is_some_and(|item| item.starts_with("tier:"));
+        match (self.posting, self.checkout.as_deref()) {
+            (Some(_), _) => Some("granted"),
+            // A trial: there is access, and there are no credits yet.
+            (None, Some("complete")) if is_subscription && self.payment.as_deref() == Some("no_payment_required") => {
+                Some("granted")
+            }
+            (None, Some("complete")) => Some("paid_waiting"),
+            (None, Some("expired")) => Some("expired"),
+            (None, Some("open")) => Some(if self.over { "expired" } else { "open" }),
+            (None, _) => None,
+        }
+    }
+}

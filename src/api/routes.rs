@@ -1,0 +1,91 @@
+//! From a request to an answer: let in, route, answer within the time there is.
+
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{HeaderValue, WWW_AUTHENTICATE},
+};
+
+use super::{Api, checkout, credits, input, portal, subscriptions};
+use crate::http::reply::{Problem, Reply, json, only};
+
+/// Answers one request.
+pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
+    let limit = api.settings.limits.body + api.settings.limits.store;
+    if let Ok(answered) = tokio::time::timeout(limit, route(api, request)).await {
+        return answered.unwrap_or_else(Reply::from);
+    }
+    tracing::error!(?limit, "a request was not answered in time; its sender was told to try again");
+    Problem::unavailable("This took too long. Send it again, with the same key.").into()
+}
+
+async fn route(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
+    let made = |method: &Method| only(method, "POST", &[Method::POST]);
+    if path == "/healthz" {
+        read(&method)?;
+        return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
+    }
+    if !api.settings.token.is_carried_by(request.headers()) {
+        let detail = "Send the token that API_TOKEN holds, once, as `Authorization: Bearer TOKEN`.";
+        let challenge = HeaderValue::from_static("Bearer realm=\"bursar\"");
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).header(WWW_AUTHENTICATE, challenge));
+    }
+    let nothing = || {
+        Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
+    };
+    let segments = input::segments(&path).ok_or_else(nothing)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match segments.as_slice() {
+        ["api", "stripe", "checkout"] => {
+            made(&method)?;
+            checkout::create(api, request).await
+        }
+        ["api", "stripe", "checkout", session] => {
+            read(&method)?;
+            checkout::status(api, session).await
+        }
+        ["api", "stripe", "portal"] => {
+            made(&method)?;
+            portal::create(api, request).await
+        }
+        ["api", "credits", "spend"] if method != Method::GET && method != Method::HEAD => {
+            made(&method)?;
+            credits::spend(api, request).await
+        }
+        ["api", "credits", user] => {
+            read(&method)?;
+            credits::balance(api, user, request.headers()).await
+        }
+        ["api", "credits", user, "history"] => {
+            read(&method)?;
+            credits::history(api, user, request.uri().query()).await
+        }
+        ["api", "subscriptions", user] => {
+            read(&method)?;
+            subscriptions::status(api, user, request.headers()).await
+        }
+        ["admin", "api", "v1", "transactions"] => {
+            made(&method)?;
+            credits::by_hand(api, request).await
+        }
+        _ => Err(nothing()),
+    }
+}
+
+/// What the database's refusal means for whoever asked.
+pub(super) fn failed(error: &sqlx::Error) -> Problem {
+    let code = error.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
+    match code.as_deref() {
+        Some("22003") => input::unprocessable("That is more than an account can hold."),
+        Some("55P03") => {
+            Problem::unavailable("Another transaction holds what this one needs. Send it again, with the same key.")
+        }
+        _ => {
+            tracing::error!(%error, "a request could not be answered; its sender was told to try again");
+            Problem::unavailable("The database does not answer. Send it again, with the same key.")
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What `api` needs, judged.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Provider, Settings, SettingsError, at_least_one, number, raw::Text};
+use crate::api::{self, Checkout, Seller, Token};
+
+impl Settings {
+    /// What `api` needs. It needs the database's address too, and refuses here when that is missing.
+    pub fn api(&self) -> Result<api::Settings, SettingsError> {
+        let raw = &self.raw.api;
+        self.database_url()?;
+        let bind: IpAddr = raw.bind.0.parse().map_err(|_| {
+            let remedy = "Write 127.0.0.1 for this machine alone (the default): api is private.";
+            SettingsError::new("api.bind", format!("is {:?}, not an IP address", raw.bind.0), remedy)
+        })?;
+        let port = number::<u16>("api.port", &raw.port.0, "a port from 0 to 65535")?;
+        Ok(api::Settings {
+            address: SocketAddr::new(bind, port),
+            token: self.token()?,
+            seller: match self.stripe()?.provider {
+                Provider::Stripe => Seller::Stripe,
+                Provider::Dummy => Seller::Dummy,
+                Provider::Off => Seller::Off,
+            },
+            checkout: self.checkout()?,
+            terms: self.terms()?,
+            limits: api::limits(at_least_one("api.max_connections", &raw.max_connections.0)?),
+            patience: api::PATIENCE,
+        })
+    }
+
+    /// The token, as it was set: for a development run, which prints it.
+    pub fn api_token(&self) -> Option<&super::Secret> {
+        self.raw.api.token.as_ref()
+    }
+
+    fn token(&self) -> Result<Token, SettingsError> {
+        const KEY: &str = "api.token";
+        let remedy = "Share a random one with the application: `openssl rand -hex 32` prints one.";
+        let token = self.raw.api.token.as_ref().ok_or_else(|| SettingsError::missing(KEY, remedy))?;
+        let text = token.expose();
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(SettingsError::new(
+                KEY,
+                "is empty, or holds white space or a character that no header has",
+                remedy,
+            ));
+        }
+        Ok(Token::new(text))
+    }
+
+    fn checkout(&self) -> Result<Checkout, SettingsError> {
+        let raw = &self.raw.checkout;
+        let url = |field: &str, text: &Text| {
+            if api::is_url(&text.0) {
+                return Ok(text.0.clone());
+            }
+            let problem = format!("is {:?}", text.0);
+            Err(SettingsError::new(&format!("checkout.{field}"), problem, "Write an http(s) URL of your application."))
+        };
+        let some = |field: &str, text: &Option<Text>| text.as_ref().map(|text| url(field, text)).transpose();
+        let trial_days = number::<u32>("checkout.trial_days", &raw.trial_days.0, "days from 0 to 730")?;
+        if trial_days > 730 {
+            return Err(SettingsError::new(
+                "checkout.trial_days",
+                format!("is {trial_days}"),
+                "Write days from 0 to 730.",
+            ));
+        }
+        Ok(Checkout {
+            success_url: url("success_url", &raw.success_url)?,
+            cancel_url: some("cancel_url", &raw.cancel_url)?,
+            return_url: some("return_url", &raw.return_url)?,
+            trial_days,
+            allow_promotion_codes: raw.allow_promotion_codes,
+            automatic_tax: raw.automatic_tax,
+            invoice_creation: raw.invoice_creation,
+            per_minute: at_least_one("checkout.per_minute", &raw.per_minute.0)?,
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! What the processes that speak HTTP have in common: connections within limits, bodies read whole, answers as JSON, problems as
+//! `application/problem+json`, and an end in good order.
+
+pub(crate) mod body;
+mod connection;
+pub(crate) mod reply;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use hyper::{Request, body::Incoming};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::{JoinError, JoinSet},
+};
+
+use self::reply::Reply;
+use crate::stop::Stop;
+
+/// What answers requests.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// What it is called in the log.
+    const NAME: &'static str;
+
+    /// What its senders may take.
+    fn limits(&self) -> &Limits;
+
+    /// What tells it to end.
+    fn stop(&self) -> &Stop;
+
+    /// Answers one request.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Reply> + Send;
+}
+
+/// What one sender, and all of them together, may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections served at once; more wait to be accepted. Each may hold one body in memory.
+    pub connections: u32,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Bytes read ahead of what is wanted.
+    pub buffer_bytes: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// For a request's head to arrive, and for which a connection may idle.
+    pub head: Duration,
+    /// For a request's body to arrive.
+    pub body: Duration,
+    /// For an answer to be found: for `web`, for an event to be stored, well below the time after which Stripe gives up.
+    pub store: Duration,
+    /// For requests in flight to end after stop. Longer than the three before it together, so that none is cut off.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            head_bytes: 16 << 10,
+            buffer_bytes: 64 << 10,
+            body_bytes: 1 << 20,
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            store: Duration::from_secs(4),
+            drain: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Serves until stop is said and what was accepted is answered.
+///
+/// # Panics
+/// When the limits contradict each other: see [`Limits::drain`].
+pub(crate) async fn serve<S: Service>(service: &Arc<S>, listener: TcpListener) -> io::Result<()> {
+    let limits = service.limits().clone();
+    assert!(
+        limits.head + limits.body + limits.store < limits.drain,
+        "a request that keeps its limits must survive a drain"
+    );
+    let name = S::NAME;
+    tracing::info!(address = %listener.local_addr()?, "{name} listens");
+    let room = Arc::new(Semaphore::new(limits.connections as usize));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = service.stop().wait() => break,
+            Some(end) = connections.join_next() => note(end),
+            (stream, permit) = accept(&listener, &room) => {
+                let service = Arc::clone(service);
+                connections.spawn(async move {
+                    let end = connection::serve(service, stream).await;
+                    drop(permit);
+                    end
+                });
+            }
+        }
+    }
+    for stream in waiting(listener)? {
+        connections.spawn(connection::serve(Arc::clone(service), stream));
+    }
+    tracing::info!(connections = connections.len(), "{name} stops: it accepts no more and answers what it has");
+    let drained = tokio::time::timeout(limits.drain, async {
+        while let Some(end) = connections.join_next().await {
+            note(end);
+        }
+    });
+    if drained.await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "connections were cut off: they did not end within {:?}",
+            limits.drain
+        );
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+/// The next connection, once there is room for it. Its failures end nothing: what is wrong is out of our hands and may pass.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
+    // An error would mean that the semaphore was closed, which nobody does.
+    let permit = Arc::clone(room).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                prepare(&stream);
+                return (stream, permit);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot accept a connection; trying again (too many open files? raise `ulimit -n`)");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Closes the listener, and returns the connections that the kernel had accepted in our name: their requests may be here already.
+fn waiting(listener: TcpListener) -> io::Result<Vec<TcpStream>> {
+    // No backlog is longer.
+    const MOST: usize = 1024;
+    let listener = listener.into_std()?;
+    let accepted = std::iter::from_fn(|| listener.accept().ok()).take(MOST);
+    accepted
+        .map(|(stream, _)| {
+            stream.set_nonblocking(true)?;
+            TcpStream::from_std(stream).inspect(prepare)
+        })
+        .collect()
+}
+
+/// Answers are small: each goes out at once.
+fn prepare(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+}
+
+fn note(end: Result<Result<(), hyper::Error>, JoinError>) {
+    match end {
+        Ok(Ok(())) => {}
+        // A sender that goes away, sends junk or takes too long.
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended early"),
+        Err(error) => {
+            tracing::error!(%error, "a connection's handler panicked: this is a bug; its sender will try again");
+        }
+    }
+}

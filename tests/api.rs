@@ -1,0 +1,8 @@
+//! `api` as the application meets it: the real server and a real worker, a database, and a sandbox for Stripe.
+
+mod accounts;
+mod crash;
+mod providers;
+mod refusals;
+mod selling;
+mod shop;
