@@ -24,7 +24,7 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
     let printed = fs::read_to_string(folder.join("out")).unwrap();
     let lines: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(lines.len(), 8, "{printed}");
+    assert_eq!(lines.len(), 11, "{printed}");
     for line in &lines[..3] {
         let sent = folder.paste(line);
         assert!(said(&sent).ends_with("{\"received\":true}"), "{line}: {sent:?}");
@@ -48,8 +48,8 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
         lines[5]
     );
     // These two are played in `stripe_cli`, with the real one.
-    assert!(lines[6].starts_with("stripe listen --api-base http://127.0.0.1:"), "{}", lines[6]);
-    assert!(lines[7].starts_with("stripe trigger invoice.paid --api-base http://127.0.0.1:"), "{}", lines[7]);
+    assert!(lines[9].starts_with("stripe listen --api-base http://127.0.0.1:"), "{}", lines[9]);
+    assert!(lines[10].starts_with("stripe trigger invoice.paid --api-base http://127.0.0.1:"), "{}", lines[10]);
     let asked = said(&folder.paste(&lines[5].replace("/ledger", "/requests")));
     let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
     let ours = |r: &&serde_json::Value| r["user_agent"].as_str().is_some_and(|agent| agent.starts_with("bursar/"));
@@ -69,6 +69,25 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
 
     let _fresh = folder.start(&["dev", "--fresh"]).await;
     folder.balance_becomes("0").await;
+}
+
+#[tokio::test]
+async fn what_is_sold_is_bought_on_a_page_and_its_months_are_played() {
+    let folder = Folder::new();
+    let _dev = folder.start(&["dev"]).await;
+    let printed = fs::read_to_string(folder.join("out")).unwrap();
+    let line = |begin: &str| printed.lines().map(str::trim).find(|line| line.contains(begin)).unwrap().to_owned();
+    let answer = said(&folder.paste(&line("/api/stripe/checkout")));
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let page = answer["url"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert!(said(&folder.paste(&format!("curl -s {page}"))).contains("This is not Stripe"));
+    folder.paste(&format!("curl -s {page} -d quick=4242424242424242"));
+    folder.eventually("SELECT trim_scale(bursar.balance('dana'))::text", "150").await;
+    let months = said(&folder.paste(&line("sandbox advance")));
+    assert!(months.contains("62 days on"), "{months}");
+    let history = said(&folder.paste(&line("credits history dana")));
+    assert_eq!(history.matches("+150 credits").count(), 3, "{history}");
+    assert!(history.contains("450 credits"), "{history}");
 }
 
 #[tokio::test]

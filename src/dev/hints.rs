@@ -14,9 +14,9 @@ use crate::sandbox;
 pub(super) fn next(here: &Path, instance: &Instance) -> String {
     let bursar = command(here, std::env::args_os().next(), std::env::current_exe().ok());
     let url = &instance.url;
-    let (moved, cli) = instance.sandbox.as_ref().map_or_else(Default::default, |sandbox| {
+    let (moved, more) = instance.sandbox.as_ref().map_or_else(Default::default, |sandbox| {
         let moved = format!("\n  # and what the sandbox says that really moved\n  curl -s {sandbox}/_sandbox/ledger");
-        (moved, stripe_cli(instance, sandbox))
+        (moved, sale(instance, &bursar) + &stripe_cli(instance, sandbox))
     });
     format!(
         "
@@ -32,9 +32,24 @@ bursar runs at {url}. Paste these in another terminal, in this folder:
   {bursar} credits history alice
   # bob's payout, and every call that was made for it
   {bursar} payouts show job_0001{moved}
-{cli}
+{more}
 A line pasted twice is the same event and has one effect; with --new it is another event.
 Ctrl-C stops everything. The data stays until `bursar dev --fresh`.
+"
+    )
+}
+
+/// What is sold is bought in a browser, and its months can be played.
+fn sale(Instance { api, api_token, .. }: &Instance, bursar: &str) -> String {
+    format!(
+        "
+What is sold, a person buys in a browser:
+
+  # dana wants the tier pro: open the url that is answered, and pay there
+  curl -s {api}/api/stripe/checkout -H 'Authorization: Bearer {api_token}' -d '{{\"user_id\": \"dana\", \"tier\": \"pro\"}}'
+  # once she has paid: two months of it, in a second
+  {bursar} sandbox advance 62d
+  {bursar} credits history dana
 "
     )
 }
