@@ -1,7 +1,7 @@
 //! Claw back: what a charge's refunds and disputes take of the grants that it paid for, as last told by Stripe.
 //!
 //! Rules
-//! - How much is said in [`clawback`](crate::clawback): absolute from the original grant, never twice, never more than was granted.
+//! - How much is said in [`clawback`]: absolute from the original grant, never twice, never more than was granted.
 //! - Each taking is a reversal of its grant under `clawback:{grant's key}:{refund or dispute}`, each giving back a reversal of that under
 //!   `restore:…`; a second one for the same refund or dispute ends in `:2`. A balance may go negative; later grants fill it.
 //! - A grant that comes after its refund runs this job again: grants and clawbacks of one session or invoice wait for each other.
