@@ -4,12 +4,42 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::failure::Failure;
+
 /// The currencies the sandbox deals in, in lower case; a part of Stripe's.
 const CURRENCIES: &[&str] = &[
     "aed", "aud", "bgn", "bhd", "brl", "cad", "chf", "czk", "dkk", "eur", "gbp", "hkd", "huf", "idr", "ils", "inr",
     "jod", "jpy", "krw", "kwd", "mxn", "myr", "nok", "nzd", "omr", "php", "pln", "ron", "sar", "sek", "sgd", "thb",
     "tnd", "try", "twd", "uah", "usd", "vnd", "zar",
 ];
+/// Currencies without decimals, and with three (Stripe: supported currencies).
+const ZERO: &[&str] =
+    &["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"];
+const THREE: &[&str] = &["bhd", "jod", "kwd", "omr", "tnd"];
+
+/// How many of an amount's digits stand behind the point.
+pub(super) fn decimals(currency: &str) -> usize {
+    if ZERO.contains(&currency) {
+        0
+    } else if THREE.contains(&currency) {
+        3
+    } else {
+        2
+    }
+}
+
+/// Refuses what no card network moves: a currency of three decimals is charged in steps of ten of its minor unit.
+pub(super) fn check(amount: i64, currency: &str, param: &str) -> Result<(), Failure> {
+    if decimals(currency) == 3 && amount % 10 != 0 {
+        let message = format!(
+            "Invalid {param}: amounts in {} have three decimals, of which the last must be 0.",
+            currency.to_uppercase()
+        );
+        return Err(Failure::invalid(message).param(param));
+    }
+    Ok(())
+}
+
 /// The balance of the platform itself.
 pub(super) const PLATFORM: &str = "";
 /// Seconds until a payment is available (two days, as in the United States).
@@ -108,6 +138,23 @@ impl Money {
         let due: Vec<(i64, String, i64)> = due;
         for (_, currency, amount) in due {
             self.add(PLATFORM, &currency, amount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn three_decimals_end_in_a_zero() {
+        assert!(
+            check(1_230, "kwd", "amount").is_ok()
+                && check(1_234, "usd", "amount").is_ok()
+                && check(7, "jpy", "amount").is_ok()
+        );
+        for currency in ["bhd", "jod", "kwd", "omr", "tnd"] {
+            assert_eq!(check(1_234, currency, "amount").unwrap_err().status, 400, "{currency}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use serde_json::Value;
 
-use crate::{failure::Failure, world::Response};
+use crate::{failure::Failure, money::decimals, world::Response};
 
 /// A piece of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,20 +57,9 @@ pub(super) fn fill(template: &'static str, with: &[(&str, Html)]) -> Html {
     Html(html)
 }
 
-/// Without their decimals, by Stripe's list of zero-decimal currencies.
-const ZERO: &[&str] =
-    &["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"];
-const THREE: &[&str] = &["bhd", "jod", "kwd", "omr", "tnd"];
-
 /// An amount of minor units as people write it, with its currency.
 pub(super) fn amount(minor: i64, currency: &str) -> Html {
-    let decimals = if ZERO.contains(&currency) {
-        0
-    } else if THREE.contains(&currency) {
-        3
-    } else {
-        2
-    };
+    let decimals = decimals(currency);
     let digits = format!("{:0>width$}", minor.unsigned_abs(), width = decimals + 1);
     let (whole, part) = digits.split_at(digits.len() - decimals);
     let mut grouped = String::new();

@@ -6,7 +6,7 @@ use super::products;
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
-    money::Money,
+    money::{self, Money},
     params::{MAX_AMOUNT, Params},
     routes::{Call, Route},
     store::{number, text},
@@ -64,6 +64,7 @@ pub(super) fn draft(params: &Params, param: &'static str) -> Result<Draft, Failu
             return Err(Failure::invalid(message).param("unit_amount"));
         }
     };
+    money::check(unit_amount, currency, "unit_amount")?;
     let product_data = match params.below("product_data")? {
         Some(data) => Some((data.required("name")?.to_owned(), data.metadata(&json!({}))?)),
         None => None,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
-    money::PLATFORM,
+    money::{self, PLATFORM},
     routes::{Call, Route},
     store::{number, text},
     world::World,
@@ -47,6 +47,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     params.required("amount")?;
     let amount = params.at_least(1, "amount")?.ok_or_else(|| params.missing("amount"))?;
     let currency = prices::currency(params)?;
+    money::check(amount, currency, "amount")?;
     let destination = params.required("destination")?;
     let metadata = params.metadata(&json!({}))?;
     let description = params.nullable("description")?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    money::decimals,
     store::{number, text},
     world::World,
 };
@@ -122,17 +123,9 @@ fn described(world: &World, price: &Value, quantity: i64) -> String {
 
 fn money(amount: i64, price: &Value) -> String {
     let currency = text(price, "currency");
-    let digits = match currency {
-        "jpy" | "krw" | "vnd" => 0,
-        "bhd" | "jod" | "kwd" | "omr" | "tnd" => 3,
-        _ => 2,
-    };
-    let unit = 10_i64.pow(digits);
-    let fraction = if digits == 0 {
-        String::new()
-    } else {
-        format!(".{:0width$}", amount % unit, width = usize::try_from(digits).unwrap_or_default())
-    };
+    let digits = decimals(currency);
+    let unit = 10_i64.pow(u32::try_from(digits).unwrap_or_default());
+    let fraction = if digits == 0 { String::new() } else { format!(".{:0digits$}", amount % unit) };
     match currency {
         "usd" => format!("${}{fraction}", amount / unit),
         _ => format!("{}{fraction} {}", amount / unit, currency.to_uppercase()),

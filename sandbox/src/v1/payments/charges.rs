@@ -7,7 +7,7 @@ use crate::{
     cards::{self, AUTHENTICATION, Decline, Does},
     failure::{Answer, Failure},
     list::{self, Created},
-    money::PENDING,
+    money::{self, PENDING},
     routes::{Call, Route},
     store::{number, text, with},
     v1::{
@@ -202,6 +202,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     params.required("amount")?;
     let amount = params.at_least(1, "amount")?;
     let currency = prices::currency(params)?;
+    money::check(amount.unwrap_or_default(), currency, "amount")?;
     let held = params.boolean("capture")? == Some(false);
     let (source, customer) = (params.text("source")?, params.text("customer")?);
     if source.is_none() && customer.is_none() {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     failure::{Answer, Failure},
     list::{self, Created},
+    money,
     routes::{Call, Route},
     store::{number, text},
     v1::prices,
@@ -174,6 +175,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     params.required("amount")?;
     let amount = params.at_least(1, "amount")?.unwrap_or_default();
     let currency = prices::currency(params)?;
+    money::check(amount, currency, "amount")?;
     check(amount, currency)?;
     let asked = asked(params, &json!({}))?;
     let now = params.boolean("confirm")?.unwrap_or_default();
