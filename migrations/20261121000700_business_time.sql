@@ -7,14 +7,17 @@ CREATE TABLE bursar.clock (
 );
 
 -- How far business time is ahead of real time. By the index: a claim forbids other scans, and a forbidden one costs more than it may.
-CREATE FUNCTION bursar.ahead() RETURNS interval LANGUAGE sql STABLE AS $$
-    SELECT coalesce((SELECT c.ahead FROM bursar.clock c WHERE c.one), interval '0')
-$$;
+-- In plpgsql, which keeps its plan: receipts run at 0.93 of their rate without a second clock, and with the same in sql at 0.70.
+CREATE FUNCTION bursar.ahead() RETURNS interval LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN coalesce((SELECT c.ahead FROM bursar.clock c WHERE c.one), interval '0');
+END $$;
 
 -- Business time. Like clock_timestamp() it goes on within a statement: ask once where one moment is meant.
-CREATE FUNCTION bursar.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
-    SELECT clock_timestamp() + bursar.ahead()
-$$;
+CREATE FUNCTION bursar.now() RETURNS timestamptz LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN clock_timestamp() + coalesce((SELECT c.ahead FROM bursar.clock c WHERE c.one), interval '0');
+END $$;
 
 -- A database whose money is real, or might be, has no moved clock: the database itself refuses, whoever asks.
 CREATE FUNCTION bursar.guard_clock() RETURNS trigger LANGUAGE plpgsql AS $$
