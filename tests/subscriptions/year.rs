@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bursar_jobs::terms::Package;
 use chrono::{DateTime, Months, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio::{
@@ -53,32 +54,43 @@ async fn take(mut stream: TcpStream, kept: &Mutex<Vec<Value>>) {
     }
 }
 
-struct Year {
-    world: World,
-    stripe: Client,
+pub(super) struct Year {
+    pub(super) world: World,
+    pub(super) stripe: Client,
     taken: Arc<Mutex<Vec<Value>>>,
-    clock: String,
+    /// Stripe lets three customers live by a clock.
+    clocks: Vec<String>,
     /// Where the next shuffle goes on.
     order: u64,
     /// Months' worth by price, in millionths.
     prices: Vec<(String, i64)>,
     /// What was changed when: subscription, moment, from, to; in millionths.
     changes: Vec<(String, DateTime<Utc>, i64, i64)>,
-    now: DateTime<Utc>,
+    pub(super) now: DateTime<Utc>,
 }
 
-const ANCHOR: &str = "2027-01-31T10:20:30Z";
+pub(super) const ANCHOR: &str = "2027-01-31T10:20:30Z";
 
 impl Year {
-    async fn begin(version: Option<&str>) -> Self {
+    pub(super) async fn begin(version: Option<&str>) -> Self {
         let stripe = Client::start().await;
         let (url, taken) = sink().await;
         let version = version.map(|version| format!("&api_version={version}")).unwrap_or_default();
         stripe.post("/v1/webhook_endpoints", &format!("url={url}&enabled_events[]=*{version}")).await.id();
-        let clock = format!("frozen_time={}", at(ANCHOR).timestamp());
-        let clock = stripe.post("/v1/test_helpers/test_clocks", &clock).await.id();
+        let mut clocks = Vec::new();
+        for _ in 0..4 {
+            let clock = format!("frozen_time={}", at(ANCHOR).timestamp());
+            clocks.push(stripe.post("/v1/test_helpers/test_clocks", &clock).await.id());
+        }
         let product = stripe.post("/v1/products", "name=Credits").await.id();
         let mut terms = terms();
+        terms.packages.push(Package {
+            name: "medium".into(),
+            credits: credits(200),
+            amount: 2999,
+            currency: "usd".into(),
+            price: None,
+        });
         let mut prices = Vec::new();
         for tier in &mut terms.tiers {
             tier.prices.clear();
@@ -91,11 +103,11 @@ impl Year {
         }
         let world = World::over(terms, &stripe.0.url, &stripe.0.key).await;
         world.now(ANCHOR).await;
-        Self { world, stripe, taken, clock, order: 7, prices, changes: Vec::new(), now: at(ANCHOR) }
+        Self { world, stripe, taken, clocks, order: 7, prices, changes: Vec::new(), now: at(ANCHOR) }
     }
 
     /// The price of a tier (0 starter, 1 pro, 2 team), by the month or by the year.
-    fn price(&self, tier: usize, annual: bool) -> String {
+    pub(super) fn price(&self, tier: usize, annual: bool) -> String {
         self.prices[2 * tier + usize::from(annual)].0.clone()
     }
 
@@ -105,14 +117,25 @@ impl Year {
 
     /// A customer with a card that works, subscribed.
     async fn subscribe(&self, user: &str, price: &str) -> (String, String) {
-        let form = format!("email={user}@example.com&metadata[user_id]={user}&test_clock={}", self.clock);
-        let customer = self.stripe.post("/v1/customers", &form).await.id();
-        self.card(&customer, "pm_card_visa").await;
-        let form = format!("customer={customer}&items[0][price]={price}&metadata[user_id]={user}");
-        (customer.clone(), self.stripe.post("/v1/subscriptions", &form).await.id())
+        let customer = self.customer(user, 0, "pm_card_visa").await;
+        (customer.clone(), self.plan(user, &customer, price, "").await)
     }
 
-    async fn card(&self, customer: &str, card: &str) {
+    /// A customer with a card, on one of the clocks.
+    pub(super) async fn customer(&self, user: &str, clock: usize, card: &str) -> String {
+        let form = format!("email={user}@example.com&metadata[user_id]={user}&test_clock={}", self.clocks[clock]);
+        let customer = self.stripe.post("/v1/customers", &form).await.id();
+        self.card(&customer, card).await;
+        customer
+    }
+
+    /// Subscribes to one price.
+    pub(super) async fn plan(&self, user: &str, customer: &str, price: &str, more: &str) -> String {
+        let form = format!("customer={customer}&items[0][price]={price}&metadata[user_id]={user}{more}");
+        self.stripe.post("/v1/subscriptions", &form).await.id()
+    }
+
+    pub(super) async fn card(&self, customer: &str, card: &str) {
         let form = format!("customer={customer}");
         let method = self.stripe.post(&format!("/v1/payment_methods/{card}/attach"), &form).await.id();
         let form = format!("invoice_settings[default_payment_method]={method}");
@@ -120,12 +143,14 @@ impl Year {
     }
 
     /// Until then time passes at Stripe, and then here; the events since come in any order.
-    async fn pass(&mut self, to: &str) {
+    pub(super) async fn pass(&mut self, to: &str) {
         while self.now < at(to) {
             // A clock advances by two intervals of its shortest subscription at most.
             let next = (self.now + TimeDelta::days(25)).min(at(to));
             let form = format!("frozen_time={}", next.timestamp());
-            self.stripe.post(&format!("/v1/test_helpers/test_clocks/{}/advance", self.clock), &form).await.id();
+            for clock in &self.clocks {
+                self.stripe.post(&format!("/v1/test_helpers/test_clocks/{clock}/advance"), &form).await.id();
+            }
             self.now = next;
         }
         self.hear().await;
@@ -140,7 +165,7 @@ impl Year {
     }
 
     /// Hears what has happened, shuffled, and does what follows.
-    async fn hear(&mut self) {
+    pub(super) async fn hear(&mut self) {
         eventually(Duration::from_secs(20), async || {
             let missing = self.stripe.get("/v1/events?delivery_success=false&limit=100").await.body;
             let missing = missing["data"].as_array().unwrap().len();
@@ -160,7 +185,7 @@ impl Year {
     }
 
     /// Changes the plan now, and remembers that.
-    async fn change(&mut self, subscription: &str, price: &str, quantity: i64, more: &str) {
+    pub(super) async fn change(&mut self, subscription: &str, price: &str, quantity: i64, more: &str) {
         let before = self.stripe.get(&format!("/v1/subscriptions/{subscription}")).await.body;
         let item = &before["items"]["data"][0];
         let was = self.worth(item["price"]["id"].as_str().unwrap()) * item["quantity"].as_i64().unwrap();
@@ -174,7 +199,9 @@ impl Year {
     }
 
     /// What a person counts by the sandbox's invoices and by what was changed when.
-    async fn counted(&self, subscription: &str) -> i64 {
+    pub(super) async fn counted(&self, subscription: &str) -> i64 {
+        let shown = self.stripe.get(&format!("/v1/subscriptions/{subscription}")).await.body;
+        let anchor = DateTime::from_timestamp(shown["billing_cycle_anchor"].as_i64().unwrap(), 0).unwrap();
         let path = format!("/v1/invoices?subscription={subscription}&status=paid&limit=100");
         let invoices = self.stripe.get(&path).await.body;
         let mut months: Vec<(DateTime<Utc>, DateTime<Utc>, i64)> = Vec::new();
@@ -192,8 +219,9 @@ impl Year {
                     months.push((start, end, value));
                     continue;
                 }
-                for k in 0..12 {
-                    let month = |k| at(ANCHOR).checked_add_months(Months::new(k)).unwrap();
+                let month = |k| anchor.checked_add_months(Months::new(k)).unwrap();
+                let first = (0..).find(|k| month(*k) >= start).unwrap();
+                for k in first..first + 12 {
                     let (from, to) = (month(k), month(k + 1));
                     if from <= self.now {
                         let now =

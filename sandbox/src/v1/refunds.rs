@@ -85,9 +85,12 @@ fn create(world: &mut World, call: &Call) -> Answer {
         "status": "pending",
         "transfer_reversal": null,
     });
+    // A bank answers by the clock that its customer lives by.
+    let clock = world.clock_of(text(&charge, "customer"));
+    let later = world.at_clock(&clock, |world| world.now) + LATER;
     let refund = if card == Some(Does::RefundLater) {
         let refund = world.create("refund", "refund.created", refund);
-        world.plan("", world.now + LATER, succeed_later, text(&refund, "id"));
+        world.plan(&clock, later, succeed_later, text(&refund, "id"));
         refund
     } else {
         let refund = pay(world, refund);
@@ -97,7 +100,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
         refund
     };
     if card == Some(Does::RefundInVain) {
-        world.plan("", world.now + LATER, fail_later, text(&refund, "id"));
+        world.plan(&clock, later, fail_later, text(&refund, "id"));
     }
     disputes::refunded(world, &id);
     Ok(refund)
