@@ -5,6 +5,7 @@
 //!   invoice. Each has its own key, by its own start, the same whichever came first, and is never refilled twice.
 //! - It grants what the plan was worth when the month began: the plan as Stripe has it now, less the changes since that were heard of.
 //! - After a downtime all that is due is refilled, one after the other.
+//! - Its grant is for the invoice that paid for the period, so that a refund takes its share of every month, of those to come too.
 //! - It ends with the paid period, with the subscription, or where another period took this one's place.
 //! - While the subscription is unpaid, paused or incomplete it waits.
 
@@ -74,6 +75,8 @@ pub struct Facts {
     standing: Standing,
     balance: i64,
     now: DateTime<Utc>,
+    /// The invoice that paid for the period: what comes back of it comes back of every month.
+    invoice: Option<String>,
     /// What was heard of it since the paid period began, and may not have been noted yet.
     heard: Vec<Event>,
 }
@@ -95,9 +98,14 @@ impl Call for RefillMonth {
         )
         .fetch_all(&mut *db)
         .await?;
+        let invoice =
+            sqlx::query_scalar!("SELECT object_id FROM bursar.event WHERE source = 'stripe' AND id = $1", self.event)
+                .fetch_optional(&mut *db)
+                .await?
+                .flatten();
         let heard: Vec<OfEvent> = heard.into_iter().map(|event| OfEvent { source: "stripe".into(), event }).collect();
         let heard = event::load(db, &heard.iter().collect::<Vec<_>>()).await?;
-        Ok(Facts { standing: standings.remove(&self.subscription).unwrap_or_default(), balance, now, heard })
+        Ok(Facts { standing: standings.remove(&self.subscription).unwrap_or_default(), balance, now, invoice, heard })
     }
 
     fn intent(&self, _: &Facts, _: &Terms) -> Result<Plan, JobError> {
@@ -176,7 +184,7 @@ impl Call for RefillMonth {
         effects.postings = postings;
         for posting in &mut effects.postings {
             posting.event_id = Some(self.event.clone());
-            posting.reference = Some(self.subscription.clone());
+            posting.reference = facts.invoice.clone().or_else(|| Some(self.subscription.clone()));
         }
         effects.changes = changes;
         Ok(effects)
