@@ -178,6 +178,7 @@ impl Call for RefillMonth {
             start,
             end: starts.get(self.month + 1).copied().unwrap_or(self.end),
             grants: vec![(tier, Credits::from_micros(value))],
+            replaces: false,
         };
         let mut balance = facts.balance;
         let (postings, changes) = plan::refill(&mut standing, &mut balance, &refill);

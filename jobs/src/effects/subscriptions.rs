@@ -73,6 +73,8 @@ pub struct Month {
     pub changes: i32,
     /// The posting that refilled it.
     pub refill_key: String,
+    /// Whether it took the place of what was left of the month before, for which Stripe gave the money back.
+    pub replaces: bool,
 }
 
 /// A change of a plan's value.
@@ -213,8 +215,8 @@ async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::E
 /// A month that is known stays as it is, with what came of it since.
 async fn refill(db: &mut PgConnection, month: &Month) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        "INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key, replaces)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         month.subscription_id,
         month.start_at,
         month.end_at,
@@ -224,6 +226,7 @@ async fn refill(db: &mut PgConnection, month: &Month) -> Result<(), sqlx::Error>
         month.extra,
         month.changes,
         month.refill_key,
+        month.replaces,
     )
     .execute(db)
     .await?;
