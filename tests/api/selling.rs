@@ -290,3 +290,18 @@ async fn a_user_id_of_255_bytes_buys_and_one_of_300_does_not() {
         assert_eq!(reply.status, 422, "{reply:?}");
     }
 }
+
+#[tokio::test]
+async fn where_a_tiers_checkout_stands_does_not_depend_on_how_the_database_sorts_text() {
+    let shop = Shop::open().await;
+    let sql = "INSERT INTO bursar.checkout (id, user_id, key, asked, mode, item, credits, fields, state, session_id, payment_status, subscription_id)
+               VALUES ('c', 'alice', 'k', '{}', 'subscription', 'tier:pro', 1, '[]', 'complete', 'cs_1', 'paid', 'sub_1');
+               INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, refill_key)
+               VALUES ('sub_1', '2027-01-01', '2027-02-01', 'alice', 1, 1, 'refill:sub_1:pro:2027-01-01T00:00:00Z');
+               SELECT bursar.post('[{\"key\": \"refill:sub_1:pro:2027-01-01T00:00:00Z\", \"kind\": \"refill\", \"debit\": \"issuance\",
+                                     \"credit\": \"user:alice\", \"unit\": \"credits\", \"amount\": 150000000}]');
+               ALTER TABLE bursar.posting ALTER COLUMN key TYPE text COLLATE \"en-x-icu\"";
+    sqlx::raw_sql(sql).execute(&shop.db.pool).await.unwrap();
+    let standing = read(&shop.get(&format!("{CHECKOUT}/cs_1")).await);
+    assert_eq!((&standing["state"], &standing["credits"]), (&json!("granted"), &json!("150")), "{standing}");
+}
