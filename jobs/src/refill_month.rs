@@ -7,6 +7,7 @@
 //! - After a downtime all that is due is refilled, one after the other.
 //! - Its grant is for the invoice that paid for the period, so that a refund takes its share of every month, of those to come too.
 //! - It ends with the paid period, with the subscription, or where another period took this one's place.
+//! - A price that sells no tier (a setting that went missing, say) leaves the month to an operator: dead, with the price.
 //! - While the subscription is unpaid, paused or incomplete it waits.
 
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::{
     credits::Credits,
     effects::Change,
     event::{self, Event, OfEvent},
-    job::{Effects, Job, JobError, NewJob, Snooze},
+    job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, REFILL_MONTH},
     plan::{self, Standing},
     subscription::Subscription,
@@ -160,6 +161,15 @@ impl Call for RefillMonth {
         }
         if facts.standing.months.iter().any(|month| month.start_at == start) {
             return Ok(Effects { follow_ups: effects.follow_ups, ..Effects::skip("the month was refilled before") });
+        }
+        let prices: Vec<&str> = subscription.items.iter().filter_map(|item| item.price.as_deref()).collect();
+        if subscription.tier(terms).is_none() && !prices.is_empty() {
+            // The months after this one come all the same; this one waits for an operator.
+            effects.outcome = Outcome::Dead(format!(
+                "the month was paid for by {}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job",
+                prices.join(", ")
+            ));
+            return Ok(effects);
         }
         let mut standing = facts.standing.clone();
         for event in facts.heard.iter().filter(|event| event.foreign(terms).is_none()) {
