@@ -1,10 +1,12 @@
 //! Selling: checkouts, what they grant, and the portal.
 
+use std::time::Duration;
+
 use bursar::boot;
 use serde_json::{Value, json};
 
-use super::shop::{SOON, Shop, read, terms_with};
-use crate::support::eventually;
+use super::shop::{SOON, Shop, post, read, serve, terms_with};
+use crate::support::{bursar, database, eventually};
 
 const CHECKOUT: &str = "/api/stripe/checkout";
 
@@ -304,4 +306,22 @@ async fn where_a_tiers_checkout_stands_does_not_depend_on_how_the_database_sorts
     sqlx::raw_sql(sql).execute(&shop.db.pool).await.unwrap();
     let standing = read(&shop.get(&format!("{CHECKOUT}/cs_1")).await);
     assert_eq!((&standing["state"], &standing["credits"]), (&json!("granted"), &json!("150")), "{standing}");
+}
+
+#[tokio::test]
+async fn without_a_key_a_checkout_whose_job_was_cancelled_is_not_waited_for() {
+    let db = database().await;
+    let (address, _stopper) = serve(&db.pool, |settings| settings.patience = Duration::from_millis(50)).await;
+    let ask = async || post(address, CHECKOUT, &json!({"user_id": "alice", "package": "small"}), None).await.status;
+    let begun = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM bursar.checkout").fetch_one(&db.pool).await.unwrap()
+    };
+    assert_eq!((ask().await, ask().await, begun().await), (503, 503, 1), "no worker is there yet");
+    let job: String = sqlx::query_scalar("SELECT id FROM bursar.job WHERE kind = 'create_checkout'")
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    let cancelled = bursar(&["jobs", "cancel", &job]).env("DATABASE_URL", &db.url).output().unwrap();
+    assert!(cancelled.status.success(), "{cancelled:?}");
+    assert_eq!((ask().await, begun().await), (503, 2), "another was begun");
 }
