@@ -28,3 +28,15 @@ DROP INDEX bursar.account_by_user;
 -- is longer than 800, and a spend must not raise. What an index holds is longer still.
 ALTER TABLE bursar.posting DROP CONSTRAINT posting_key_sane,
     ADD CONSTRAINT posting_key_sane CHECK (length(key) BETWEEN 1 AND 1600) NOT VALID;
+
+-- As before, and users who subscribe twice: two checkouts that were open at the same time can both be paid.
+CREATE OR REPLACE VIEW bursar.user_flag AS
+SELECT d.user_id, 'dispute' AS flag, d.id AS source, d.created_at AS since
+FROM bursar.dispute d
+WHERE d.user_id IS NOT NULL AND d.status IN ('needs_response', 'under_review', 'lost')
+UNION ALL
+SELECT s.user_id, 'second_subscription', s.id, s.changed_at
+FROM bursar.subscription s
+WHERE s.status NOT IN ('canceled', 'incomplete_expired', 'incomplete')
+  AND EXISTS (SELECT FROM bursar.subscription o WHERE o.user_id = s.user_id AND o.id <> s.id
+              AND o.status NOT IN ('canceled', 'incomplete_expired', 'incomplete'));

@@ -325,3 +325,34 @@ async fn without_a_key_a_checkout_whose_job_was_cancelled_is_not_waited_for() {
     assert!(cancelled.status.success(), "{cancelled:?}");
     assert_eq!((ask().await, begun().await), (503, 2), "another was begun");
 }
+
+#[tokio::test]
+async fn two_subscriptions_of_one_user_are_flagged_and_the_team_is_told() {
+    let shop = Shop::open().await;
+    let mut all = Vec::new();
+    for key in ["a", "b"] {
+        let reply = shop.keyed(CHECKOUT, key, &json!({"user_id": "alice", "tier": "pro"})).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        all.push(read(&reply)["session"].as_str().unwrap().to_owned());
+    }
+    for (n, session) in all.iter().enumerate() {
+        shop.pay(session).await;
+        shop.hear(&format!("evt_{n}"), "checkout.session.completed", session).await;
+    }
+    eventually(SOON, || async {
+        let flags: Vec<String> = sqlx::query_scalar(
+            "SELECT source FROM bursar.user_flag WHERE user_id = 'alice' AND flag = 'second_subscription'",
+        )
+        .fetch_all(&shop.db.pool)
+        .await
+        .unwrap();
+        let told: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM bursar.job WHERE kind = 'notify_team' AND key LIKE '%second_subscription:%'",
+        )
+        .fetch_one(&shop.db.pool)
+        .await
+        .unwrap();
+        if (flags.len(), told) == (2, 1) { Ok(()) } else { Err((flags, told)) }
+    })
+    .await;
+}

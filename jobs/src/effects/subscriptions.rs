@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Change, changes};
-use crate::job::Effects;
+use crate::{enqueue, job::Effects, notify_team::NotifyTeam};
 
 /// A subscription as Stripe answered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,9 +207,30 @@ async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::E
         "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = 'subscription:' || $1::text",
         row.id
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    Ok(())
+    tell_of_a_second(db, &row.user_id).await
+}
+
+/// A user pays twice where two checkouts that were open at a time were both gone through: the team hears of it, once for the two.
+async fn tell_of_a_second(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
+    // Of two that come at once, the second sees the first.
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('subscriber:' || $1, 0))", user)
+        .execute(&mut *db)
+        .await?;
+    let subscriptions = sqlx::query_scalar!(
+        r#"SELECT source AS "source!" FROM bursar.user_flag WHERE flag = 'second_subscription' AND user_id = $1 ORDER BY source"#,
+        user
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    if subscriptions.is_empty() {
+        return Ok(());
+    }
+    let key = format!("second_subscription:{}", subscriptions.join(":"));
+    let data = serde_json::json!({ "user_id": user, "subscriptions": subscriptions });
+    let job = NotifyTeam::of("subscription.second", &key, &data, None);
+    enqueue::enqueue(db, &[job]).await.map(drop)
 }
 
 /// A month that is known stays as it is, with what came of it since.
