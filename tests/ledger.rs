@@ -224,6 +224,8 @@ async fn a_spend_answers_and_never_raises_so_that_the_callers_transaction_lives(
     ledger::post(&db.pool, &[Posting::grant("purchase", "k".into(), "alice", Credits::from_micros(5_000_000))])
         .await
         .unwrap();
+    let long = Posting::grant("purchase", "l".into(), &":".repeat(255), Credits::from_micros(5_000_000));
+    ledger::post(&db.pool, &[long]).await.unwrap();
     let mut tx = db.pool.begin().await.unwrap();
     for (call, status) in [
         ("SELECT status FROM bursar.spend('alice', 2.5, 'a')", "done"),
@@ -238,6 +240,8 @@ async fn a_spend_answers_and_never_raises_so_that_the_callers_transaction_lives(
         ("SELECT status FROM bursar.spend('alice', NULL, 'c')", "invalid"),
         ("SELECT status FROM bursar.spend('', 1, 'c')", "invalid"),
         ("SELECT status FROM bursar.spend('alice', 1, NULL)", "invalid"),
+        ("SELECT status FROM bursar.spend(repeat(':', 255), 1, repeat('k', 255))", "done"),
+        ("SELECT status FROM bursar.spend(repeat(':', 255), 1, repeat('k', 255))", "done"),
     ] {
         let seen: String = sqlx::query_scalar(call).fetch_one(&mut *tx).await.unwrap();
         assert_eq!(seen, status, "{call}");

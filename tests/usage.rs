@@ -221,6 +221,19 @@ async fn a_user_who_is_no_customer_yet_is_reported_once_one() {
 }
 
 #[tokio::test]
+async fn use_is_reported_for_the_customer_that_took_the_place_of_a_deleted_one() {
+    let world = metered().await;
+    spend(&world, "alice", "research", 2_000_000, "1").await;
+    let sql = "UPDATE bursar.customer SET gone_at = bursar.now() WHERE user_id = 'alice';
+               INSERT INTO bursar.customer (id, user_id) VALUES ('cus_new', 'alice')";
+    sqlx::raw_sql(sql).execute(&world.db.pool).await.unwrap();
+    world.jump("1h 5m").await;
+    sum(&world).await;
+    let told = format!("{:?}", world.stub.state.lock().unwrap().meter_events);
+    assert!(told.contains("cus_new"), "{told}");
+}
+
+#[tokio::test]
 async fn use_that_was_returned_in_time_is_not_reported() {
     let world = metered().await;
     let spent =

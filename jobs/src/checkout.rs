@@ -86,6 +86,9 @@ pub async fn order(db: &mut PgConnection, order: &Order, limit: i64, terms: &Ter
         let open = sqlx::query!(
             "SELECT id, session_id FROM bursar.checkout
              WHERE user_id = $1 AND asked = $2 AND (state = 'asked' AND requested_at > bursar.now() - interval '1 day'
+                    -- One whose job was cancelled, or is dead, will never be open.
+                    AND EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'create_checkout' AND j.idempotency_key = checkout.id
+                                AND j.status IN ('Pending', 'Running', 'Done'))
                 OR state = 'open' AND expires_at > bursar.now() + interval '1 minute')
              ORDER BY requested_at DESC LIMIT 1",
             order.user_id,

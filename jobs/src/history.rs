@@ -43,19 +43,27 @@ pub struct Line {
 pub async fn of(db: impl PgExecutor<'_>, user: &str, before: Option<i64>, most: i64) -> Result<Vec<Line>, sqlx::Error> {
     // Ids grow in the order of the balance, because the account's row is locked before a posting takes its id.
     let rows = sqlx::query!(
-        r#"SELECT m.id AS "id!", m.posted_at AS "posted_at!", m.kind AS "kind!", m.delta AS "delta!",
-                  m.balance AS "balance!", m.key AS "key!", m.event_id, m.job_id, m.ref, m.reverses, m.actor, m.why,
-                  (SELECT e.object_id FROM bursar.event e WHERE e.id = m.event_id ORDER BY e.source LIMIT 1) AS object_id
-           FROM (
-               SELECT p.*, (sum(p.delta) OVER (ORDER BY p.id))::bigint AS balance
-               FROM (
-                   SELECT c.*, c.amount AS delta FROM bursar.posting c JOIN bursar.account a ON a.id = c.credit
-                   WHERE a.name = 'user:' || $1 AND a.unit = 'credits'
+        r#"WITH held AS MATERIALIZED (
+               SELECT a.id, a.balance FROM bursar.account a WHERE a.name = 'user:' || $1 AND a.unit = 'credits'
+           ), page AS MATERIALIZED (
+               SELECT p.* FROM held h, LATERAL (
+                   (SELECT c.*, c.amount AS delta FROM bursar.posting c
+                    WHERE c.credit = h.id AND c.id < coalesce($3, 9223372036854775807) ORDER BY c.id DESC LIMIT $2)
                    UNION ALL
-                   SELECT d.*, -d.amount AS delta FROM bursar.posting d JOIN bursar.account a ON a.id = d.debit
-                   WHERE a.name = 'user:' || $1 AND a.unit = 'credits'
-               ) p
-           ) m WHERE $3::bigint IS NULL OR m.id < $3 ORDER BY m.id DESC LIMIT $2"#,
+                   (SELECT d.*, -d.amount FROM bursar.posting d
+                    WHERE d.debit = h.id AND d.id < coalesce($3, 9223372036854775807) ORDER BY d.id DESC LIMIT $2)
+               ) p ORDER BY p.id DESC LIMIT $2
+           ), upto AS MATERIALIZED (
+               -- What the account held after the newest of the page: what it holds now, less what came since.
+               SELECT h.balance - coalesce((SELECT sum(c.amount) FROM bursar.posting c WHERE c.credit = h.id AND c.id >= $3), 0)
+                                + coalesce((SELECT sum(d.amount) FROM bursar.posting d WHERE d.debit = h.id AND d.id >= $3), 0) AS balance
+               FROM held h
+           )
+           SELECT m.id AS "id!", m.posted_at AS "posted_at!", m.kind AS "kind!", m.delta AS "delta!",
+                  (t.balance + m.delta - sum(m.delta) OVER (ORDER BY m.id DESC))::bigint AS "balance!", m.key AS "key!",
+                  m.event_id, m.job_id, m.ref, m.reverses, m.actor, m.why,
+                  (SELECT e.object_id FROM bursar.event e WHERE e.id = m.event_id ORDER BY e.source LIMIT 1) AS object_id
+           FROM page m, upto t ORDER BY m.id DESC"#,
         user,
         most,
         before,

@@ -11,6 +11,8 @@
 //!   is worth (new − old) × (e − t) / (e − s), rounded towards zero to a millionth; the month's extra is their sum, and never less than
 //!   none. What is posted is the difference to what was posted. So an up-and-down loop nets zero, and so does a down-and-up loop; a
 //!   plain downgrade takes effect at renewal; a second upgrade counts from the plan's value; and neither order nor repetition matters.
+//! - A month that begins within another one takes its place. Where Stripe gave the money for the other's rest back (a switch between the
+//!   month and the year, with proration), that rest of its value and of its changes goes back as well: a loop nets zero here too.
 //! - A change belongs to the month that it falls in; one at the very start of a month is in that month's refill already.
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,7 +60,7 @@ pub async fn hold(db: &mut PgConnection, subscriptions: &[String]) -> Result<Has
     let mut all: HashMap<String, Standing> = subscriptions.iter().map(|id| (id.clone(), Standing::default())).collect();
     let months = sqlx::query_as!(
         Month,
-        "SELECT subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key FROM bursar.service_month
+        "SELECT subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key, replaces FROM bursar.service_month
          WHERE subscription_id = ANY ($1) ORDER BY subscription_id, start_at",
         subscriptions
     );
@@ -146,6 +148,8 @@ pub struct Refill<'a> {
     pub end: DateTime<Utc>,
     /// What it grants, by tier; the first one's policy counts.
     pub grants: Vec<(&'a Tier, Credits)>,
+    /// Whether Stripe gave the money back for the rest of the month that it begins in.
+    pub replaces: bool,
 }
 
 /// The postings and the month of a refill. The standing and the balance go on with it.
@@ -163,13 +167,23 @@ pub fn refill(standing: &mut Standing, balance: &mut i64, refill: &Refill<'_>) -
         let known = standing.months.iter().any(|month| month.start_at == refill.start);
         let late = month_of(refill, value, 0, key);
         if !known {
+            let next = standing.months.iter().find(|month| month.start_at > refill.start);
+            postings.extend(next.and_then(|next| late.rest_back(next)));
             standing.months.push(late.clone());
             standing.months.sort_by_key(|month| month.start_at);
         }
         return (postings, vec![Change::RefillMonth(late)]);
     }
+    let this = month_of(refill, value, 0, key);
+    let back = newest.and_then(|month| month.rest_back(&this));
+    let rest = back.as_ref().map_or(0, |posting| posting.amount);
+    postings.extend(back);
+    *balance = balance.saturating_sub(rest);
     let left = newest.map_or(0, |month| {
-        (month.left_over.saturating_add(month.extra).saturating_sub(standing.spent.max(0))).min(*balance).max(0)
+        // What is to go back of its changes, too, is not left.
+        let extra = month.extra.min(if rest > 0 { standing.extra(month, Some(&this)) } else { month.extra });
+        let left = month.left_over.saturating_sub(rest).saturating_add(extra).saturating_sub(standing.spent.max(0));
+        left.min(*balance).max(0)
     });
     let all = left.saturating_add(value);
     let expired = match first.refill.policy {
@@ -182,7 +196,7 @@ pub fn refill(standing: &mut Standing, balance: &mut i64, refill: &Refill<'_>) -
         let user = Account::User(refill.user.to_owned());
         postings.push(Posting::new("expiry", key, user, Account::Breakage, CREDITS, expired));
     }
-    let month = month_of(refill, value, all - expired, key);
+    let month = Month { left_over: all - expired, ..this };
     *balance = balance.saturating_add(value).saturating_sub(expired);
     standing.spent = 0;
     standing.months.push(month.clone());
@@ -200,6 +214,21 @@ fn month_of(refill: &Refill<'_>, value: i64, left_over: i64, refill_key: String)
         extra: 0,
         changes: 0,
         refill_key,
+        replaces: refill.replaces,
+    }
+}
+
+impl Month {
+    /// What goes back of its value where the next month took its place.
+    fn rest_back(&self, next: &Self) -> Option<Posting> {
+        let (whole, rest) = ((self.end_at - self.start_at).num_seconds(), (self.end_at - next.start_at).num_seconds());
+        if !next.replaces || rest <= 0 || whole <= 0 {
+            return None;
+        }
+        let back = i64::try_from(i128::from(self.value) * i128::from(rest) / i128::from(whole)).unwrap_or(i64::MAX);
+        let key = format!("plan_change:{}:{}:replaced", self.subscription_id, seconds(self.start_at));
+        let user = Account::User(self.user_id.clone());
+        (back > 0).then(|| Posting::new("plan_change", key, user, Account::Issuance, CREDITS, back))
     }
 }
 
@@ -240,7 +269,7 @@ impl Standing {
     pub fn settle(&self) -> (Vec<Posting>, Vec<Change>) {
         let (mut postings, mut changes) = (Vec::new(), Vec::new());
         for (i, month) in self.months.iter().enumerate() {
-            let extra = self.extra(month, self.months.get(i + 1).map(|next| next.start_at));
+            let extra = self.extra(month, self.months.get(i + 1));
             let more = extra - month.extra;
             if more == 0 {
                 continue;
@@ -258,14 +287,13 @@ impl Standing {
     }
 
     /// What plan changes are worth in a month, in millionths.
-    fn extra(&self, month: &Month, next: Option<DateTime<Utc>>) -> i64 {
-        let end = next.map_or(month.end_at, |next| next.min(month.end_at));
+    fn extra(&self, month: &Month, next: Option<&Month>) -> i64 {
+        let end = next.map_or(month.end_at, |next| next.start_at.min(month.end_at));
+        let until = if next.is_some_and(|next| next.replaces) { end } else { month.end_at };
         let within = self.changes.iter().filter(|change| change.at >= month.start_at && change.at < end);
         let whole = i128::from((month.end_at - month.start_at).num_seconds().max(1));
         let sum: i128 = walk(month.value, within)
-            .map(|(at, old, new)| {
-                (i128::from(new) - i128::from(old)) * i128::from((month.end_at - at).num_seconds()) / whole
-            })
+            .map(|(at, old, new)| (i128::from(new) - i128::from(old)) * i128::from((until - at).num_seconds()) / whole)
             .sum();
         i64::try_from(sum.max(0)).unwrap_or(i64::MAX)
     }

@@ -5,7 +5,9 @@
 //!   invoice. Each has its own key, by its own start, the same whichever came first, and is never refilled twice.
 //! - It grants what the plan was worth when the month began: the plan as Stripe has it now, less the changes since that were heard of.
 //! - After a downtime all that is due is refilled, one after the other.
+//! - Its grant is for the invoice that paid for the period, so that a refund takes its share of every month, of those to come too.
 //! - It ends with the paid period, with the subscription, or where another period took this one's place.
+//! - A price that sells no tier (a setting that went missing, say) leaves the month to an operator: dead, with the price.
 //! - While the subscription is unpaid, paused or incomplete it waits.
 
 use std::time::Duration;
@@ -22,7 +24,7 @@ use crate::{
     credits::Credits,
     effects::Change,
     event::{self, Event, OfEvent},
-    job::{Effects, Job, JobError, NewJob, Snooze},
+    job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, REFILL_MONTH},
     plan::{self, Standing},
     subscription::Subscription,
@@ -74,6 +76,8 @@ pub struct Facts {
     standing: Standing,
     balance: i64,
     now: DateTime<Utc>,
+    /// The invoice that paid for the period: what comes back of it comes back of every month.
+    invoice: Option<String>,
     /// What was heard of it since the paid period began, and may not have been noted yet.
     heard: Vec<Event>,
 }
@@ -95,9 +99,14 @@ impl Call for RefillMonth {
         )
         .fetch_all(&mut *db)
         .await?;
+        let invoice =
+            sqlx::query_scalar!("SELECT object_id FROM bursar.event WHERE source = 'stripe' AND id = $1", self.event)
+                .fetch_optional(&mut *db)
+                .await?
+                .flatten();
         let heard: Vec<OfEvent> = heard.into_iter().map(|event| OfEvent { source: "stripe".into(), event }).collect();
         let heard = event::load(db, &heard.iter().collect::<Vec<_>>()).await?;
-        Ok(Facts { standing: standings.remove(&self.subscription).unwrap_or_default(), balance, now, heard })
+        Ok(Facts { standing: standings.remove(&self.subscription).unwrap_or_default(), balance, now, invoice, heard })
     }
 
     fn intent(&self, _: &Facts, _: &Terms) -> Result<Plan, JobError> {
@@ -153,6 +162,15 @@ impl Call for RefillMonth {
         if facts.standing.months.iter().any(|month| month.start_at == start) {
             return Ok(Effects { follow_ups: effects.follow_ups, ..Effects::skip("the month was refilled before") });
         }
+        let prices: Vec<&str> = subscription.items.iter().filter_map(|item| item.price.as_deref()).collect();
+        if subscription.tier(terms).is_none() && !prices.is_empty() {
+            // The months after this one come all the same; this one waits for an operator.
+            effects.outcome = Outcome::Dead(format!(
+                "the month was paid for by {}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job",
+                prices.join(", ")
+            ));
+            return Ok(effects);
+        }
         let mut standing = facts.standing.clone();
         for event in facts.heard.iter().filter(|event| event.foreign(terms).is_none()) {
             if let Some(change) = told(event, terms)? {
@@ -170,13 +188,14 @@ impl Call for RefillMonth {
             start,
             end: starts.get(self.month + 1).copied().unwrap_or(self.end),
             grants: vec![(tier, Credits::from_micros(value))],
+            replaces: false,
         };
         let mut balance = facts.balance;
         let (postings, changes) = plan::refill(&mut standing, &mut balance, &refill);
         effects.postings = postings;
         for posting in &mut effects.postings {
             posting.event_id = Some(self.event.clone());
-            posting.reference = Some(self.subscription.clone());
+            posting.reference = facts.invoice.clone().or_else(|| Some(self.subscription.clone()));
         }
         effects.changes = changes;
         Ok(effects)

@@ -192,6 +192,12 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
             start,
             end,
             grants: paid.grants.into_values().collect(),
+            replaces: invoice.lines.iter().any(|line| {
+                line.proration
+                    && line.amount < 0
+                    && line.subscription.as_ref() == Some(&subscription)
+                    && line.start == Some(start)
+            }),
         };
         let (postings, changes) = plan::refill(standing, &mut balance, &refill);
         effects.postings.extend(postings);

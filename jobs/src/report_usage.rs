@@ -5,7 +5,7 @@
 //!   identifier counts once within 24 hours at least; requests, a key is answered once).
 //! - The time of the use is the last second of its hour, so that a subscription that began within the hour is charged for it.
 //! - Stripe counts whole numbers: how often, or whole credits; a fraction of a credit counts with what comes.
-//! - The customer is the one that was first linked to the user; a user without one waits for it.
+//! - The customer is the first that was linked to the user and is still there; a user without one waits for it.
 //! - Stripe has no list of meter events. An outcome that is not known and too old to be asked for again is an operator's matter.
 
 use std::time::Duration;
@@ -83,7 +83,8 @@ impl Call for ReportUsage {
             r#"SELECT r.identifier, r.user_id, r.hour, r.event_name, r.value, r.state, c.id AS "customer?",
                       greatest(r.created_at, c.linked_at) AS "since!", bursar.now() AS "now!"
                FROM bursar.usage_report r
-               LEFT JOIN LATERAL (SELECT id, linked_at FROM bursar.customer WHERE user_id = r.user_id ORDER BY linked_at, id LIMIT 1) c ON true
+               LEFT JOIN LATERAL (SELECT id, linked_at FROM bursar.customer
+                                  WHERE user_id = r.user_id AND gone_at IS NULL ORDER BY linked_at, id LIMIT 1) c ON true
                WHERE r.id = $1 FOR UPDATE OF r"#,
             self.report
         )

@@ -209,9 +209,8 @@ impl Standing {
                LEFT JOIN bursar.checkout c ON c.session_id = s.session
                LEFT JOIN LATERAL (
                    SELECT g.id, g.amount, g.credit FROM bursar.posting g
-                   WHERE g.key = 'purchase:' || s.session
-                      OR c.subscription_id IS NOT NULL AND g.key >= 'refill:' || c.subscription_id || ':' AND g.key < 'refill:' || c.subscription_id || ';'
-                   ORDER BY g.id LIMIT 1) p ON true
+                   WHERE g.key = coalesce((SELECT m.refill_key FROM bursar.service_month m WHERE m.subscription_id = c.subscription_id
+                                           ORDER BY m.start_at LIMIT 1), 'purchase:' || s.session)) p ON true
                LEFT JOIN bursar.account a ON a.id = p.credit"#,
             session
         )

@@ -182,3 +182,38 @@ async fn history_leads_from_a_credit_to_its_job_event_and_object() {
     .unwrap();
     assert_eq!(known, [("purchase".into(), "50".into()), ("spend".into(), "-1".into())]);
 }
+
+#[tokio::test]
+async fn what_one_user_did_is_read_without_reading_what_all_did() {
+    let db = database().await;
+    let (address, _stopper) = serve(&db.pool, |_| {}).await;
+    let sql = "SELECT count(*) FROM bursar.post((SELECT jsonb_agg(jsonb_build_object('key', 'k' || i, 'kind', 'refill', 'debit',
+                   CASE WHEN i % 3 = 0 THEN 'user:u' || i % 500 ELSE 'issuance' END, 'credit',
+                   CASE WHEN i % 3 = 0 THEN 'usage' ELSE 'user:u' || i % 500 END, 'unit', 'credits', 'amount', i::bigint * 1000000))
+               FROM generate_series(1, 20000) i));
+               ANALYZE bursar.account; ANALYZE bursar.posting";
+    sqlx::raw_sql(sql).execute(&db.pool).await.unwrap();
+    let plan: Vec<String> = sqlx::query_scalar(
+        "EXPLAIN SELECT * FROM bursar.credit_transactions WHERE user_id = 'u7' ORDER BY created_at DESC LIMIT 50",
+    )
+    .fetch_all(&db.pool)
+    .await
+    .unwrap();
+    assert!(!plan.iter().any(|line| line.contains("Seq Scan on posting")), "{plan:#?}");
+    // Page by page, each balance is what the account held then.
+    let amount = |line: &Value, name: &str| line[name].as_str().unwrap().parse::<i64>().unwrap();
+    let mut lines = Vec::new();
+    let mut query = "limit=7".to_owned();
+    loop {
+        let page = read(&get(address, &format!("/api/credits/u7/history?{query}"), &[]).await);
+        lines.extend(page["postings"].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_i64() else { break };
+        query = format!("limit=7&before={next}");
+    }
+    assert_eq!(lines.len(), 40);
+    let mut held = 0;
+    for line in lines.iter().rev() {
+        held += amount(line, "amount");
+        assert_eq!(amount(line, "balance"), held, "{line}");
+    }
+}

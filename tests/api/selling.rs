@@ -1,10 +1,12 @@
 //! Selling: checkouts, what they grant, and the portal.
 
+use std::time::Duration;
+
 use bursar::boot;
 use serde_json::{Value, json};
 
-use super::shop::{SOON, Shop, read, terms_with};
-use crate::support::eventually;
+use super::shop::{SOON, Shop, post, read, serve, terms_with};
+use crate::support::{bursar, database, eventually};
 
 const CHECKOUT: &str = "/api/stripe/checkout";
 
@@ -289,4 +291,68 @@ async fn a_user_id_of_255_bytes_buys_and_one_of_300_does_not() {
         let reply = shop.post(CHECKOUT, &json!({"user_id": bad, "package": "small"})).await;
         assert_eq!(reply.status, 422, "{reply:?}");
     }
+}
+
+#[tokio::test]
+async fn where_a_tiers_checkout_stands_does_not_depend_on_how_the_database_sorts_text() {
+    let shop = Shop::open().await;
+    let sql = "INSERT INTO bursar.checkout (id, user_id, key, asked, mode, item, credits, fields, state, session_id, payment_status, subscription_id)
+               VALUES ('c', 'alice', 'k', '{}', 'subscription', 'tier:pro', 1, '[]', 'complete', 'cs_1', 'paid', 'sub_1');
+               INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, refill_key)
+               VALUES ('sub_1', '2027-01-01', '2027-02-01', 'alice', 1, 1, 'refill:sub_1:pro:2027-01-01T00:00:00Z');
+               SELECT bursar.post('[{\"key\": \"refill:sub_1:pro:2027-01-01T00:00:00Z\", \"kind\": \"refill\", \"debit\": \"issuance\",
+                                     \"credit\": \"user:alice\", \"unit\": \"credits\", \"amount\": 150000000}]');
+               ALTER TABLE bursar.posting ALTER COLUMN key TYPE text COLLATE \"en-x-icu\"";
+    sqlx::raw_sql(sql).execute(&shop.db.pool).await.unwrap();
+    let standing = read(&shop.get(&format!("{CHECKOUT}/cs_1")).await);
+    assert_eq!((&standing["state"], &standing["credits"]), (&json!("granted"), &json!("150")), "{standing}");
+}
+
+#[tokio::test]
+async fn without_a_key_a_checkout_whose_job_was_cancelled_is_not_waited_for() {
+    let db = database().await;
+    let (address, _stopper) = serve(&db.pool, |settings| settings.patience = Duration::from_millis(50)).await;
+    let ask = async || post(address, CHECKOUT, &json!({"user_id": "alice", "package": "small"}), None).await.status;
+    let begun = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM bursar.checkout").fetch_one(&db.pool).await.unwrap()
+    };
+    assert_eq!((ask().await, ask().await, begun().await), (503, 503, 1), "no worker is there yet");
+    let job: String = sqlx::query_scalar("SELECT id FROM bursar.job WHERE kind = 'create_checkout'")
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    let cancelled = bursar(&["jobs", "cancel", &job]).env("DATABASE_URL", &db.url).output().unwrap();
+    assert!(cancelled.status.success(), "{cancelled:?}");
+    assert_eq!((ask().await, begun().await), (503, 2), "another was begun");
+}
+
+#[tokio::test]
+async fn two_subscriptions_of_one_user_are_flagged_and_the_team_is_told() {
+    let shop = Shop::open().await;
+    let mut all = Vec::new();
+    for key in ["a", "b"] {
+        let reply = shop.keyed(CHECKOUT, key, &json!({"user_id": "alice", "tier": "pro"})).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        all.push(read(&reply)["session"].as_str().unwrap().to_owned());
+    }
+    for (n, session) in all.iter().enumerate() {
+        shop.pay(session).await;
+        shop.hear(&format!("evt_{n}"), "checkout.session.completed", session).await;
+    }
+    eventually(SOON, || async {
+        let flags: Vec<String> = sqlx::query_scalar(
+            "SELECT source FROM bursar.user_flag WHERE user_id = 'alice' AND flag = 'second_subscription'",
+        )
+        .fetch_all(&shop.db.pool)
+        .await
+        .unwrap();
+        let told: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM bursar.job WHERE kind = 'notify_team' AND key LIKE '%second_subscription:%'",
+        )
+        .fetch_one(&shop.db.pool)
+        .await
+        .unwrap();
+        if (flags.len(), told) == (2, 1) { Ok(()) } else { Err((flags, told)) }
+    })
+    .await;
 }

@@ -1,5 +1,6 @@
 //! Plan changes: what is granted for the rest of a month, in whatever order Stripe tells of it.
 
+use bursar_jobs::terms::Policy;
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::Value;
 
@@ -254,4 +255,42 @@ async fn a_change_whose_successor_has_not_been_heard_of_waits_for_it() {
     world.play(&[month("price_starter").updated("evt_2", "2027-04-16", ("price_team", 1), false)]).await;
     // Five days of thirty of 450 more a month.
     assert_eq!(world.balance().await, "125");
+}
+
+/// The invoice of a switch to another interval: what is left of the old period is credited, and a new period begins now.
+fn switched(id: &str, sub: &Sub, old: (&str, &str), legacy: bool) -> Value {
+    let lines = [
+        line(SUB, old.0, 1, -1000, (sub.start, at(old.1)), true, legacy),
+        line(SUB, &sub.price, 1, 1900, (sub.start, sub.end), false, legacy),
+    ];
+    event(id, "invoice.paid", &sub.start.to_rfc3339(), &invoice(&format!("in_{id}"), SUB, &lines, legacy))
+}
+
+#[tokio::test]
+async fn a_loop_between_the_month_and_the_year_nets_zero() {
+    for policy in [Policy::Rollover, Policy::Reset] {
+        let world = World::new(with_policy(policy)).await;
+        let first = Sub::new("price_pro", "2027-04-01", "2027-05-01");
+        world.has(&first);
+        world.now("2027-04-01").await;
+        world.play(&[first.paid("evt_0", false)]).await;
+        let mut old = ("price_pro", "2027-05-01".to_owned());
+        for n in 1..=4 {
+            let (price, end) =
+                if n % 2 == 1 { ("price_pro_annual", "2028-04-16") } else { ("price_pro", "2027-05-16") };
+            let when = format!("2027-04-16T00:0{n}:00Z");
+            let sub = Sub::new(price, &when, &format!("{end}T00:0{n}:00Z"));
+            world.has(&sub);
+            world.now(&when).await;
+            let paid = switched(&format!("evt_{n}"), &sub, (old.0, &old.1), false);
+            let twin = switched(&format!("evt_twin_{n}"), &sub, (old.0, &old.1), true);
+            world.play(&[paid, twin]).await;
+            old = (price, sub.end.to_rfc3339());
+        }
+        // Half of the first month was used; of the others minutes; the last is whole.
+        let left = world.balance().await.parse::<f64>().unwrap();
+        let wanted = if policy == Policy::Reset { 150.0 } else { 225.0 };
+        assert!((left - wanted).abs() < 0.1, "{policy:?}: {left}: {:?}", world.books().await);
+        world.is_clean().await;
+    }
 }

@@ -266,3 +266,53 @@ async fn what_a_refund_took_back_of_a_refill_does_not_expire_besides() {
     world.play(&[second.paid("evt_2", false)]).await;
     assert_eq!(world.balance().await, "350", "{:?}", world.books().await);
 }
+
+#[tokio::test]
+async fn a_refund_of_a_year_takes_its_share_of_every_month_of_it_whenever_the_month_comes() {
+    let world = World::new(terms()).await;
+    world.has(&annual());
+    world.now(YEAR[0]).await;
+    world.play(&[annual().paid("evt_1", false)]).await;
+    world.now("2027-04-01").await;
+    world.drain().await;
+    assert_eq!(world.balance().await, "450");
+    let list = |data: serde_json::Value| json!({"object": "list", "data": data, "has_more": false});
+    let charge = json!({"id": "ch_1", "object": "charge", "amount": 19_000, "currency": "usd", "invoice": "in_evt_1"});
+    let refund = json!({"id": "re_1", "object": "refund", "amount": 9_500, "currency": "usd", "status": "succeeded",
+                        "created": 1, "charge": "ch_1"});
+    world.stripe.put("/v1/charges/ch_1", charge.clone());
+    world.stripe.put("/v1/refunds?limit=100&charge=ch_1", list(json!([refund])));
+    world.stripe.put("/v1/disputes?limit=100&charge=ch_1", list(json!([])));
+    world.stripe.put("/v1/invoice_payments?limit=100&invoice=in_evt_1", list(json!([])));
+    world.play(&[event("evt_2", "charge.refunded", "2027-04-01", &charge)]).await;
+    assert_eq!(world.balance().await, "225", "half of three months");
+    world.now("2027-05-01").await;
+    world.drain().await;
+    assert_eq!(world.balance().await, "300", "and half of the fourth");
+    world.is_clean().await;
+}
+
+#[tokio::test]
+async fn a_month_whose_price_sells_no_tier_for_now_waits_for_an_operator_and_is_not_lost() {
+    let mut world = World::new(terms()).await;
+    world.has(&annual());
+    world.now(YEAR[0]).await;
+    world.play(&[annual().paid("evt_1", false)]).await;
+    // A deploy whose settings lack the price.
+    let mut without = terms();
+    without.tiers.iter_mut().for_each(|tier| tier.prices.clear());
+    world.deploy(without);
+    world.now("2027-03-01").await;
+    world.drain().await;
+    let jobs = world.jobs("refill_month").await;
+    assert!(jobs.iter().any(|(state, why)| state == "dead" && why.contains("price_pro_annual")), "{jobs:?}");
+    world.deploy(terms());
+    let id: String =
+        sqlx::query_scalar("SELECT id FROM bursar.job WHERE state = 'dead'").fetch_one(&world.db.pool).await.unwrap();
+    let retried = world.bursar(&["jobs", "retry", &id]);
+    assert!(retried.status.success(), "{retried:?}");
+    world.now("2027-04-01").await;
+    world.drain().await;
+    assert_eq!(world.refilled().await, YEAR[..3]);
+    world.is_clean().await;
+}

@@ -193,6 +193,11 @@ impl World {
         Self { db, stripe: Stripe::default(), context, performers: bursar_jobs::performers() }
     }
 
+    /// The settings are these from now on.
+    pub fn deploy(&mut self, terms: Terms) {
+        self.context.terms = Arc::new(terms);
+    }
+
     /// It is this moment now, or later where it was.
     pub async fn now(&self, when: &str) {
         sqlx::query("UPDATE bursar.clock SET ahead = greatest(ahead, $1 - clock_timestamp())")

@@ -327,3 +327,22 @@ async fn a_year_through_test_clocks_leaves_the_books_that_a_person_would_count()
         year.world.is_clean().await;
     }
 }
+
+#[tokio::test]
+async fn a_loop_between_the_month_and_the_year_nets_zero_by_the_sandboxs_own_invoices() {
+    for version in [None, Some("2024-06-20")] {
+        let mut year = Year::begin(version).await;
+        let (month, annual) = (year.price(1, false), year.price(1, true));
+        let (_, subscription) = year.subscribe("alice", &month).await;
+        year.hear().await;
+        year.pass("2027-02-14T00:00:00Z").await;
+        for (hour, price) in [&annual, &month, &annual, &month].into_iter().enumerate() {
+            year.pass(&format!("2027-02-14T0{}:00:00Z", hour + 1)).await;
+            year.change(&subscription, price, 1, "&proration_behavior=always_invoice").await;
+        }
+        // Half of February was used, and of three months an hour each; what is there beside is the new month.
+        let left = year.world.balance_of("alice").await;
+        assert!(left > credits(222) && left < credits(224), "{version:?}: {left}: {:?}", year.world.books().await);
+        year.world.is_clean().await;
+    }
+}

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Change, changes};
-use crate::job::Effects;
+use crate::{enqueue, job::Effects, notify_team::NotifyTeam};
 
 /// A subscription as Stripe answered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct Month {
     pub changes: i32,
     /// The posting that refilled it.
     pub refill_key: String,
+    /// Whether it took the place of what was left of the month before, for which Stripe gave the money back.
+    pub replaces: bool,
 }
 
 /// A change of a plan's value.
@@ -205,16 +207,37 @@ async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::E
         "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = 'subscription:' || $1::text",
         row.id
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    Ok(())
+    tell_of_a_second(db, &row.user_id).await
+}
+
+/// A user pays twice where two checkouts that were open at a time were both gone through: the team hears of it, once for the two.
+async fn tell_of_a_second(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
+    // Of two that come at once, the second sees the first.
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('subscriber:' || $1, 0))", user)
+        .execute(&mut *db)
+        .await?;
+    let subscriptions = sqlx::query_scalar!(
+        r#"SELECT source AS "source!" FROM bursar.user_flag WHERE flag = 'second_subscription' AND user_id = $1 ORDER BY source"#,
+        user
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    if subscriptions.is_empty() {
+        return Ok(());
+    }
+    let key = format!("second_subscription:{}", subscriptions.join(":"));
+    let data = serde_json::json!({ "user_id": user, "subscriptions": subscriptions });
+    let job = NotifyTeam::of("subscription.second", &key, &data, None);
+    enqueue::enqueue(db, &[job]).await.map(drop)
 }
 
 /// A month that is known stays as it is, with what came of it since.
 async fn refill(db: &mut PgConnection, month: &Month) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        "INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key, replaces)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         month.subscription_id,
         month.start_at,
         month.end_at,
@@ -224,6 +247,7 @@ async fn refill(db: &mut PgConnection, month: &Month) -> Result<(), sqlx::Error>
         month.extra,
         month.changes,
         month.refill_key,
+        month.replaces,
     )
     .execute(db)
     .await?;

@@ -104,7 +104,7 @@ struct Balance<'a> {
 #[derive(Serialize)]
 struct Flag {
     flag: String,
-    /// What raised it: a dispute's id.
+    /// What raised it: the id of a dispute, of a subscription.
     source: String,
 }
 
