@@ -220,7 +220,7 @@ impl Year {
                     continue;
                 }
                 let month = |k| anchor.checked_add_months(Months::new(k)).unwrap();
-                let first = (0..).find(|k| month(*k) >= start).unwrap();
+                let first = (0..600).find(|k| month(*k) >= start).unwrap();
                 for k in first..first + 12 {
                     let (from, to) = (month(k), month(k + 1));
                     if from <= self.now {
