@@ -2,6 +2,7 @@
 //!
 //! This crate knows PostgreSQL, the ledger and Stripe. It knows no HTTP server, no command line, no environment and no apalis.
 
+pub mod audit;
 pub mod backoff;
 pub mod by_hand;
 pub mod calendar;

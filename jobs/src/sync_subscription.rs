@@ -191,7 +191,7 @@ const TRIAL_WILL_END: &str = "customer.subscription.trial_will_end";
 fn letter(event: Option<&Event>, now: &Subscription, user: &str) -> Vec<NewJob> {
     let Some(event) = event.filter(|event| event.kind == TRIAL_WILL_END) else { return Vec::new() };
     let Some(end) = now.trial_end else { return Vec::new() };
-    let letter = SendLetter { letter: "trial_will_end".into(), user_id: user.to_owned(), about: now.id.clone() };
+    let letter = SendLetter::to_user("trial_will_end", user, &now.id);
     vec![letter.job(format!("trial_will_end:{}:{}", now.id, end.timestamp()), Some(event.id.clone()))]
 }
 
