@@ -1,5 +1,6 @@
 //! The operator's commands, through the built program: names, exit codes, and what they change.
 
+mod bulk;
 mod credits;
 mod events;
 mod jobs;

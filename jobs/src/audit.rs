@@ -36,7 +36,13 @@ pub enum Via {
 }
 
 impl Via {
-    const fn word(self) -> &'static str {
+    /// The way of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Cli, Self::Console, Self::Api, Self::Schedule].into_iter().find(|via| via.word() == word)
+    }
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Cli => "cli",
             Self::Console => "console",

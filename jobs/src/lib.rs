@@ -12,6 +12,7 @@ pub mod clawback;
 pub mod clock;
 pub mod credits;
 pub mod db;
+pub mod desk;
 pub mod effects;
 pub mod enqueue;
 pub mod envelope;

@@ -77,6 +77,27 @@ impl Screen {
         writeln!(io::stdout().lock(), "{}", table(header, lines, self.width))
     }
 
+    /// The business time at which the command was given.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// Asks a person for a yes. Without a terminal there is nobody to ask, and the answer is no.
+    pub fn confirm(&self, question: &str) -> io::Result<bool> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Ok(false);
+        }
+        write!(anstream::stderr().lock(), "{} [y/N] ", clean(question))?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// A bar for long work, on stderr; none where that is no terminal.
+    pub fn progress(&self, of: i64) -> Progress {
+        Progress { of, shown: !self.json && io::stderr().is_terminal() && of > 0 }
+    }
+
     /// How far away a moment is: `3m ago`, `in 2h`.
     pub fn away(&self, at: DateTime<Utc>) -> String {
         away(at, self.now)
@@ -91,6 +112,32 @@ impl Screen {
     pub fn note(&self, text: &str) {
         // Nobody is left to tell where stderr is closed.
         drop(writeln!(anstream::stderr().lock(), "{}", clean(text)));
+    }
+}
+
+/// How far long work has come, on one line.
+#[derive(Debug)]
+pub struct Progress {
+    of: i64,
+    shown: bool,
+}
+
+impl Progress {
+    /// So many are done.
+    pub fn at(&mut self, done: i64) {
+        if self.shown {
+            let done = done.clamp(0, self.of);
+            let filled = usize::try_from(done * 30 / self.of).unwrap_or_default();
+            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled));
+            drop(write!(anstream::stderr().lock(), "\r{bar} {done} of {}", self.of));
+        }
+    }
+
+    /// It is over.
+    pub fn end(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            drop(writeln!(anstream::stderr().lock()));
+        }
     }
 }
 

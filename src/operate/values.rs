@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use bursar_jobs::{credits::Credits, kinds, ledger, money};
+use bursar_jobs::{
+    audit::Via,
+    credits::Credits,
+    desk::{Operator, State},
+    kinds, ledger, money,
+};
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use nix::unistd::{User, getuid};
 use serde_json::Value;
@@ -107,6 +112,16 @@ pub fn word_of(value: &impl ValueEnum) -> String {
 pub fn operator() -> String {
     let uid = getuid();
     User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
+/// Whoever is at the keyboard, as an operator.
+pub fn at_keyboard() -> Operator {
+    Operator { who: operator(), via: Via::Cli }
+}
+
+/// The words of a job's states.
+pub fn state(word: &str) -> Result<State, String> {
+    State::of(word).ok_or_else(|| format!("is one of {}", State::ALL.map(State::word).join(", ")))
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bursar_jobs::{
-    clock, enqueue,
+    clock,
+    desk::bulk,
+    enqueue,
     sweep_held::{self, SweepHeld},
 };
 use sqlx::PgPool;
@@ -15,6 +17,8 @@ use crate::stop::Stop;
 const EVERY: Duration = Duration::from_mins(1);
 /// Rows forgotten in one transaction.
 const MOST: i32 = 1000;
+/// Chunks of one act in bulk, in one turn.
+const STEPS: usize = 100;
 /// The pause between two of them, so that a backlog does not crowd out work.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -43,5 +47,21 @@ async fn turn(pool: &PgPool) -> Result<i64, sqlx::Error> {
     if sweep_held::is_due(pool).await? {
         enqueue::enqueue(pool, &[SweepHeld::of(clock::business(pool).await?)]).await?;
     }
+    finish_bulk(pool).await?;
     sqlx::query_scalar!(r#"SELECT bursar.prune($1) AS "rows!""#, MOST).fetch_one(pool).await
+}
+
+/// What an operator began and whoever did it left: it is brought to its end.
+async fn finish_bulk(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut db = pool.acquire().await?;
+    for id in bulk::unfinished(&mut db).await? {
+        // Bounded, so that the house is kept meanwhile; the rest is done in the next turn.
+        for _ in 0..STEPS {
+            match bulk::step(&mut db, &id).await? {
+                Some(so_far) if so_far.ended_at.is_none() => {}
+                _ => break,
+            }
+        }
+    }
+    Ok(())
 }

@@ -44,6 +44,9 @@ pub enum Events {
     Replay {
         /// The event's id.
         id: String,
+        /// Why, for whoever reads it later.
+        #[arg(long, value_parser = values::sentence)]
+        why: Option<String>,
     },
 }
 
@@ -63,7 +66,7 @@ pub(super) async fn run(asked: Events, db: &mut PgConnection, screen: &Screen) -
             list::list(db, screen, kind.as_deref(), source, since, limit).await
         }
         Events::Show { id } => show::show(db, screen, &id).await,
-        Events::Replay { id } => replay::replay(db, screen, &id).await,
+        Events::Replay { id, why } => replay::replay(db, screen, &id, why.as_deref()).await,
     }
 }
 

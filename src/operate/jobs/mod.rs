@@ -1,11 +1,16 @@
 //! `bursar jobs`: the queue, in the words of the view `bursar.job`.
 
+mod all;
 mod change;
 mod list;
 mod pause;
 mod show;
 
-use clap::Subcommand;
+use std::time::Duration;
+
+use bursar_jobs::desk::{JobFilter, State, bulk::Verb};
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
 use sqlx::PgConnection;
 
 use super::{
@@ -13,7 +18,65 @@ use super::{
     values::{self, Limit},
 };
 
-pub(super) use change::{State, lock, put_back};
+/// Which jobs: the same as in the console.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Only jobs in this state: ready, scheduled, running, done, dead or cancelled.
+    #[arg(long, value_parser = values::state)]
+    state: Option<State>,
+    /// Only jobs of this kind.
+    #[arg(long, value_parser = values::word)]
+    kind: Option<String>,
+    /// Only jobs with these words in their reason or last error.
+    #[arg(long, value_name = "WORDS", value_parser = values::sentence)]
+    error: Option<String>,
+    /// Only jobs with these words in their id, key, cause or arguments.
+    #[arg(long, value_name = "WORDS", value_parser = values::sentence)]
+    text: Option<String>,
+    /// Only jobs that ended (or, not over yet, were enqueued) longer ago than this, like 90s, 15m, 2h, 7d or 4w.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    older: Option<Duration>,
+    /// Only jobs that ended (or, not over yet, were enqueued) in this last length of time.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    since: Option<Duration>,
+}
+
+impl Which {
+    fn filter(self, now: DateTime<Utc>) -> JobFilter {
+        let ago = |length: Duration| now - length;
+        JobFilter {
+            state: self.state,
+            kind: self.kind,
+            error: self.error,
+            text: self.text,
+            before: self.older.map(ago),
+            since: self.since.map(ago),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.kind.is_none()
+            && self.state.is_none()
+            && self.error.is_none()
+            && self.text.is_none()
+            && self.older.is_none()
+            && self.since.is_none()
+    }
+}
+
+/// How it is done.
+#[derive(Debug, Args)]
+pub struct How {
+    /// Show what it would mean (how many are safe, done already, unknown, and the amount), and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it without being asked.
+    #[arg(long, short)]
+    yes: bool,
+    /// Why, for whoever reads it later.
+    #[arg(long, value_parser = values::sentence)]
+    why: Option<String>,
+}
 
 /// What can be asked of the queue.
 #[derive(Debug, Subcommand)]
@@ -21,12 +84,8 @@ pub enum Jobs {
     /// List jobs, newest first.
     #[command(after_help = "Example:\n  bursar jobs list --state dead --kind refill_tier")]
     List {
-        /// Only jobs in this state.
-        #[arg(long, value_enum)]
-        state: Option<State>,
-        /// Only jobs of this kind.
-        #[arg(long, value_parser = values::word)]
-        kind: Option<String>,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         limit: Limit,
     },
@@ -36,25 +95,33 @@ pub enum Jobs {
         /// The job's id.
         id: String,
     },
-    /// Make dead or cancelled jobs ready again, with their full number of attempts.
+    /// Make dead or cancelled jobs ready again, with their full number of attempts: those named, or all that match.
+    ///
+    /// What it would mean is shown first: how many are safe, how many had their effect already, and how many are unknown. What may have
+    /// left is looked for at Stripe before anything is sent.
     #[command(after_help = "Example:\n  bursar jobs retry 01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d\n  \
-                            bursar jobs list --state dead --json | jq -r .id | xargs bursar jobs retry")]
+                            bursar jobs retry --state dead --kind pay_receiver --dry-run\n  \
+                            bursar jobs retry --state dead --error 'sells no tier' --yes")]
     Retry {
         /// The jobs' ids.
-        #[arg(required = true)]
         ids: Vec<String>,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: How,
     },
-    /// Cancel jobs that are not done. What a running one did in the database is rolled back.
+    /// Cancel jobs that are not done: those named, or all that match. What a running one did in the database is rolled back.
     #[command(
-        after_help = "Example:\n  bursar jobs cancel 01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d --why 'sent by mistake'"
+        after_help = "Example:\n  bursar jobs cancel 01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d --why 'sent by mistake'\n  \
+                      bursar jobs cancel --state dead --kind note_event --older 30d"
     )]
     Cancel {
         /// The jobs' ids.
-        #[arg(required = true)]
         ids: Vec<String>,
-        /// Why, for whoever reads it later.
-        #[arg(long, value_parser = values::sentence)]
-        why: Option<String>,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: How,
     },
     /// Start no more jobs of a kind; those that run end as usual.
     #[command(after_help = "Example:\n  bursar jobs pause refill_tier")]
@@ -75,12 +142,36 @@ pub enum Jobs {
 /// Does what was asked.
 pub(super) async fn run(asked: Jobs, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
     match asked {
-        Jobs::List { state, kind, limit } => list::list(db, screen, state, kind.as_deref(), limit).await,
+        Jobs::List { which, limit } => list::list(db, screen, &which.filter(screen.now()), limit).await,
         Jobs::Show { id } => show::show(db, screen, &id).await,
-        Jobs::Retry { ids } => change::retry(db, screen, &ids).await,
-        Jobs::Cancel { ids, why } => change::cancel(db, screen, &ids, why.as_deref()).await,
+        Jobs::Retry { ids, which, how } => act(db, screen, Verb::Retry, ids, which, how).await,
+        Jobs::Cancel { ids, which, how } => act(db, screen, Verb::Cancel, ids, which, how).await,
         Jobs::Pause { kind } => pause::pause(db, screen, &kind).await,
         Jobs::Resume { kind } => pause::resume(db, screen, &kind).await,
+    }
+}
+
+async fn act(
+    db: &mut PgConnection,
+    screen: &Screen,
+    verb: Verb,
+    ids: Vec<String>,
+    which: Which,
+    how: How,
+) -> Result<(), Failure> {
+    let why = how.why.as_deref();
+    match (ids.is_empty(), which.is_empty()) {
+        (true, false) => {
+            let filter = which.filter(screen.now());
+            all::run(db, screen, all::Asked { verb, filter, dry_run: how.dry_run, yes: how.yes, why }).await
+        }
+        (false, true) if !how.dry_run => change::each(db, screen, verb, &ids, why).await,
+        (false, true) => all::judge(db, screen, &ids).await,
+        (true, true) | (false, false) => Err(Failure::WrongUse {
+            why: "which jobs? Name their ids, or say which by --state, --kind, --error, --text, --older or --since"
+                .into(),
+            hint: "for example: bursar jobs retry --state dead --dry-run".into(),
+        }),
     }
 }
 

@@ -1,9 +1,9 @@
 //! `bursar jobs pause` and `resume`: whether workers claim jobs of a kind.
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
-use crate::operate::{Failure, Screen};
+use crate::operate::{Failure, Screen, values::at_keyboard};
 
 #[derive(Serialize)]
 struct Paused<'a> {
@@ -12,7 +12,12 @@ struct Paused<'a> {
 }
 
 pub(super) async fn pause(db: &mut PgConnection, screen: &Screen, kind: &str) -> Result<(), Failure> {
-    sqlx::query!("INSERT INTO bursar.paused_kind (kind) VALUES ($1) ON CONFLICT DO NOTHING", kind).execute(db).await?;
+    let mut tx = db.begin().await?;
+    sqlx::query!("INSERT INTO bursar.paused_kind (kind) VALUES ($1) ON CONFLICT DO NOTHING", kind)
+        .execute(&mut *tx)
+        .await?;
+    at_keyboard().note(&mut *tx, "jobs.pause", kind, (None, None), None).await?;
+    tx.commit().await?;
     screen.done(
         &Paused { kind, paused: true },
         &format!("{kind} is paused: no worker starts one until: bursar jobs resume {kind}"),
@@ -21,10 +26,13 @@ pub(super) async fn pause(db: &mut PgConnection, screen: &Screen, kind: &str) ->
 }
 
 pub(super) async fn resume(db: &mut PgConnection, screen: &Screen, kind: &str) -> Result<(), Failure> {
-    // One statement, so that a woken worker finds the kind resumed.
+    let mut tx = db.begin().await?;
+    // A notice goes out at commit: a woken worker finds the kind resumed.
     sqlx::query!("WITH gone AS (DELETE FROM bursar.paused_kind WHERE kind = $1) SELECT bursar.wake()", kind)
-        .fetch_one(db)
+        .fetch_one(&mut *tx)
         .await?;
+    at_keyboard().note(&mut *tx, "jobs.resume", kind, (None, None), None).await?;
+    tx.commit().await?;
     screen.done(&Paused { kind, paused: false }, &format!("{kind} is not paused: workers start its jobs"))?;
     Ok(())
 }

@@ -1,0 +1,41 @@
+//! The operators' desk: what they see of the queue and do to it, whichever way they come, by command line or console.
+//!
+//! Every act is a row of the audit, in the transaction of the act.
+
+pub mod bulk;
+pub mod change;
+pub mod filter;
+pub mod job;
+pub mod replay;
+pub mod risk;
+pub mod state;
+
+use serde_json::Value;
+use sqlx::PgExecutor;
+
+use crate::audit::{self, Act, Via};
+
+pub use self::{filter::JobFilter, state::State};
+
+/// Who acts, and which way they came.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// A name, as the way in knows it.
+    pub who: String,
+    /// The way.
+    pub via: Via,
+}
+
+impl Operator {
+    /// Writes down what was done.
+    pub async fn note(
+        &self,
+        db: impl PgExecutor<'_>,
+        what: &str,
+        subject: &str,
+        (before, after): (Option<Value>, Option<Value>),
+        why: Option<&str>,
+    ) -> Result<(), sqlx::Error> {
+        audit::note(db, Act { who: &self.who, via: self.via, what, subject, before, after, why }).await
+    }
+}

@@ -1,0 +1,95 @@
+//! `bursar jobs retry` and `cancel` by a filter: what it would mean is shown first, and then done, to all that match.
+
+use bursar_jobs::{
+    desk::{
+        JobFilter,
+        bulk::{self, Progress, Refused, Verb},
+        risk::{self, DryRun},
+    },
+    money,
+};
+use sqlx::PgConnection;
+
+use crate::operate::{Failure, Screen, values::at_keyboard};
+
+/// What is asked for.
+pub(super) struct Asked<'a> {
+    pub verb: Verb,
+    pub filter: JobFilter,
+    /// Show, and do nothing.
+    pub dry_run: bool,
+    /// Do it without being asked.
+    pub yes: bool,
+    pub why: Option<&'a str>,
+}
+
+pub(super) async fn run(db: &mut PgConnection, screen: &Screen, asked: Asked<'_>) -> Result<(), Failure> {
+    let dry = risk::dry_run(&mut *db, &asked.filter).await?;
+    if asked.dry_run || !screen.is_json() {
+        say(screen, &dry)?;
+    }
+    if asked.dry_run {
+        return Ok(());
+    }
+    if dry.matching == 0 {
+        screen.note("no such jobs: nothing was changed");
+        return Ok(());
+    }
+    let verb = if asked.verb == Verb::Retry { "retry" } else { "cancel" };
+    if !asked.yes && !screen.confirm(&format!("{verb} all {}?", dry.matching))? {
+        return Err(Failure::refused("nothing was changed", "say --yes to do it without being asked"));
+    }
+    let began = bulk::begin(&mut *db, &at_keyboard(), asked.verb, &asked.filter, asked.why).await;
+    let mut so_far = began.map_err(|refused| match refused {
+        Refused::Database(error) => error.into(),
+        other => Failure::WrongUse { why: other.to_string(), hint: format!("see: bursar jobs {verb} --help") },
+    })?;
+    let mut bar = screen.progress(so_far.matching);
+    while so_far.ended_at.is_none() {
+        so_far = bulk::step(&mut *db, &so_far.id).await?.unwrap_or(so_far);
+        bar.at(so_far.changed + so_far.skipped);
+    }
+    bar.end();
+    finished(screen, asked.verb, &so_far)
+}
+
+/// What it would mean for these.
+pub(super) async fn judge(db: &mut PgConnection, screen: &Screen, ids: &[String]) -> Result<(), Failure> {
+    let dry = DryRun::of(risk::judge(db, ids).await?);
+    say(screen, &dry)
+}
+
+fn finished(screen: &Screen, verb: Verb, so_far: &Progress) -> Result<(), Failure> {
+    let done = if verb == Verb::Retry { "ready again" } else { "cancelled" };
+    let others = match so_far.skipped {
+        0 => String::new(),
+        n => format!("; {n} were in another state by then"),
+    };
+    Ok(screen.done(so_far, &format!("{} are {done}{others}", jobs(so_far.changed)))?)
+}
+
+fn jobs(count: i64) -> String {
+    if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
+}
+
+fn say(screen: &Screen, dry: &DryRun) -> Result<(), Failure> {
+    if screen.is_json() {
+        return Ok(screen.object(dry)?);
+    }
+    let amounts: Vec<String> = dry.amounts.iter().map(|(currency, sum)| money::format(*sum, currency)).collect();
+    let kinds: Vec<String> = dry.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    screen.fact("matching", &format!("{}: {}", jobs(dry.matching), kinds.join(", ")))?;
+    screen.fact("safe", &format!("{}: nothing has come of them", dry.safe))?;
+    screen.fact("already done", &format!("{}: their effect is there; a retry finds it and does no more", dry.done))?;
+    screen.fact(
+        "unknown",
+        &format!("{}: something may have left; it is looked for, and not sent blindly", dry.unknown),
+    )?;
+    let priced = if amounts.is_empty() { "none that is known".to_owned() } else { amounts.join(", ") };
+    let more = if dry.unpriced == 0 { String::new() } else { format!(", and {} of no known amount", dry.unpriced) };
+    screen.fact("at stake", &format!("{priced}{more}"))?;
+    for one in &dry.examples {
+        screen.fact("look at", &format!("{} {}: {}", one.id, one.kind, one.why))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! `bursar jobs retry` and `cancel` by a filter: what it would mean is said first; all that match are changed, and each is written down.
+
+use bursar_jobs::{
+    audit::Via,
+    desk::{JobFilter, Operator, State, bulk},
+};
+use serde_json::json;
+
+use super::{ask, claim, dead_job, plant, receive, settle};
+use crate::support::database;
+
+#[tokio::test]
+async fn a_dry_run_tells_what_is_safe_what_is_done_and_what_is_unknown_and_changes_nothing() {
+    let db = database().await;
+    let safe = dead_job(&db, "evt_1").await;
+    // A payout that nobody knows about, one that was paid, and one that never left.
+    plant(
+        &db,
+        "INSERT INTO bursar.payout (job_id, receiver_id, skill, credits, amount, currency, state, transfer_id) VALUES
+               ('job_1', 'bob', 'research', 1, 100, 'usd', 'unknown', NULL), ('job_2', 'bob', 'research', 1, 250, 'usd', 'paid', 'tr_1'),
+               ('job_3', 'bob', 'research', 1, 300, 'usd', 'rejected', NULL);
+           SELECT bursar.enqueue(jsonb_agg(jsonb_build_object('kind', 'pay_receiver', 'key', j || ':0', 'args', jsonb_build_object('job_id', j),
+               'max_attempts', 25))) FROM unnest(ARRAY['job_1', 'job_2', 'job_3']) j;
+           UPDATE apalis.jobs SET status = 'Failed', done_at = now(), reason = 'gave up' WHERE job_type = 'pay_receiver'",
+    )
+    .await;
+    let dry = ask(&db, &["jobs", "retry", "--state", "dead", "--dry-run", "--json"]).ended(0).object();
+    assert_eq!(
+        (&dry["matching"], &dry["safe"], &dry["done"], &dry["unknown"]),
+        (&json!(4), &json!(2), &json!(1), &json!(1)),
+        "{dry}"
+    );
+    assert_eq!(dry["amounts"], json!({"usd": 400}), "what was paid is not at stake");
+    assert_eq!(dry["kinds"], json!({"grant_purchase": 1, "pay_receiver": 3}));
+    let said = ask(&db, &["jobs", "retry", "--state", "dead", "--kind", "pay_receiver", "--dry-run"]).ended(0).out;
+    for words in
+        ["3 jobs: 3 pay_receiver", "4.00 USD", "its payout is unknown: it is looked for first", "its payout is paid"]
+    {
+        assert!(said.contains(words), "{words:?} is missing in {said}");
+    }
+    let one = ask(&db, &["jobs", "retry", &safe, "--dry-run", "--json"]).ended(0).object();
+    assert_eq!((&one["safe"], &one["unpriced"]), (&json!(1), &json!(1)));
+    assert_eq!(ask(&db, &["jobs", "list", "--state", "dead", "--json"]).ended(0).objects().len(), 4, "nothing changed");
+}
+
+#[tokio::test]
+async fn all_that_match_are_changed_and_written_down_and_nothing_else() {
+    let db = database().await;
+    for n in 0..5 {
+        dead_job(&db, &format!("evt_{n}")).await;
+    }
+    let other = receive(&db, "evt_other", "invoice.paid").await;
+    let lease = claim(&db, "refill_tier").await;
+    assert!(settle(&db, lease, json!({"id": other, "attempt": 1, "outcome": "dead", "reason": "sells no tier"})).await);
+
+    ask(&db, &["jobs", "retry"]).ended(2);
+    ask(&db, &["jobs", "retry", &other, "--state", "dead"]).ended(2);
+    ask(&db, &["jobs", "retry", "--kind", "grant_purchase", "--yes"]).ended(2);
+    ask(&db, &["jobs", "retry", "--state", "done", "--yes"]).ended(0).err.contains("no such jobs");
+    let unasked = ask(&db, &["jobs", "retry", "--state", "dead"]).ended(1);
+    assert!(unasked.err.contains("--yes"), "{}", unasked.err);
+
+    let args = [
+        "jobs",
+        "retry",
+        "--state",
+        "dead",
+        "--error",
+        "CREDITS DO NOT",
+        "--yes",
+        "--why",
+        "the price is mended",
+        "--json",
+    ];
+    let done = ask(&db, &args).ended(0).object();
+    assert_eq!((&done["matching"], &done["changed"], &done["skipped"]), (&json!(5), &json!(5), &json!(0)));
+    let dead = ask(&db, &["jobs", "list", "--state", "dead", "--json"]).ended(0).objects();
+    assert_eq!(dead.iter().map(|job| &job["id"]).collect::<Vec<_>>(), [&json!(other)]);
+    let written: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM bursar.audit WHERE what = 'jobs.retry' AND via = 'cli' AND why = 'the price is mended'
+             AND before ->> 'state' = 'dead' AND after ->> 'state' = 'ready'",
+    )
+    .fetch_one(&db.pool)
+    .await
+    .unwrap();
+    assert_eq!(written, 5);
+    let found = ask(&db, &["jobs", "list", "--text", "EVT_OTHER", "--json"]).ended(0).object();
+    assert_eq!(found["id"], json!(other));
+}
+
+#[tokio::test]
+async fn what_was_begun_and_left_is_brought_to_its_end_and_takes_no_newcomer_along() {
+    let db = database().await;
+    plant(
+        &db,
+        "SELECT bursar.enqueue(jsonb_agg(jsonb_build_object('kind', 'note_event', 'key', 'k' || n, 'args', '{}'::jsonb, 'max_attempts', 1)))
+             FROM generate_series(1, 250) n;
+         UPDATE apalis.jobs SET status = 'Failed', done_at = now(), reason = 'gave up'",
+    )
+    .await;
+    let by = Operator { who: "anna".into(), via: Via::Console };
+    let filter = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
+    let mut connection = db.pool.acquire().await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Verb::Cancel, &filter, None).await.unwrap();
+    assert_eq!(began.matching, 250);
+    let first = bulk::step(&mut connection, &began.id).await.unwrap().unwrap();
+    assert_eq!((first.changed, first.ended_at), (100, None));
+    // Whoever did it is gone. Meanwhile another job dies.
+    let late = dead_job(&db, "evt_late").await;
+    // Two go on at once: a chunk is nobody's twice.
+    let mut other = db.pool.acquire().await.unwrap();
+    for _ in 0..10 {
+        let (a, b) = tokio::join!(bulk::step(&mut connection, &began.id), bulk::step(&mut other, &began.id));
+        a.unwrap();
+        if b.unwrap().unwrap().ended_at.is_some() {
+            break;
+        }
+    }
+    let end = bulk::progress(&mut connection, &began.id).await.unwrap().unwrap();
+    assert_eq!((end.changed, end.skipped, end.ended_at.is_some()), (250, 0, true));
+    assert!(bulk::unfinished(&mut connection).await.unwrap().is_empty());
+    let dead = ask(&db, &["jobs", "list", "--state", "dead", "--json"]).ended(0).object();
+    assert_eq!(dead["id"], json!(late), "what came to match afterwards is left alone");
+    let refused = sqlx::query("DELETE FROM bursar.audit").execute(&db.pool).await.unwrap_err();
+    assert!(refused.to_string().contains("never changed"), "{refused}");
+}
