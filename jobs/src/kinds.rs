@@ -115,6 +115,14 @@ pub const ALL: &[Kind] = &[
     NOTE_EVENT,
 ];
 
+/// Kinds that release money: who retries one releases it.
+pub const MONEY: &[Kind] = &[PAY_RECEIVER];
+
+/// Whether a job of a kind releases money.
+pub fn moves_money(kind: &str) -> bool {
+    MONEY.iter().any(|money| money.name == kind)
+}
+
 /// The types of Stripe's events on which this version acts, and which kind of job each becomes. A Checkout that begins a
 /// subscription is no purchase: see [`of_event`].
 pub const STRIPE_EVENTS: &[(&str, Kind)] = &[

@@ -4,6 +4,7 @@
 //! request waits a little for its answer. Amounts of credits are decimal strings, amounts of money integers in minor units.
 
 mod checkout;
+mod console;
 mod credits;
 mod input;
 mod offer;
@@ -96,6 +97,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Api {
     settings: Settings,
+    /// Who has lately failed to sign in to the console.
+    failures: console::session::Failures,
     pool: PgPool,
     stop: Stop,
 }
@@ -121,5 +124,6 @@ impl http::Service for Api {
 /// # Panics
 /// When the limits contradict each other: see [`Limits::drain`].
 pub async fn run(settings: Settings, pool: PgPool, listener: TcpListener, stop: Stop) -> io::Result<()> {
-    http::serve(&Arc::new(Api { settings, pool, stop }), listener).await
+    http::serve(&Arc::new(Api { settings, failures: console::session::Failures::default(), pool, stop }), listener)
+        .await
 }

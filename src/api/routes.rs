@@ -6,7 +6,7 @@ use hyper::{
     header::{HeaderValue, WWW_AUTHENTICATE},
 };
 
-use super::{Api, checkout, credits, input, portal, subscriptions};
+use super::{Api, checkout, console, credits, input, portal, subscriptions};
 use crate::http::reply::{Problem, Reply, json, only};
 
 /// Answers one request.
@@ -27,6 +27,12 @@ async fn route(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> 
     if path == "/healthz" {
         read(&method)?;
         return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
+    }
+    if let Some(segments) = input::segments(&path) {
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if console::has(&segments) {
+            return Ok(console::answer(api, &segments, request).await);
+        }
     }
     if !api.settings.token.is_carried_by(request.headers()) {
         let detail = "Send the token that API_TOKEN holds, once, as `Authorization: Bearer TOKEN`.";

@@ -14,6 +14,8 @@ use std::{
 };
 
 use hyper::{
+    Request,
+    body::Incoming,
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -25,7 +27,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::Service;
+use super::{Peer, Service};
 
 /// How long a connection that has sent nothing yet is still listened to after stop: it was accepted, and its request may be in
 /// our socket already.
@@ -34,9 +36,13 @@ const FIRST_BYTES: Duration = Duration::from_millis(250);
 /// Serves a connection until either side closes it. After stop, what has begun to arrive is still answered.
 pub(super) async fn serve<S: Service>(server: Arc<S>, stream: TcpStream) -> Result<(), hyper::Error> {
     let seen = Arc::new(Seen::default());
-    let service = service_fn(|request| {
+    let peer = stream.peer_addr().ok().map(Peer);
+    let service = service_fn(|mut request: Request<Incoming>| {
         let (server, seen) = (Arc::clone(&server), Arc::clone(&seen));
         async move {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
             let mut reply = server.answer(request).await;
             if server.stop().is_said() {
                 // The connection closes behind the answer.

@@ -5,7 +5,7 @@ pub(crate) mod body;
 mod connection;
 pub(crate) mod reply;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming};
 use tokio::{
@@ -16,6 +16,10 @@ use tokio::{
 
 use self::reply::Reply;
 use crate::stop::Stop;
+
+/// Who is at the other end, in a request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub SocketAddr);
 
 /// What answers requests.
 pub(crate) trait Service: Send + Sync + 'static {

@@ -2,10 +2,13 @@
 //!
 //! Every act is a row of the audit, in the transaction of the act.
 
+pub mod access;
+pub mod around;
 pub mod bulk;
 pub mod change;
 pub mod filter;
 pub mod job;
+pub mod overview;
 pub mod replay;
 pub mod risk;
 pub mod state;

@@ -1,0 +1,145 @@
+//! How it all stands, on one page.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+/// How it all stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Overview {
+    /// The queue, by kind; done jobs apart.
+    pub queue: Vec<Depth>,
+    /// How long the oldest ready job has waited, in seconds.
+    pub oldest_ready: Option<f64>,
+    /// How long the oldest running job has run, in seconds.
+    pub oldest_running: Option<f64>,
+    /// Minutes of the last hour, oldest first.
+    pub minutes: Vec<Minute>,
+    /// Workers alive.
+    pub workers: Vec<Worker>,
+    /// Payouts that are not at their end, by state and currency.
+    pub payouts: Vec<Payouts>,
+    /// When the last event was received.
+    pub last_event_at: Option<DateTime<Utc>>,
+    /// Kinds that an operator has paused.
+    pub paused: Vec<String>,
+    /// Users to look at: open disputes, second subscriptions.
+    pub flagged: i64,
+}
+
+/// One kind's jobs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Depth {
+    /// The kind.
+    pub kind: String,
+    /// Waiting for a worker.
+    pub ready: i64,
+    /// Waiting for their time.
+    pub scheduled: i64,
+    /// Running.
+    pub running: i64,
+    /// Waiting for an operator.
+    pub dead: i64,
+}
+
+/// What ended in one minute.
+#[derive(Debug, Clone, Serialize)]
+pub struct Minute {
+    /// Its beginning.
+    pub at: DateTime<Utc>,
+    /// Attempts that ended well: done, skip, snooze.
+    pub well: i64,
+    /// Attempts that did not: retry, dead, lost, cancel.
+    pub badly: i64,
+    /// Events received.
+    pub events: i64,
+}
+
+/// A worker that is alive.
+#[derive(Debug, Clone, Serialize)]
+pub struct Worker {
+    /// Its name.
+    pub id: String,
+    /// How many jobs it runs.
+    pub running: i64,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// Payouts in one state.
+#[derive(Debug, Clone, Serialize)]
+pub struct Payouts {
+    /// The state.
+    pub state: String,
+    /// How many.
+    pub count: i64,
+    /// Their sum, in minor units.
+    pub amount: i64,
+    /// Lower-case ISO code.
+    pub currency: String,
+    /// When the oldest was recorded.
+    pub oldest_at: Option<DateTime<Utc>>,
+}
+
+/// Reads it.
+pub async fn read(db: &mut PgConnection) -> Result<Overview, sqlx::Error> {
+    let queue = sqlx::query_as!(
+        Depth,
+        r#"SELECT job_type AS kind,
+                  count(*) FILTER (WHERE status = 'Pending' AND run_at <= t.now) AS "ready!",
+                  count(*) FILTER (WHERE status = 'Pending' AND run_at > t.now) AS "scheduled!",
+                  count(*) FILTER (WHERE status = 'Running') AS "running!", count(*) FILTER (WHERE status = 'Failed') AS "dead!"
+           FROM apalis.jobs, (SELECT bursar.now() AS now) t WHERE status IN ('Pending', 'Running', 'Failed') GROUP BY job_type ORDER BY job_type"#
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let ages = sqlx::query!(
+        "SELECT extract(epoch FROM bursar.now() - (SELECT min(run_at) FROM apalis.jobs WHERE status = 'Pending' AND run_at <= bursar.now()))::float8 AS ready,
+                extract(epoch FROM clock_timestamp() - (SELECT min(lock_at) FROM apalis.jobs WHERE status = 'Running'))::float8 AS running"
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    let minutes = sqlx::query_as!(
+        Minute,
+        r#"WITH hour AS (SELECT generate_series(date_trunc('minute', bursar.now()) - interval '59 minutes', date_trunc('minute', bursar.now()), interval '1 minute') AS at),
+               ended AS (SELECT date_trunc('minute', ended_at) AS at, count(*) FILTER (WHERE outcome IN ('done', 'skip', 'snooze')) AS well,
+                             count(*) FILTER (WHERE outcome NOT IN ('done', 'skip', 'snooze')) AS badly
+                         FROM bursar.attempt WHERE ended_at >= bursar.now() - interval '1 hour' GROUP BY 1),
+               came AS (SELECT date_trunc('minute', received_at) AS at, count(*) AS events FROM bursar.event
+                        WHERE received_at >= bursar.now() - interval '1 hour' GROUP BY 1)
+           SELECT h.at AS "at!", coalesce(e.well, 0) AS "well!", coalesce(e.badly, 0) AS "badly!", coalesce(c.events, 0) AS "events!"
+           FROM hour h LEFT JOIN ended e USING (at) LEFT JOIN came c USING (at) ORDER BY h.at"#
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let workers = sqlx::query_as!(
+        Worker,
+        r#"SELECT w.id, (SELECT count(*) FROM apalis.jobs j WHERE j.lock_by = w.id AND j.status = 'Running') AS "running!", w.started_at AS since
+           FROM apalis.workers w WHERE w.lease_until > clock_timestamp() ORDER BY w.id"#
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let payouts = sqlx::query_as!(
+        Payouts,
+        r#"SELECT state, count(*) AS "count!", coalesce(sum(amount), 0)::bigint AS "amount!", currency, min(recorded_at) AS oldest_at
+           FROM bursar.payout WHERE state NOT IN ('paid', 'reversed') GROUP BY state, currency ORDER BY state, currency"#
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let last_event_at = sqlx::query_scalar!("SELECT max(received_at) FROM bursar.event").fetch_one(&mut *db).await?;
+    let paused = sqlx::query_scalar!("SELECT kind FROM bursar.paused_kind ORDER BY kind").fetch_all(&mut *db).await?;
+    let flagged = sqlx::query_scalar!(r#"SELECT count(DISTINCT user_id) AS "count!" FROM bursar.user_flag"#)
+        .fetch_one(db)
+        .await?;
+    Ok(Overview {
+        queue,
+        oldest_ready: ages.ready,
+        oldest_running: ages.running,
+        minutes,
+        workers,
+        payouts,
+        last_event_at,
+        paused,
+        flagged,
+    })
+}

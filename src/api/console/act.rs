@@ -1,0 +1,188 @@
+//! What an operator does to jobs from the console: one, or all that match; what it would mean is shown before.
+
+use bursar_jobs::{
+    audit::Via,
+    clock,
+    desk::{
+        Operator, State,
+        access::{Role, Signed},
+        bulk::{self, Progress, Refused, Verb},
+        change::{self, Change},
+        risk::{self, DryRun},
+    },
+    kinds,
+};
+use hyper::{Request, StatusCode, body::Incoming};
+use maud::{Markup, html};
+
+use super::{
+    Trouble, form,
+    form::Fields,
+    jobs,
+    page::{amount, csrf, page, see_other},
+};
+use crate::{api::Api, http::reply::Reply};
+
+fn operator(signed: &Signed) -> Operator {
+    Operator { who: signed.who.clone(), via: Via::Console }
+}
+
+fn verb(word: &str) -> Result<Verb, Trouble> {
+    match word {
+        "retry" => Ok(Verb::Retry),
+        "cancel" => Ok(Verb::Cancel),
+        _ => Err(Trouble::malformed("There is no such act: nothing was changed.")),
+    }
+}
+
+/// A retry or a cancellation of one job.
+pub(super) async fn one(
+    api: &Api,
+    signed: &Signed,
+    id: &str,
+    word: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, Trouble> {
+    let verb = verb(word)?;
+    let fields = form::read(api, signed, Role::Operator, request).await?;
+    let mut tx = api.pool.begin().await?;
+    let kind =
+        sqlx::query_scalar!("SELECT job_type FROM apalis.jobs WHERE id = $1", id).fetch_optional(&mut *tx).await?;
+    let kind = kind.ok_or_else(|| Trouble::not_found(&format!("There is no job {id}.")))?;
+    if verb == Verb::Retry && kinds::moves_money(&kind) {
+        form::may(signed, Role::Payer)?;
+    }
+    let (by, why) = (operator(signed), fields.get("why"));
+    let came = match verb {
+        Verb::Retry => change::retry(&mut tx, &by, id, why).await?,
+        Verb::Cancel => change::cancel(&mut tx, &by, id, why).await?,
+    };
+    match came {
+        Change::Done(_) => {
+            tx.commit().await?;
+            Ok(see_other(&format!("/jobs/{id}")))
+        }
+        Change::Not(state) => Err(Trouble::new(
+            StatusCode::CONFLICT,
+            &format!("The job is {} by now: there is nothing to {word}, and nothing was changed.", state.word()),
+        )),
+        Change::Unknown => Err(Trouble::not_found(&format!("There is no job {id}."))),
+    }
+}
+
+/// All that match: the dry run first, then the act.
+pub(super) async fn all(api: &Api, signed: &Signed, request: Request<Incoming>) -> Result<Reply, Trouble> {
+    let fields = form::read(api, signed, Role::Operator, request).await?;
+    let word = fields.get("verb").unwrap_or_default();
+    let verb = verb(word)?;
+    let mut db = api.pool.acquire().await?;
+    let now = clock::business(&mut *db).await?;
+    let filter = jobs::filter(&fields, now)?;
+    let dry = risk::dry_run(&mut db, &filter).await?;
+    let releases = verb == Verb::Retry && dry.kinds.keys().any(|kind| kinds::moves_money(kind));
+    if fields.get("step") != Some("act") {
+        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases)));
+    }
+    if releases {
+        form::may(signed, Role::Payer)?;
+    }
+    if fields.get("matching").and_then(|n| n.parse().ok()) != Some(dry.matching) {
+        // What was confirmed is not what would be done: it is shown again.
+        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases)));
+    }
+    let began = bulk::begin(&mut db, &operator(signed), verb, &filter, fields.get("why")).await;
+    let began = began.map_err(|refused| match refused {
+        Refused::Database(error) => error.into(),
+        other => Trouble::malformed(&format!("{other}. Nothing was changed.")),
+    })?;
+    go_on(api, &began.id);
+    Ok(see_other(&format!("/bulk/{}", began.id)))
+}
+
+/// Does the act beside the requests; what a crash leaves, a worker goes on with.
+fn go_on(api: &Api, id: &str) {
+    let (pool, id) = (api.pool.clone(), id.to_owned());
+    tokio::spawn(async move {
+        let step = async || -> Result<bool, sqlx::Error> {
+            let mut db = pool.acquire().await?;
+            Ok(bulk::step(&mut db, &id).await?.is_none_or(|so_far| so_far.ended_at.is_some()))
+        };
+        loop {
+            match step().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, act = id, "an act in bulk was interrupted; a worker goes on with it");
+                    return;
+                }
+            }
+        }
+    });
+}
+
+fn title(verb: Verb) -> String {
+    match verb {
+        Verb::Retry => "Retry all that match".to_owned(),
+        Verb::Cancel => "Cancel all that match".to_owned(),
+    }
+}
+
+fn confirm(signed: &Signed, fields: &Fields, word: &str, dry: &DryRun, releases: bool) -> Markup {
+    let kinds: Vec<String> = dry.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let sums: Vec<String> = dry.amounts.iter().map(|(currency, sum)| amount(*sum, currency)).collect();
+    let allowed = !releases || signed.role >= Role::Payer;
+    html! {
+        p { strong { (dry.matching) } " jobs match: " (kinds.join(", ")) "." }
+        div.cards {
+            div.card { b.good { (dry.safe) } span { "safe: nothing has come of them" } }
+            div.card { b.quiet { (dry.done) } span { "already done: their effect is there, and a retry does no more" } }
+            div.card { b.unknown { (dry.unknown) } span { "unknown: looked for at Stripe first, never sent blindly" } }
+            div.card {
+                b { @if sums.is_empty() { "–" } @else { (sums.join(", ")) } }
+                span { "at stake" @if dry.unpriced > 0 { ", and " (dry.unpriced) " jobs of no known amount" } }
+            }
+        }
+        @if !dry.examples.is_empty() {
+            h2 { "To look at" }
+            ul { @for one in &dry.examples { li { a href={ "/jobs/" (one.id) } { (one.kind) } ": " (one.why) } } }
+        }
+        @if dry.matching == 0 { p { "Nothing to do." } }
+        @else if !allowed { p.say.wait { "Some of these release money: that takes a payer. You are signed in as a" @if signed.role == Role::Operator { "n" } " " (signed.role.word()) "." } }
+        @else {
+            form.acts method="post" action="/bulk" {
+                (csrf(signed))
+                (hidden(fields))
+                input type="hidden" name="verb" value=(word);
+                input type="hidden" name="step" value="act";
+                input type="hidden" name="matching" value=(dry.matching);
+                label { "Why (for whoever reads it later)" input name="why" maxlength="2000"; }
+                button.act { (if word == "retry" { "Retry" } else { "Cancel" }) " all " (dry.matching) }
+                a href="/jobs" { "No" }
+            }
+        }
+    }
+}
+
+/// The filter, carried along in a form.
+pub(super) fn hidden(fields: &Fields) -> Markup {
+    html! { @for name in jobs::FIELDS { @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); } } }
+}
+
+/// How far an act has come.
+pub(super) async fn progress(api: &Api, signed: &Signed, id: &str) -> Result<Reply, Trouble> {
+    let mut db = api.pool.acquire().await?;
+    let so_far = bulk::progress(&mut db, id).await?;
+    let so_far = so_far.ok_or_else(|| Trouble::not_found("There is no such act."))?;
+    let body = html! { div data-live="bulk" { (said(&so_far)) } p { a href={ "/jobs?state=" (State::Dead.word()) } { "Dead jobs" } } };
+    Ok(page(signed, "/jobs", "An act on all that matched", &body))
+}
+
+fn said(so_far: &Progress) -> Markup {
+    let seen = so_far.changed + so_far.skipped;
+    html! {
+        progress max=(so_far.matching.max(1)) value=(seen) aria-label="How far it has come" {}
+        p { strong { (so_far.changed) } " of " (so_far.matching) " changed"
+            @if so_far.skipped > 0 { ", " (so_far.skipped) " were in another state by then" } "." }
+        @if so_far.ended_at.is_some() { p.say.good role="status" { "Done." } } @else { p role="status" { "It goes on." } }
+    }
+}

@@ -1,0 +1,110 @@
+//! The operators' console: pages made here, of what the database says, for whoever has signed in.
+//!
+//! A page changes nothing. A form is taken once, by its session's token and its sender's role, and leads to a page. Whatever is done here
+//! is done by [`bursar_jobs::desk`], as the command line does it, and written down.
+
+mod act;
+mod form;
+mod job;
+mod jobs;
+mod overview;
+mod page;
+pub(super) mod session;
+
+use bursar_jobs::desk::access::Signed;
+use hyper::{Method, Request, StatusCode, body::Incoming};
+use maud::html;
+
+use self::form::Fields;
+use super::Api;
+use crate::http::reply::Reply;
+
+/// Why a page is not what was asked for: a status, and a sentence.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    status: StatusCode,
+    say: String,
+}
+
+impl Trouble {
+    fn new(status: StatusCode, say: &str) -> Self {
+        Self { status, say: say.to_owned() }
+    }
+
+    fn not_found(say: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, say)
+    }
+
+    fn malformed(say: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, say)
+    }
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        tracing::error!(%error, "a page of the console could not be made");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer. Try again in a moment.")
+    }
+}
+
+/// Whether a path is one of the console's.
+pub(super) fn has(segments: &[&str]) -> bool {
+    matches!(segments, ["" | "console.css" | "console.js" | "sign-in" | "sign-out" | "bulk"] | ["jobs" | "bulk", ..])
+}
+
+/// Answers a request for one of its pages.
+pub(super) async fn answer(api: &Api, segments: &[&str], request: Request<Incoming>) -> Reply {
+    match route(api, segments, request).await {
+        Ok(reply) => reply,
+        Err(trouble) => page::bare(
+            trouble.status,
+            trouble.status.canonical_reason().unwrap_or("Trouble"),
+            &html! { p.say.bad role="alert" { (trouble.say) } p { a href="/" { "To the overview" } } },
+        ),
+    }
+}
+
+async fn route(api: &Api, segments: &[&str], request: Request<Incoming>) -> Result<Reply, Trouble> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && *request.method() != Method::POST {
+        return Err(Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "The console knows GET and POST."));
+    }
+    match (reads, segments) {
+        (true, ["console.css"]) => return Ok(page::file("text/css; charset=utf-8", include_str!("style.css"))),
+        (true, ["console.js"]) => return Ok(page::file("text/javascript; charset=utf-8", include_str!("console.js"))),
+        (true, ["sign-in"]) => return Ok(session::ask(StatusCode::OK, None)),
+        (false, ["sign-in"]) => return session::sign_in(api, request).await,
+        _ => {}
+    }
+    let Some(signed) = session::signed(api, request.headers()).await? else {
+        let why = (!reads).then_some("Your session is over: nothing was changed. Sign in, and send it again.");
+        return Ok(session::ask(StatusCode::UNAUTHORIZED, why));
+    };
+    let query = Fields::of(request.uri().query().unwrap_or_default().as_bytes());
+    if reads { show(api, &signed, segments, &query).await } else { take(api, &signed, segments, request).await }
+}
+
+/// The pages.
+async fn show(api: &Api, signed: &Signed, segments: &[&str], query: &Fields) -> Result<Reply, Trouble> {
+    match segments {
+        [""] => overview::show(api, signed).await,
+        ["jobs"] => jobs::show(api, signed, query).await,
+        ["jobs", id] => job::show(api, signed, id).await,
+        ["bulk", id] => act::progress(api, signed, id).await,
+        _ => Err(Trouble::not_found("There is no such page.")),
+    }
+}
+
+/// The forms.
+async fn take(api: &Api, signed: &Signed, segments: &[&str], request: Request<Incoming>) -> Result<Reply, Trouble> {
+    match segments {
+        ["sign-out"] => {
+            let headers = request.headers().clone();
+            form::read(api, signed, bursar_jobs::desk::access::Role::Viewer, request).await?;
+            session::sign_out(api, &headers).await
+        }
+        ["jobs", id, verb @ ("retry" | "cancel")] => act::one(api, signed, id, verb, request).await,
+        ["bulk"] => act::all(api, signed, request).await,
+        _ => Err(Trouble::not_found("There is no such form.")),
+    }
+}

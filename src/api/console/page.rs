@@ -1,0 +1,166 @@
+//! What every page of the console has in common: its frame, and how a moment, an amount and a state are written.
+
+use bursar_jobs::{credits::Credits, desk::access::Signed, money};
+use chrono::{DateTime, SecondsFormat, Utc};
+use http_body_util::Full;
+use hyper::{
+    Response, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
+    },
+};
+use maud::{DOCTYPE, Markup, html};
+
+use crate::http::reply::Reply;
+
+/// The rooms of the console, in the order in which they are looked into.
+const ROOMS: &[(&str, &str)] = &[("/", "Overview"), ("/jobs", "Jobs")];
+
+/// A page within the console's frame.
+pub(super) fn page(signed: &Signed, here: &str, title: &str, body: &Markup) -> Reply {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            (head(title))
+            body {
+                a.skip href="#main" { "To the content" }
+                header {
+                    strong { "bursar" }
+                    nav aria-label="Rooms" {
+                        @for (path, name) in ROOMS {
+                            a href=(path) aria-current=[(*path == here).then_some("page")] { (name) }
+                        }
+                    }
+                    form method="post" action="/sign-out" {
+                        (csrf(signed))
+                        span.quiet { (signed.who) " (" (signed.role.word()) ") " }
+                        button.plain { "Sign out" }
+                    }
+                }
+                main id="main" {
+                    p.say.bad id="stale" role="status" hidden { "This page is not current: bursar does not answer." }
+                    h1 { (title) }
+                    (body)
+                }
+                script src="/console.js" defer {}
+            }
+        }
+    };
+    answer(StatusCode::OK, markup)
+}
+
+/// A page without a frame: before anybody has signed in, or where something went wrong.
+pub(super) fn bare(status: StatusCode, title: &str, body: &Markup) -> Reply {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            (head(title))
+            body { main.sign-in id="main" { h1 { (title) } (body) } }
+        }
+    };
+    answer(status, markup)
+}
+
+fn head(title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="robots" content="noindex";
+            title { (title) " · bursar" }
+            link rel="stylesheet" href="/console.css";
+            link rel="icon" href="data:,";
+        }
+    }
+}
+
+fn answer(status: StatusCode, markup: Markup) -> Reply {
+    let mut reply = Response::new(Full::new(markup.into_string().into()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    guard(headers);
+    reply
+}
+
+/// Nothing from elsewhere is loaded, nothing inline is run, and no other page may frame this one.
+fn guard(headers: &mut hyper::HeaderMap) {
+    const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                          form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+}
+
+/// A file of the console's own.
+pub(super) fn file(kind: &'static str, text: &'static str) -> Reply {
+    let mut reply = Response::new(Full::new(text.into()));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+    guard(reply.headers_mut());
+    reply
+}
+
+/// Sends a browser on: after a form was taken, so that a reload does not send it again.
+pub(super) fn see_other(to: &str) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::SEE_OTHER;
+    let to = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
+    reply.headers_mut().insert(LOCATION, to);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// What each form carries, so that no other site can send it.
+pub(super) fn csrf(signed: &Signed) -> Markup {
+    html! { input type="hidden" name="csrf" value=(signed.csrf); }
+}
+
+/// A moment: in UTC, and by the script in the viewer's zone.
+pub(super) fn at(moment: DateTime<Utc>) -> Markup {
+    html! {
+        time datetime=(moment.to_rfc3339_opts(SecondsFormat::Millis, true)) { (moment.format("%Y-%m-%d %H:%M:%S UTC")) }
+    }
+}
+
+/// How far away a moment is.
+pub(super) fn ago(moment: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (now - moment).num_seconds();
+    let length = length(f64::from(i32::try_from(seconds.abs()).unwrap_or(i32::MAX)));
+    if seconds < 0 { format!("in {length}") } else { format!("{length} ago") }
+}
+
+/// A length of time, in seconds, in one unit.
+pub(super) fn length(seconds: f64) -> String {
+    match seconds {
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
+        s => format!("{:.0} d", s / 86_400.0),
+    }
+}
+
+/// Money with its unit.
+pub(super) fn amount(minor: i64, currency: &str) -> String {
+    money::format(minor, currency)
+}
+
+/// Credits with their unit.
+#[expect(dead_code, reason = "the pages of accounts use it")]
+pub(super) fn credits(micros: i64) -> String {
+    format!("{} credits", Credits::from_micros(micros))
+}
+
+/// A state's word; its colour only adds to it.
+pub(super) fn state(word: &str) -> Markup {
+    let class = match word {
+        "done" | "paid" | "active" | "ok" | "repaired" | "recovered" => "good",
+        "dead" | "rejected" | "refused" | "failed" | "lost" => "bad",
+        "unknown" | "sending" => "unknown",
+        "ready" | "running" | "held" | "scheduled" | "open" | "past_due" => "wait",
+        _ => "quiet",
+    };
+    html! { span.state class=(class) { (word) } }
+}
