@@ -1,5 +1,7 @@
 //! The console over HTTP: who is let in, what a page says, and what a form may do.
 
+mod browser;
+
 use std::net::SocketAddr;
 
 use bursar::stop::Stopper;

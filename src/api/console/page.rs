@@ -162,5 +162,5 @@ pub(super) fn state(word: &str) -> Markup {
         "ready" | "running" | "held" | "scheduled" | "open" | "past_due" => "wait",
         _ => "quiet",
     };
-    html! { span.state class=(class) { (word) } }
+    html! { span class={ "state " (class) } { (word) } }
 }

@@ -1,0 +1,139 @@
+//! The console in a real browser: Chromium, driven by playwright-core. Without either, the test says so and stops.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use bursar_jobs::desk::access::Role;
+use serde_json::Value;
+
+use super::Desk;
+use crate::support::{Child, bursar, eventually, scratch};
+
+const PLAYWRIGHT: &str = "1.65.1";
+const PATIENCE: Duration = Duration::from_mins(4);
+
+/// A browser of this machine.
+fn chromium() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|program| program.is_file())
+}
+
+/// The folder that has playwright-core, fetched once.
+fn playwright() -> Result<PathBuf, String> {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = cache.join(format!("playwright-core-{PLAYWRIGHT}"));
+    if !folder.exists() {
+        let begun = cache.join(format!("playwright-core.{}", std::process::id()));
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--prefix"]);
+        npm.arg(&begun).arg(format!("playwright-core@{PLAYWRIGHT}")).stdin(Stdio::null());
+        let said = npm.output().map_err(|error| format!("npm does not run: {error}"))?;
+        if !said.status.success() {
+            drop(fs::remove_dir_all(&begun));
+            return Err(format!("npm: {}", String::from_utf8_lossy(&said.stderr)));
+        }
+        if fs::rename(&begun, &folder).is_err() {
+            drop(fs::remove_dir_all(&begun));
+        }
+    }
+    Ok(folder)
+}
+
+#[tokio::test]
+async fn an_operator_finds_reads_tries_and_retries_by_keyboard() {
+    let Some(chromium) = chromium() else {
+        println!("SKIPPED: no Chromium on this machine (apt install chromium): the console was not seen in a browser");
+        return;
+    };
+    let playwright = match playwright() {
+        Ok(folder) => folder,
+        Err(why) => {
+            println!("SKIPPED: playwright-core is not to be had: the console was not seen in a browser. {why}");
+            return;
+        }
+    };
+    let desk = Desk::open().await;
+    plant(&desk).await;
+    let _worker = Child::spawn(
+        bursar(&["worker"])
+            .env("DATABASE_URL", &desk.db.url)
+            .env("STRIPE_PRICE_PRO", "price_new")
+            .env("BURSAR_STRIPE__LIVEMODE", "false")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    );
+    eventually(super::shop::SOON, || async {
+        let alive = "SELECT count(*) FROM apalis.workers WHERE lease_until > clock_timestamp()";
+        let alive: i64 = sqlx::query_scalar(alive).fetch_one(&desk.db.pool).await.map_err(|e| e.to_string())?;
+        if alive > 0 { Ok(()) } else { Err("no worker yet".to_owned()) }
+    })
+    .await;
+    let home = scratch();
+    let shots = std::env::var_os("BURSAR_SCREENSHOTS").map_or_else(|| home.to_path_buf(), PathBuf::from);
+    // A script imports what stands in a folder above it.
+    let script = playwright.join("browser.mjs");
+    fs::write(&script, include_str!("browser.mjs")).unwrap();
+    let mut node = tokio::process::Command::new("node");
+    node.arg(&script)
+        .env("BASE", format!("http://{}", desk.address))
+        .env("TOKEN", desk.token("olga", Role::Operator).await)
+        .env("VIEWER", desk.token("vera", Role::Viewer).await)
+        .env("SHOTS", &shots)
+        .env("CHROMIUM", chromium)
+        .env("HOME", &*home)
+        .kill_on_drop(true);
+    let ended = tokio::time::timeout(PATIENCE, node.output()).await.expect("the browser ends in time").unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{said}\n{complained}");
+    let mut seen = serde_json::Map::new();
+    for line in said.lines() {
+        seen.extend(serde_json::from_str::<serde_json::Map<String, Value>>(line).unwrap_or_else(|e| panic!("{e}: {line}")));
+    }
+    let has = |what: &str, words: &str| {
+        let text = seen[what].as_str().unwrap();
+        assert!(text.contains(words), "{words:?} is missing in {text}");
+    };
+    has("why", "price_new sells no tier");
+    has("risk", "is safe: nothing has come of it (19.00 USD)");
+    has("dry", "250 jobs match: 250 refill_tier");
+    has("dry", "4750.00 USD");
+    has("bulk", "250 of 250 changed");
+    has("state", "done");
+    let (time, at) = (seen["time"].as_str().unwrap(), seen["at"].as_str().unwrap());
+    assert!(!time.contains("UTC") && at.ends_with('Z'), "{time} {at}");
+    assert_eq!(seen["viewerButtons"], 0);
+    assert_eq!(seen["wide"], serde_json::json!([]));
+    assert_eq!(seen["poor"], serde_json::json!([]));
+    let granted: i64 = sqlx::query_scalar("SELECT count(*) FROM bursar.posting WHERE kind = 'refill'")
+        .fetch_one(&desk.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(granted, 250, "each once");
+}
+
+/// Ten thousand dead jobs; two hundred and fifty of them are refills whose price was not in the settings.
+async fn plant(desk: &Desk) {
+    let invoice = r#"{"id": "evt_%1$s", "type": "invoice.paid", "created": 1790000000, "livemode": false, "api_version": "2024-06-20",
+        "data": {"object": {"id": "in_%1$s", "object": "invoice", "status": "paid", "paid": true, "customer": "cus_%1$s", "currency": "usd",
+        "amount_paid": 1900, "subscription": "sub_%1$s", "billing_reason": "subscription_cycle",
+        "subscription_details": {"metadata": {"user_id": "user_%1$s"}}, "lines": {"has_more": false, "data": [{"id": "il_%1$s",
+        "object": "line_item", "amount": 1900, "quantity": 1, "proration": false, "subscription": "sub_%1$s", "type": "subscription",
+        "price": {"id": "price_new"}, "period": {"start": 1790000000, "end": 1792592000}}]}}}}"#;
+    let received = "SELECT bursar.receive('stripe', 'evt_' || n, 'invoice.paid', now(), false, '2024-06-20', NULL, 'in_' || n,
+                        convert_to(format($1, n), 'UTF8'), 'refill_tier', 10) FROM generate_series(1, 250) n";
+    sqlx::query(received).bind(invoice).execute(&desk.db.pool).await.unwrap();
+    let others = "SELECT bursar.enqueue(jsonb_agg(jsonb_build_object('kind', 'note_event', 'key', 'other' || n, 'args', '{}'::jsonb, 'max_attempts', 3)))
+                  FROM generate_series(1, 9750) n";
+    sqlx::query(others).execute(&desk.db.pool).await.unwrap();
+    let died = "UPDATE apalis.jobs SET status = 'Failed', attempts = 1, done_at = bursar.now() - random() * interval '50 minutes',
+                    reason = CASE job_type WHEN 'refill_tier' THEN 'a user paid for price_new sells no tier: add it to a tier''s prices' ELSE 'its arguments cannot be read' END";
+    sqlx::query(died).execute(&desk.db.pool).await.unwrap();
+    let tried = "INSERT INTO bursar.attempt (job_id, attempt, worker, started_at, ended_at, outcome, reason)
+                 SELECT id, 1, 'worker-7', done_at - interval '40 ms', done_at, 'dead', reason FROM apalis.jobs ORDER BY done_at";
+    sqlx::query(tried).execute(&desk.db.pool).await.unwrap();
+}
