@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::terms::Terms;
+use bursar_jobs::{
+    desk::access::{self, Role},
+    terms::Terms,
+};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 
@@ -34,11 +37,13 @@ const PRICES: [(&str, &str); 3] =
 const USUAL_PORT: u16 = 3000;
 /// How long connections have to say goodbye to a private PostgreSQL that stops anyhow.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Who signs in to the console of a private database.
+const DEVELOPER: &str = "dev";
 /// Whom the fixtures pay.
 const RECEIVER: &str = "bob";
-/// The database in the private PostgreSQL that every cluster has.
 /// What the sandbox asks for a tier: as the packages of the defaults do.
 const CENTS_PER_CREDIT: i64 = 20;
+/// The database in the private PostgreSQL that every cluster has.
 const DATABASE: &str = "postgres";
 
 /// Everything that must be there before the first request.
@@ -102,6 +107,11 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let api_address = api_listener.local_addr().map_err(|error| DevError::Listen(api.address, error))?;
     let api_token = settings.api_token().map_or(secrets.api_token.as_str(), |token| token.expose()).to_owned();
     say("api", &format!("http://{api_address} (Authorization: Bearer {api_token})"));
+    if postgres.is_some() {
+        say("console", &format!("http://{api_address} (sign in with {})", console_token(&pool).await?));
+    } else {
+        say("console", &format!("http://{api_address} (make a token: bursar tokens create NAME --role payer)"));
+    }
     let webhook_secret = settings.webhook_secret().map_or(secrets.webhook_secret, |s| s.expose().to_owned());
     let webhook_path = web.webhook_paths.first().cloned().unwrap_or_default();
     worker.stripe = stripe.client()?;
@@ -190,6 +200,15 @@ impl Prepared {
         }
         ended
     }
+}
+
+/// A token for the console, anew each time: the database keeps none that could be shown again.
+async fn console_token(pool: &PgPool) -> Result<String, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    access::revoke(&mut *tx, DEVELOPER).await?;
+    let token = access::create(&mut *tx, DEVELOPER, Role::Payer, "bursar dev").await?;
+    tx.commit().await?;
+    token.ok_or_else(|| sqlx::Error::Protocol("the token was made by another at this moment".into()))
 }
 
 /// A local Stripe whose events come to our web. It remembers nothing of an earlier run, but the database does: the receivers' accounts are

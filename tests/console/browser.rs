@@ -20,7 +20,9 @@ const PATIENCE: Duration = Duration::from_mins(4);
 fn chromium() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|program| program.is_file())
+    std::env::split_paths(&path)
+        .flat_map(|folder| names.map(|name| folder.join(name)))
+        .find(|program| program.is_file())
 }
 
 /// The folder that has playwright-core, fetched once.
@@ -30,7 +32,15 @@ fn playwright() -> Result<PathBuf, String> {
     if !folder.exists() {
         let begun = cache.join(format!("playwright-core.{}", std::process::id()));
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--prefix"]);
+        npm.args([
+            "install",
+            "--no-save",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--fetch-retries=1",
+            "--prefix",
+        ]);
         npm.arg(&begun).arg(format!("playwright-core@{PLAYWRIGHT}")).stdin(Stdio::null());
         let said = npm.output().map_err(|error| format!("npm does not run: {error}"))?;
         if !said.status.success() {
@@ -92,7 +102,9 @@ async fn an_operator_finds_reads_tries_and_retries_by_keyboard() {
     assert!(ended.status.success(), "{said}\n{complained}");
     let mut seen = serde_json::Map::new();
     for line in said.lines() {
-        seen.extend(serde_json::from_str::<serde_json::Map<String, Value>>(line).unwrap_or_else(|e| panic!("{e}: {line}")));
+        seen.extend(
+            serde_json::from_str::<serde_json::Map<String, Value>>(line).unwrap_or_else(|e| panic!("{e}: {line}")),
+        );
     }
     let has = |what: &str, words: &str| {
         let text = seen[what].as_str().unwrap();
@@ -124,7 +136,8 @@ async fn plant(desk: &Desk) {
         "subscription_details": {"metadata": {"user_id": "user_%1$s"}}, "lines": {"has_more": false, "data": [{"id": "il_%1$s",
         "object": "line_item", "amount": 1900, "quantity": 1, "proration": false, "subscription": "sub_%1$s", "type": "subscription",
         "price": {"id": "price_new"}, "period": {"start": 1790000000, "end": 1792592000}}]}}}}"#;
-    let received = "SELECT bursar.receive('stripe', 'evt_' || n, 'invoice.paid', now(), false, '2024-06-20', NULL, 'in_' || n,
+    let received =
+        "SELECT bursar.receive('stripe', 'evt_' || n, 'invoice.paid', now(), false, '2024-06-20', NULL, 'in_' || n,
                         convert_to(format($1, n), 'UTF8'), 'refill_tier', 10) FROM generate_series(1, 250) n";
     sqlx::query(received).bind(invoice).execute(&desk.db.pool).await.unwrap();
     let others = "SELECT bursar.enqueue(jsonb_agg(jsonb_build_object('kind', 'note_event', 'key', 'other' || n, 'args', '{}'::jsonb, 'max_attempts', 3)))
