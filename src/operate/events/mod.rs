@@ -1,5 +1,6 @@
 //! `bursar events`: the inbox.
 
+mod gaps;
 mod list;
 mod replay;
 mod show;
@@ -33,6 +34,15 @@ pub enum Events {
         #[command(flatten)]
         limit: Limit,
     },
+    /// How far Stripe's own list of events was compared with the inbox, and what had never arrived.
+    #[command(
+        after_help = "A worker compares every quarter of an hour (`bursar schedule list`: event-watch). What never arrived is \
+                            taken and acted on; this command only shows it.\n\nExample:\n  bursar events gaps"
+    )]
+    Gaps {
+        #[command(flatten)]
+        limit: Limit,
+    },
     /// Show one event: its envelope, its body, and what it caused.
     #[command(after_help = "Example:\n  bursar events show evt_1Qk2")]
     Show {
@@ -62,6 +72,7 @@ pub(super) async fn run(asked: Events, db: &mut PgConnection, screen: &Screen) -
         Events::List { kind, source, since, limit } => {
             list::list(db, screen, kind.as_deref(), source, since, limit).await
         }
+        Events::Gaps { limit } => gaps::gaps(db, screen, limit).await,
         Events::Show { id } => show::show(db, screen, &id).await,
         Events::Replay { id } => replay::replay(db, screen, &id).await,
     }
