@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use bursar_jobs::{packages, terms::Terms};
+use bursar_jobs::{packages, terms::Terms, watch};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -149,6 +149,7 @@ pub async fn worker() -> Result<(), BootError> {
         listen_url: Some(settings.listen_url()?.expose().to_owned()),
         stripe: stripe.client()?,
         notify: settings.notify()?,
+        requests_per_second: stripe.requests_per_second,
         ..queue::Options::default()
     };
     telemetry::init(&settings.log()?)?;
@@ -157,6 +158,9 @@ pub async fn worker() -> Result<(), BootError> {
         return Err(BootError::Behind);
     }
     remember_mode(&pool, &stripe).await?;
+    if stripe.is_on() {
+        watch::begin(&pool).await?;
+    }
     seed(&pool, &terms).await?;
     say_checks(&pool, &stripe, false).await?;
     say_terms(&terms, &stripe);

@@ -30,5 +30,7 @@ mod sdk;
 mod stripe_cli;
 mod subscriptions;
 mod support;
+mod turns;
 mod usage;
+mod watch;
 mod web;

@@ -2,7 +2,7 @@
 //!
 //! `DATABASE_URL`, then optionally `PROBE_BARRIER` (an advisory lock that `probe_post` waits for before it looks at its facts) and
 //! `PROBE_LEASE_MS`. It performs the probe kinds only; with `PROBE_STRIPE` and `PROBE_STRIPE_KEY` the real ones instead, against that
-//! Stripe, and ends itself at the point of a call that `PROBE_KILL_AT` names; the team is told
+//! Stripe (`PROBE_RATE` requests a second, where set), and ends itself at the point of a call that `PROBE_KILL_AT` names; the team is told
 //! at `PROBE_NOTIFY`, signed with `PROBE_NOTIFY_SECRET`. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
 //! private PostgreSQL in that folder, until its standard input ends.
 
@@ -163,6 +163,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let (Ok(url), Ok(key)) = (std::env::var("PROBE_STRIPE"), std::env::var("PROBE_STRIPE_KEY")) {
         options.performers = bursar_jobs::performers();
+        options.requests_per_second = setting("PROBE_RATE").map(u32::try_from).transpose()?;
         options.stripe = Some(Stripe::new(StripeConfig::new(url, key))?);
     }
     if let (Ok(url), Ok(secret)) = (std::env::var("PROBE_NOTIFY"), std::env::var("PROBE_NOTIFY_SECRET")) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bursar_stripe::Lane;
+
 use crate::envelope::{Envelope, Source};
 
 /// A kind of job: its name and its limits.
@@ -84,6 +86,12 @@ pub const SUM_USAGE: Kind = pure("sum_usage");
 /// Reports use to Stripe.
 pub const REPORT_USAGE: Kind = call("report_usage");
 
+/// Looks at how far Stripe's events were compared with the inbox, and has it gone on with.
+pub const WATCH_EVENTS: Kind = pure("watch_events");
+/// Compares a page of Stripe's events with the inbox, and takes what never arrived. Some days of an outage at Stripe: it goes on when that
+/// ends, and until then the watch warns.
+pub const READ_EVENTS: Kind = Kind { max_attempts: 1000, ..call("read_events") };
+
 /// All kinds of this version, in the order a worker claims them.
 pub const ALL: &[Kind] = &[
     GRANT_PURCHASE,
@@ -112,6 +120,8 @@ pub const ALL: &[Kind] = &[
     SUM_USAGE,
     FIRE_SCHEDULE,
     SWEEP_HELD,
+    WATCH_EVENTS,
+    READ_EVENTS,
     NOTE_EVENT,
 ];
 
@@ -153,6 +163,23 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("charge.dispute.closed", CHECK_CHARGE),
     ("account.updated", CHECK_ACCOUNT),
 ];
+
+/// How much a kind's requests of Stripe matter beside those of others, where all of them are too many.
+pub fn lane_of(kind: Kind) -> Lane {
+    match kind.name {
+        "pay_receiver" | "reverse_payout" | "reverse_transfer" => Lane::Money,
+        "create_customer"
+        | "create_checkout"
+        | "create_portal"
+        | "check_checkout"
+        | "create_account"
+        | "create_account_link"
+        | "connect_receiver" => Lane::People,
+        "read_events" | "report_usage" => Lane::Bulk,
+        name if name.starts_with("reconcile") => Lane::Bulk,
+        _ => Lane::Ordinary,
+    }
+}
 
 /// Which kind of job an event becomes. Nothing is dropped: what no job acts on becomes a [`NOTE_EVENT`], which an operator sees
 /// and which a later version can replay.

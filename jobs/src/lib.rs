@@ -32,6 +32,8 @@ pub mod schedules;
 pub mod settle;
 pub mod subscriber;
 pub mod terms;
+pub mod turns;
+pub mod watch;
 
 mod ask_customer;
 mod check_account;
@@ -50,6 +52,7 @@ pub mod notify_team;
 mod open_account;
 pub mod pay_receiver;
 mod plan;
+mod read_events;
 mod read_invoice;
 mod record_payout;
 mod refill_month;
@@ -65,7 +68,7 @@ pub mod sync_subscription;
 mod verdict;
 
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
-pub use bursar_stripe::{Outgoing, OutgoingError};
+pub use bursar_stripe::{Gate, Lane, Later, Outgoing, OutgoingError, Request as StripeRequest, Seen as StripeSeen};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.
@@ -96,6 +99,8 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<sum_usage::SumUsage>(),
         Performer::of::<schedules::FireSchedule>(),
         Performer::of::<sweep_held::SweepHeld>(),
+        Performer::of::<watch::WatchEvents>(),
+        Performer::of_call::<read_events::ReadEvents>(),
         Performer::of::<note_event::NoteEvent>(),
     ]
 }

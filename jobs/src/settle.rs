@@ -50,6 +50,12 @@ impl Settlement {
         }
     }
 
+    /// The settlement of an attempt whose request never left, for its turn comes in `wait` (`turns`). It costs no attempt.
+    pub fn of_turn(job: &Claimed, wait: Duration) -> Self {
+        let reason = "its turn at Stripe has not come: all processes share one rate ([stripe] requests_per_second)";
+        Self { delay_ms: millis(wait), ..Self::new(job, "snooze", Some(reason.into())) }
+    }
+
     /// The settlement of an attempt that had no effect.
     pub fn of_error(job: &Claimed, error: &JobError) -> Self {
         match error {

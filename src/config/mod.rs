@@ -59,6 +59,8 @@ pub struct Stripe {
     pub livemode: bool,
     /// `STRIPE_API_BASE`, without a trailing slash.
     pub api_base: String,
+    /// `[stripe] requests_per_second`: what Stripe allows all processes together; none for a Stripe on this machine.
+    pub requests_per_second: Option<u32>,
 }
 
 impl Stripe {
@@ -161,12 +163,19 @@ impl Settings {
             let remedy = "Unset STRIPE_SECRET_KEY, or write `stripe`: what a dummy grants nobody has paid for.";
             return Err(SettingsError::new("stripe.provider", "is \"dummy\" beside a live key", remedy));
         }
-        Ok(Stripe {
+        let mut stripe = Stripe {
             provider,
             secret_key: raw.secret_key.clone(),
             livemode: live.or(raw.livemode).unwrap_or(false),
             api_base: base.to_owned(),
-        })
+            requests_per_second: None,
+        };
+        stripe.requests_per_second = match &raw.requests_per_second {
+            Some(limit) => Some(at_least_one("stripe.requests_per_second", &limit.0)?),
+            // Stripe: rate limits.
+            None => (!stripe.is_local()).then_some(if stripe.livemode { 100 } else { 25 }),
+        };
+        Ok(stripe)
     }
 
     /// The secrets that Stripe's events must be signed with, as they were set: for a sender that stands in for Stripe.

@@ -90,6 +90,7 @@ pub(super) struct Stripe {
     pub webhook_secret: Option<Secret>,
     pub api_base: Text,
     pub livemode: Option<bool>,
+    pub requests_per_second: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,6 +4,7 @@ use bursar_jobs::{
     kinds,
     meters::{Meter, MeterValue},
     schedules::{CatchUp, Cron, Declared},
+    watch,
 };
 
 use super::{SettingsError, raw::Raw};
@@ -37,6 +38,19 @@ pub(super) fn read(raw: &Raw) -> Result<Calendar, SettingsError> {
             kind: kinds::SUM_USAGE.name.into(),
             args: serde_json::Map::new(),
             // One sum takes in all that was missed.
+            catch_up: CatchUp::Once,
+            built_in: true,
+        });
+    }
+    if !raw.schedules.contains_key(watch::SCHEDULE) {
+        schedules.push(Declared {
+            name: watch::SCHEDULE.into(),
+            cron: watch::EVERY_QUARTER.parse().map_err(|error| {
+                SettingsError::about("the built-in schedule", format!("{error}"), "This is a bug; please report it.")
+            })?,
+            kind: kinds::WATCH_EVENTS.name.into(),
+            args: serde_json::Map::new(),
+            // One walk goes back over all that was missed.
             catch_up: CatchUp::Once,
             built_in: true,
         });

@@ -246,18 +246,19 @@ fn a_tier_says_what_becomes_of_what_is_left_over() {
 fn what_runs_by_the_calendar_is_judged_by_name() {
     let calendar = |text: &str| read(&[], Some(text)).and_then(|settings| settings.calendar());
     let none = calendar("").unwrap();
-    assert!(none.schedules.is_empty() && none.meters.is_empty(), "nothing runs that nobody asked for");
+    assert!(none.meters.is_empty());
+    assert_eq!(none.schedules.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["event-watch"]);
     let metered = calendar("[meters.research]\nevent = 'research_used'").unwrap();
     assert_eq!(metered.meters.len(), 1);
     assert_eq!(
         metered.schedules.iter().map(|one| (one.name.as_str(), one.built_in)).collect::<Vec<_>>(),
-        [("usage", true)]
+        [("usage", true), ("event-watch", true)]
     );
     let own = "[meters.research]\nevent = 'e'\nvalue = 'credits'\n[schedules.usage]\ncron = '*/10 * * * *'\nkind = 'sum_usage'";
     let own = calendar(own).unwrap();
     assert_eq!(
         own.schedules.iter().map(|one| (one.cron.to_string(), one.built_in)).collect::<Vec<_>>(),
-        [("*/10 * * * *".into(), false)]
+        [("*/10 * * * *".into(), false), ("*/15 * * * *".into(), true)]
     );
     for (text, wanted) in [
         ("[meters.juggling]\nevent = 'e'", "names no skill"),
@@ -296,5 +297,19 @@ fn a_sandbox_is_where_calls_really_go() {
     }
     for base in ["https://api.stripe.com", "http://127.0.0.1:80@api.stripe.com", "https://localhost.example.com"] {
         assert!(!is_local(base), "{base}");
+    }
+}
+
+#[test]
+fn the_rate_at_stripe_follows_the_mode() {
+    let rate = |variables: &[(&str, &str)]| read(variables, None).unwrap().stripe().map(|s| s.requests_per_second);
+    assert_eq!(rate(&[("STRIPE_SECRET_KEY", "sk_live_1")]).unwrap(), Some(100));
+    assert_eq!(rate(&[("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap(), Some(25));
+    let sandbox = ("STRIPE_API_BASE", "http://127.0.0.1:12111");
+    assert_eq!(rate(&[("STRIPE_SECRET_KEY", "sk_test_1"), sandbox]).unwrap(), None);
+    assert_eq!(rate(&[sandbox, ("BURSAR_STRIPE__REQUESTS_PER_SECOND", "7")]).unwrap(), Some(7));
+    for bad in ["0", "many", "2.5", "-1"] {
+        let refused = rate(&[("BURSAR_STRIPE__REQUESTS_PER_SECOND", bad)]).unwrap_err().to_string();
+        assert!(refused.contains("requests_per_second"), "{bad}: {refused}");
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use bursar_jobs::{
     desk::access::{self, Role},
     terms::Terms,
+    watch,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
@@ -116,6 +117,10 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let webhook_path = web.webhook_paths.first().cloned().unwrap_or_default();
     worker.stripe = stripe.client()?;
     worker.notify = settings.notify()?;
+    worker.requests_per_second = stripe.requests_per_second.filter(|_| !simulates);
+    if simulates || stripe.is_on() {
+        watch::begin(&pool).await?;
+    }
     schedule::declare(&pool, &settings.calendar()?).await?;
     let sandbox = if simulates {
         let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;

@@ -9,6 +9,7 @@ use bursar_jobs::{
     perform::{Context, Disturbed, Performer, Report},
     settle::{Settlement, settle},
     terms::Terms,
+    turns::Turns,
 };
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -36,10 +37,14 @@ impl Engine {
     pub fn new(pool: PgPool, terms: Arc<Terms>, options: &Options, held: watch::Receiver<Held>) -> Self {
         let performers = options.performers.iter().map(|p| (p.kind.name, *p)).collect();
         let lease = held.clone();
+        let stripe = options.stripe.clone().map(|stripe| match options.requests_per_second {
+            Some(limit) => stripe.behind(Arc::new(Turns::new(pool.clone(), limit))),
+            None => stripe,
+        });
         let context = Context {
             pool,
             terms,
-            stripe: options.stripe.clone(),
+            stripe,
             notify: options.notify.clone(),
             lease: Arc::new(move |batch| {
                 let held = lease.borrow();

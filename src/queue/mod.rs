@@ -64,6 +64,8 @@ pub struct Options {
     pub per_kind: usize,
     /// Stripe, where it is on.
     pub stripe: Option<Stripe>,
+    /// What Stripe allows all processes together in a second, where there is a limit.
+    pub requests_per_second: Option<u32>,
     /// The team's webhook, where there is one.
     pub notify: Option<Outgoing>,
     /// Where tests cut a call short. No setting reaches it.
@@ -80,6 +82,7 @@ impl Default for Options {
             concurrency: 8,
             per_kind: 4,
             stripe: None,
+            requests_per_second: None,
             notify: None,
             points: Points::default(),
         }

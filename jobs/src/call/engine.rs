@@ -14,6 +14,7 @@ use crate::{
     effects::{self, Applied},
     intent::{self, Begun, Intent, News},
     job::{Batch, Claimed, Effects, JobError, Outcome, Snooze},
+    kinds,
     perform::{Context, Disturbed, Report, is_code, is_disturbance},
     settle::{Settlement, settle},
 };
@@ -63,7 +64,7 @@ pub(super) enum End {
 }
 
 impl End {
-    fn of(settlement: Settlement, settled: &[String]) -> Self {
+    pub(super) fn of(settlement: Settlement, settled: &[String]) -> Self {
         if settled.is_empty() { Self::Stale } else { Self::Settled(settlement) }
     }
 
@@ -89,6 +90,7 @@ impl<J: Call> Run<'_, J> {
             // It waits: what has left must be brought to its end once Stripe is on again.
             return self.settle_plainly(Ok(Effects::snooze(wait("Stripe is off")))).await;
         };
+        let stripe = &stripe.in_lane(kinds::lane_of(self.batch.kind));
         let (step, subject, call) = match self.decide().await? {
             Decided::Step { step, subject, call } => (step, subject, call),
             Decided::End(end) => return Ok(end),
@@ -118,13 +120,17 @@ impl<J: Call> Run<'_, J> {
         }
     }
 
-    /// Lets a request out, if the lease still covers it.
+    /// Lets a request out when its turn has come, if the lease still covers it then.
     async fn leave(&self, stripe: &Client, request: &Request, key: Option<&str>) -> Option<Seen> {
+        let turn = match stripe.turn().await {
+            Ok(turn) => turn,
+            Err(kept_back) => return Some(*kept_back),
+        };
         if !self.context.may_send(self.batch) {
             tracing::warn!(job = self.claimed.id, "the lease ran out before the request left: it stays here");
             return None;
         }
-        Some(stripe.send(request, key).await)
+        Some(stripe.send_in(turn, request, key).await)
     }
 
     /// Asks several questions; the answers together are the fact.
@@ -157,6 +163,11 @@ impl<J: Call> Run<'_, J> {
         let facts = self.job.gather(&mut tx).await?;
         tx.rollback().await?;
         let looked = self.job.look(&facts, stripe).await;
+        if let Err(seen) = &looked
+            && let Some(after) = seen.kept_back()
+        {
+            return self.wait_for_turn(call, seen, after).await;
+        }
         self.context.reach("after_request").await;
         let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;
@@ -212,6 +223,9 @@ impl<J: Call> Run<'_, J> {
 
     /// The second transaction: settles what came back.
     async fn conclude(&self, call: Begun, seen: &Seen, intent: Option<&Intent>) -> Result<End, sqlx::Error> {
+        if let Some(after) = seen.kept_back() {
+            return self.wait_for_turn(call, seen, after).await;
+        }
         self.context.reach("before_settlement").await;
         let mut tx = db::begin(&self.context.pool).await?;
         let facts = self.job.gather(&mut tx).await?;

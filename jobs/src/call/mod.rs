@@ -18,6 +18,7 @@
 
 mod decide;
 mod engine;
+mod turn;
 
 use std::future::Future;
 

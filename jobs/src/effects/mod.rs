@@ -1,6 +1,7 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
 mod clawbacks;
+mod events;
 mod links;
 mod payouts;
 mod receivers;
@@ -13,6 +14,7 @@ use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+pub use events::Listed;
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
@@ -108,6 +110,15 @@ pub enum Change {
         /// Why, in words.
         reason: Option<String>,
     },
+    /// The gap watch begins: nothing created before this is looked for.
+    BeginWatch(DateTime<Utc>),
+    /// Events out of Stripe's own list; those that never arrived are received as if they had.
+    TakeEvents(Listed),
+    /// Every event that was created before a walk began was compared.
+    EndWalk {
+        /// When it began.
+        walk: DateTime<Utc>,
+    },
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -137,6 +148,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;
+    events::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
     post(db, batch, &mut verdicts).await?;

@@ -75,6 +75,17 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Whether Stripe says that we send too much. An object that is locked is a 429 too, and slows nobody else (Stripe: rate limits).
+    pub(crate) fn is_of_the_rate(&self) -> bool {
+        let locked = |body: &Bytes| {
+            let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+            json.is_some_and(|json| json["error"]["code"] == "lock_timeout")
+        };
+        self.status == 429 && !self.replayed && !self.body.as_ref().is_ok_and(locked)
+    }
+}
+
 /// `Retry-After` is a number of seconds or a date; a date is read against the answer's own `Date`, by the clock that wrote both.
 fn wait(after: &str, date: Option<&str>) -> Option<Duration> {
     let at = |text: &str| -> Option<SystemTime> { httpdate::parse_http_date(text).ok() };

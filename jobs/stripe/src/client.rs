@@ -13,6 +13,7 @@ use stripe_client_core::{CustomizedStripeRequest, RequestStrategy, StripeClient}
 use crate::{
     API_VERSION,
     answer::{Answer, Lost},
+    gate::{Gate, Lane, Turn},
     key::KEY_LIMIT,
     reply::Reply,
     request::{Method, Request},
@@ -77,6 +78,8 @@ pub enum ConfigError {
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    gate: Option<Arc<dyn Gate>>,
+    lane: Lane,
 }
 
 struct Inner {
@@ -116,19 +119,58 @@ impl Client {
         let mut authorization = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| ConfigError::Key)?;
         authorization.set_sensitive(true);
         let transport = Transport::new(plain, config.body_limit)?;
-        Ok(Self { inner: Arc::new(Inner { transport, base, secret, authorization, timeout: config.timeout }) })
+        let inner = Inner { transport, base, secret, authorization, timeout: config.timeout };
+        Ok(Self { inner: Arc::new(inner), gate: None, lane: Lane::default() })
     }
 
-    /// Sends a request once. Every POST needs a key and nothing else takes one: what breaks this is [`Reply::NotSent`].
+    /// The same client, whose every request waits for its turn.
+    #[must_use]
+    pub fn behind(self, gate: Arc<dyn Gate>) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// The same client, for requests that matter so much.
+    #[must_use]
+    pub fn in_lane(&self, lane: Lane) -> Self {
+        Self { lane, ..self.clone() }
+    }
+
+    /// Waits for the turn of one request. Where that would take too long, what is seen is [`Seen::kept_back`].
+    pub async fn turn(&self) -> Result<Turn, Box<Seen>> {
+        match &self.gate {
+            None => Ok(Turn(())),
+            Some(gate) => match gate.turn(self.lane).await {
+                Ok(()) => Ok(Turn(())),
+                Err(wait) => Err(Box::new(Seen::unanswered(Reply::Limited { after: Some(wait) }))),
+            },
+        }
+    }
+
+    /// Sends a request once, when its turn has come. Every POST needs a key and nothing else takes one: what breaks this is
+    /// [`Reply::NotSent`].
     pub async fn send(&self, request: &Request, idempotency_key: Option<&str>) -> Seen {
+        match self.turn().await {
+            Ok(turn) => self.send_in(turn, request, idempotency_key).await,
+            Err(kept_back) => *kept_back,
+        }
+    }
+
+    /// Sends a request once and now: for whoever must look once more at something between its turn and the sending.
+    pub async fn send_in(&self, _: Turn, request: &Request, idempotency_key: Option<&str>) -> Seen {
         match self.http(request, idempotency_key) {
             Ok(http) => Seen::of(self.exchange(http, self.inner.timeout).await.as_ref()),
             Err(why) => Seen::unanswered(Reply::NotSent { why }),
         }
     }
 
+    /// After a turn.
     async fn exchange(&self, http: hyper::Request<Full<Bytes>>, limit: Duration) -> Result<Answer, Lost> {
         let mut answer = self.inner.transport.exchange(http, limit).await?;
+        if let Some(gate) = &self.gate
+            && answer.is_of_the_rate()
+        {
+            gate.limited(answer.retry_after).await;
+        }
         // What echoes the key, a proxy's error page say, must not carry it into the database and onto a screen.
         if let Ok(body) = &mut answer.body {
             let text = String::from_utf8_lossy(body);
@@ -190,6 +232,7 @@ impl StripeClient for Client {
             None => self.http(&Request::built(built), key),
         }
         .map_err(|why| Box::new(Seen::unanswered(Reply::NotSent { why })))?;
+        drop(self.turn().await?);
         let came = self.exchange(http, overrides.timeout.unwrap_or(self.inner.timeout)).await;
         let seen = Seen::of(came.as_ref());
         match (seen.reply, came) {

@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod charges;
 pub mod checkout;
 pub mod customers;
+pub mod events;
 pub mod meters;
 pub mod portal;
 pub mod subscriptions;
@@ -17,6 +18,7 @@ pub mod transfers;
 
 mod answer;
 mod client;
+mod gate;
 mod key;
 mod object;
 mod outgoing;
@@ -27,6 +29,7 @@ mod transport;
 
 pub use answer::{Answer, Lost};
 pub use client::{Client, Config, ConfigError};
+pub use gate::{Gate, Lane, Later, Turn};
 pub use key::{KEY_LIMIT, idempotency_key};
 pub use object::Object;
 pub use outgoing::{Outgoing, OutgoingError};

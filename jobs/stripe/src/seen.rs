@@ -1,6 +1,6 @@
 //! What was seen of one request: what an attempt records, and what a job settles by.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use stripe_client_core::StripeClientErr;
 
@@ -41,6 +41,14 @@ impl Seen {
                 raw: answer.body.as_ref().map_or_else(|_| String::new(), |body| cut(&String::from_utf8_lossy(body))),
             },
             Err(_) => Self::unanswered(reply),
+        }
+    }
+
+    /// How long it is until its turn, where that is why it never left: our own gate kept it back, and Stripe knows nothing of it.
+    pub fn kept_back(&self) -> Option<Duration> {
+        match (self.status, &self.reply) {
+            (None, Reply::Limited { after }) => Some(after.unwrap_or_default()),
+            _ => None,
         }
     }
 

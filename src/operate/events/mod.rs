@@ -1,5 +1,6 @@
 //! `bursar events`: the inbox.
 
+mod gaps;
 mod list;
 mod replay;
 mod show;
@@ -30,6 +31,15 @@ pub enum Events {
         /// Only events received in this last length of time, like 90s, 15m, 2h, 7d or 4w.
         #[arg(long, value_name = "DURATION", value_parser = values::duration)]
         since: Option<Duration>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// How far Stripe's own list of events was compared with the inbox, and what had never arrived.
+    #[command(
+        after_help = "A worker compares every quarter of an hour (`bursar schedule list`: event-watch). What never arrived is \
+                            taken and acted on; this command only shows it.\n\nExample:\n  bursar events gaps"
+    )]
+    Gaps {
         #[command(flatten)]
         limit: Limit,
     },
@@ -65,6 +75,7 @@ pub(super) async fn run(asked: Events, db: &mut PgConnection, screen: &Screen) -
         Events::List { kind, source, since, limit } => {
             list::list(db, screen, kind.as_deref(), source, since, limit).await
         }
+        Events::Gaps { limit } => gaps::gaps(db, screen, limit).await,
         Events::Show { id } => show::show(db, screen, &id).await,
         Events::Replay { id, why } => replay::replay(db, screen, &id, why.as_deref()).await,
     }
