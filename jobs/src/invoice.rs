@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Metadata, link_subscriber::Customer};
+use crate::{credits::Credits, effects::PaidChange, event::Metadata, link_subscriber::Customer, terms::Terms};
 
 /// What a refill must know of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,15 +52,18 @@ pub struct Lines {
     pub lines: Vec<Line>,
     /// The id of the last of them, where there are more.
     pub after: Option<String>,
+    /// The id of the last of them.
+    pub last: Option<String>,
 }
 
 impl Lines {
     /// Reads a page of an invoice's lines, as Stripe lists them.
     pub fn read(page: &serde_json::Value, of_subscription: Option<&str>) -> Result<Self, serde_json::Error> {
         let wire = WireLines::deserialize(page)?;
-        let after = wire.data.last().and_then(|line| line.id.clone()).filter(|_| wire.has_more);
+        let last = wire.data.last().and_then(|line| line.id.clone());
+        let after = last.clone().filter(|_| wire.has_more);
         let lines = wire.data.into_iter().map(|line| Line::from_wire(line, of_subscription)).collect();
-        Ok(Self { lines, after })
+        Ok(Self { lines, after, last })
     }
 }
 
@@ -81,6 +84,32 @@ impl Invoice {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The changes of plans that it pays for: proration lines for a tier's price begin when the change counts from (Stripe: prorations).
+    pub fn paid_changes(&self, terms: &Terms) -> Vec<PaidChange> {
+        let mut changes: Vec<PaidChange> = Vec::new();
+        for line in self.lines.iter().filter(|line| line.proration) {
+            let tier = line.price.as_deref().and_then(|price| terms.tier_of_price(price));
+            let (Some(tier), Some(subscription), Some(at)) = (tier, &line.subscription, line.start) else { continue };
+            // What is left of the old plan is credited by a line below zero.
+            let new = if line.amount > 0 { tier.credits.times(line.quantity) } else { None };
+            let value = new.map_or(0, Credits::micros);
+            match changes.iter_mut().find(|known| known.subscription_id == *subscription && known.at == at) {
+                Some(known) => {
+                    known.amount = known.amount.saturating_add(line.amount);
+                    known.value = known.value.saturating_add(value);
+                }
+                None => changes.push(PaidChange {
+                    subscription_id: subscription.clone(),
+                    at,
+                    invoice: self.id.clone(),
+                    amount: line.amount,
+                    value,
+                }),
+            }
+        }
+        changes
     }
 }
 

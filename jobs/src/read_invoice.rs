@@ -87,6 +87,13 @@ impl Call for ReadInvoice {
             let next = Self { of: self.of.clone(), invoice: self.invoice.clone(), lines, after: Some(after) };
             return Ok(Effects { follow_ups: vec![next.job()], ..Effects::done() });
         }
+        let is_new = |line: &Line| line.subscription.as_ref().is_some_and(|id| !facts.holds(id));
+        if let Some(last) = read.last.filter(|_| lines.iter().any(is_new)) {
+            // What its grants stand on was not read and is not held: once more, with all that is known now. The page after the last
+            // one is empty.
+            let next = Self { of: self.of.clone(), invoice: self.invoice.clone(), lines, after: Some(last) };
+            return Ok(Effects { follow_ups: vec![next.job()], ..Effects::done() });
+        }
         invoice.lines = lines;
         refill_tier::decide(facts, &invoice, terms)
     }

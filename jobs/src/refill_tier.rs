@@ -5,7 +5,8 @@
 //!   layout, and either order come to the same key.
 //! - `invoice.paid` includes payment out of band and by customer balance: a full refill. A line of amount zero is a trial: none, or
 //!   the tier's `trial_credits`, once per subscription. Amounts on lines are before discounts, so a coupon of 100 % refills.
-//! - Proration lines adjust a period that was paid for; they are a plan change, not a refill. A quantity multiplies.
+//! - Proration lines adjust a period that was paid for; they are a plan change, not a refill: which invoice paid for it is noted, so that
+//!   what comes back of the invoice finds what the change granted. A quantity multiplies.
 //! - A line for longer than a month pays for its first month here; the others follow by schedule (`refill_month`).
 //! - What an earlier refill left over is dealt with by the tier's policy: see [`plan`].
 //! - An invoice with more lines than its event carries is read whole first (`read_invoice`).
@@ -53,6 +54,13 @@ pub struct Facts {
     linked: Option<String>,
     standings: HashMap<String, Standing>,
     balance: i64,
+}
+
+impl Facts {
+    /// Whether what a subscription's grants stand on was read, and is held.
+    pub(crate) fn holds(&self, subscription: &str) -> bool {
+        self.standings.contains_key(subscription)
+    }
 }
 
 /// Two jobs of a batch that change the same things: each is then performed alone.
@@ -146,13 +154,14 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     if terms.stripe_on && (ours || !refills.is_empty()) {
         follow_ups.extend(invoice.subscriptions().iter().map(|id| SyncSubscription::after(id, &event.id)));
     }
+    let changes: Vec<Change> = invoice.paid_changes(terms).into_iter().map(Change::PayChange).collect();
     if refills.is_empty() {
         if let Some(price) = paid_without_tier(invoice, terms).filter(|_| ours) {
             return Err(JobError::Dead(format!(
                 "a user paid for {price}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job"
             )));
         }
-        return Ok(Effects { follow_ups, ..Effects::skip(nothing_to_refill(invoice, terms)) });
+        return Ok(Effects { changes, follow_ups, ..Effects::skip(nothing_to_refill(invoice, terms)) });
     }
     let user = match (users.as_slice(), &facts.linked) {
         ([], Some(linked)) => linked.clone(),
@@ -171,7 +180,7 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
         }
     };
     check_user(&user)?;
-    let mut effects = Effects { follow_ups, ..Effects::done() };
+    let mut effects = Effects { changes, follow_ups, ..Effects::done() };
     let (mut balance, mut standings) = (facts.balance, facts.standings.clone());
     for (Service { subscription, start }, paid) in refills {
         let standing = standings.entry(subscription.clone()).or_default();
