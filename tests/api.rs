@@ -2,6 +2,7 @@
 
 mod accounts;
 mod crash;
+mod expiry;
 mod providers;
 mod refusals;
 mod selling;

@@ -41,6 +41,7 @@ mod claw_changes;
 mod create_checkout;
 pub mod create_customer;
 mod create_portal;
+mod expire_checkout;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
@@ -77,6 +78,7 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<create_checkout::CreateCheckout>(),
         Performer::of_call::<create_portal::CreatePortal>(),
         Performer::of_call::<check_checkout::CheckCheckout>(),
+        Performer::of_call::<expire_checkout::ExpireCheckout>(),
         Performer::of::<refill_tier::RefillTier>(),
         Performer::of::<link_subscriber::LinkSubscriber>(),
         Performer::of::<record_payout::RecordPayout>(),

@@ -161,6 +161,27 @@ async fn a_refund_of_one_of_two_upgrades_in_a_month_leaves_the_other() {
     }
 }
 
+#[tokio::test]
+async fn a_refund_that_is_heard_of_before_what_was_paid_takes_back_once_that_is_known() {
+    for version in LAYOUTS {
+        let (mut year, subscription) = begun(version).await;
+        year.advance("2027-02-14T00:00:00Z").await;
+        let pro = year.price(1, false);
+        year.change_unheard(&subscription, &pro, 1, AT_ONCE).await;
+        let (charge, amount) = newest(&year, &subscription).await;
+        refund(&year, &charge, amount).await;
+        let is_paid =
+            |event: &Value| matches!(event["type"].as_str(), Some("invoice.paid" | "invoice.payment_succeeded"));
+        let (paid, others): (Vec<Value>, Vec<Value>) = year.taken().await.into_iter().partition(is_paid);
+        year.world.now("2027-02-14T00:01:00Z").await;
+        year.world.play(&others).await;
+        assert!(balance(&year).await > credits(100), "nothing says yet what the refund is of");
+        year.world.play(&paid).await;
+        assert_eq!(balance(&year).await, credits(50), "{version:?}");
+        year.world.is_clean().await;
+    }
+}
+
 /// Two upgrades, the first refunded in part, a downgrade; all that was told of it, and what a person would count.
 async fn story(version: Option<&str>) -> (Year, Vec<Value>, i64) {
     let mut year = Year::priced(version, [1900, 4900, 14900]).await;
