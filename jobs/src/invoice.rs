@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{credits::Credits, effects::PaidChange, event::Metadata, link_subscriber::Customer, terms::Terms};
+use crate::{
+    calendar, credits::Credits, effects::PaidChange, event::Metadata, link_subscriber::Customer, terms::Terms,
+};
 
 /// What a refill must know of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,16 @@ pub struct Line {
     pub end: Option<DateTime<Utc>>,
     /// The user that its metadata names.
     pub user: Option<String>,
+    /// Whether the line itself says that its price is charged by use. Since basil none does.
+    #[serde(default)]
+    pub metered: bool,
+}
+
+impl Line {
+    /// The days that it is for, where it is for whole ones.
+    pub fn days(&self) -> Option<i64> {
+        calendar::whole_days(self.start?, self.end?)
+    }
 }
 
 /// One page of an invoice's lines.
@@ -166,8 +178,8 @@ struct WireLine {
     pricing: Option<Pricing>,
     parent: Option<LineParent>,
     /// Before.
-    price: Option<Customer>,
-    plan: Option<Customer>,
+    price: Option<WirePrice>,
+    plan: Option<WirePrice>,
     proration: Option<bool>,
     subscription: Option<Customer>,
 }
@@ -178,6 +190,33 @@ struct Period {
     end: Option<i64>,
 }
 
+/// A price or a plan: its id, or the whole.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WirePrice {
+    Id(String),
+    Whole { id: String, recurring: Option<Recurring>, usage_type: Option<String> },
+}
+
+#[derive(Deserialize)]
+struct Recurring {
+    usage_type: Option<String>,
+}
+
+impl WirePrice {
+    fn is_metered(&self) -> bool {
+        let Self::Whole { recurring, usage_type, .. } = self else { return false };
+        let of_price = recurring.as_ref().and_then(|recurring| recurring.usage_type.as_deref());
+        of_price.or(usage_type.as_deref()) == Some("metered")
+    }
+
+    fn into_id(self) -> String {
+        match self {
+            Self::Id(id) | Self::Whole { id, .. } => id,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Pricing {
     price_details: Option<PriceDetails>,
@@ -185,7 +224,7 @@ struct Pricing {
 
 #[derive(Deserialize)]
 struct PriceDetails {
-    price: Option<Customer>,
+    price: Option<WirePrice>,
 }
 
 #[derive(Deserialize)]
@@ -223,19 +262,21 @@ impl Line {
     fn from_wire(wire: WireLine, of_invoice: Option<&str>) -> Self {
         let item = wire.parent.and_then(|p| p.subscription_item_details.or(p.invoice_item_details));
         let (of_item, proration) = item.map_or((None, None), |i| (i.subscription, Some(i.proration)));
+        let metered = wire.price.iter().chain(&wire.plan).any(WirePrice::is_metered);
         let price = wire.pricing.and_then(|p| p.price_details?.price).or(wire.price).or(wire.plan);
         Self {
             subscription: of_item
                 .or(wire.subscription)
                 .map(Customer::into_id)
                 .or_else(|| of_invoice.map(str::to_owned)),
-            price: price.map(Customer::into_id),
+            price: price.map(WirePrice::into_id),
             proration: proration.or(wire.proration).unwrap_or(false),
             amount: wire.amount,
             quantity: wire.quantity.unwrap_or(1),
             start: wire.period.as_ref().and_then(|p| DateTime::from_timestamp(p.start, 0)),
             end: wire.period.and_then(|p| DateTime::from_timestamp(p.end?, 0)),
             user: user_of(wire.metadata),
+            metered,
         }
     }
 }
