@@ -56,7 +56,7 @@ mod read_invoice;
 mod record_payout;
 mod refill_month;
 mod refill_tier;
-mod report_usage;
+pub mod report_usage;
 mod return_spend;
 mod sale;
 pub mod send_letter;

@@ -11,6 +11,7 @@ mod payouts;
 mod schedule;
 mod screen;
 mod subscriptions;
+mod usage;
 mod values;
 
 use bursar_jobs::clock;
@@ -36,6 +37,8 @@ pub enum Command {
     Subscriptions(Asked<subscriptions::Subscriptions>),
     /// What runs by the calendar.
     Schedule(Asked<schedule::Schedule>),
+    /// What metered skills were used for, and what Stripe was told of it.
+    Usage(Asked<usage::Usage>),
     /// The books.
     Ledger(Asked<ledger::Ledger>),
 }
@@ -60,6 +63,7 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Subscriptions(asked) => subscriptions::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Usage(asked) => usage::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }
