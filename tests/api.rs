@@ -3,6 +3,7 @@
 mod accounts;
 mod crash;
 mod expiry;
+mod given_up;
 mod providers;
 mod refusals;
 mod selling;
