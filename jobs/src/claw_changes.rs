@@ -167,10 +167,16 @@ async fn clawed(db: &mut PgConnection, subscription: &str, charge: &str) -> Resu
         subscription,
         charge
     );
-    let rows = rows.fetch_all(db).await?.into_iter().map(|row| {
-        let restores = usize::try_from(row.restores).unwrap_or_default();
-        let (source, amount, restored) = (row.source, row.amount, row.restored);
-        Claw { key: row.key, of: row.of, clawed: Clawed { posting: row.id, source, amount, restored, restores } }
+    let rows = rows.fetch_all(db).await?.into_iter().map(|row| Claw {
+        key: row.key,
+        of: row.of,
+        clawed: Clawed {
+            posting: row.id,
+            source: row.source,
+            amount: row.amount,
+            restored: row.restored,
+            restores: usize::try_from(row.restores).unwrap_or_default(),
+        },
     });
     Ok(rows.collect())
 }

@@ -61,7 +61,7 @@ impl Line {
 #[derive(Debug)]
 pub struct Lines {
     /// In order.
-    pub lines: Vec<Line>,
+    pub all: Vec<Line>,
     /// The id of the last of them, where there are more.
     pub after: Option<String>,
     /// The id of the last of them.
@@ -74,8 +74,8 @@ impl Lines {
         let wire = WireLines::deserialize(page)?;
         let last = wire.data.last().and_then(|line| line.id.clone());
         let after = last.clone().filter(|_| wire.has_more);
-        let lines = wire.data.into_iter().map(|line| Line::from_wire(line, of_subscription)).collect();
-        Ok(Self { lines, after, last })
+        let all = wire.data.into_iter().map(|line| Line::from_wire(line, of_subscription)).collect();
+        Ok(Self { all, after, last })
     }
 }
 

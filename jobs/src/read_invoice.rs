@@ -79,7 +79,7 @@ impl Call for ReadInvoice {
         let mut invoice: Invoice = facts.event.object()?;
         let read = Lines::read(page, invoice.subscription.as_deref())
             .map_err(|error| JobError::Dead(format!("the lines of {} do not read: {error}", self.invoice)))?;
-        let lines: Vec<Line> = self.lines.iter().cloned().chain(read.lines).collect();
+        let lines: Vec<Line> = self.lines.iter().cloned().chain(read.all).collect();
         if lines.len() > MOST_LINES {
             return Err(JobError::Dead(format!("{} has more than {MOST_LINES} lines: grant by hand", self.invoice)));
         }
