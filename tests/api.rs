@@ -2,6 +2,8 @@
 
 mod accounts;
 mod crash;
+mod expiry;
+mod given_up;
 mod providers;
 mod refusals;
 mod selling;

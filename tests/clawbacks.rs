@@ -331,3 +331,30 @@ async fn a_worker_that_dies_anywhere_in_a_check_takes_back_once() {
         assert_eq!(world.moved().await.len(), 1, "{point}");
     }
 }
+
+#[tokio::test]
+async fn an_operator_who_has_looked_takes_a_disputes_flag_away_until_it_comes_to_something_else() {
+    let world = bought().await;
+    world.dispute("du_1", "needs_response");
+    world.changed("charge.dispute.created").await;
+    world.settle_down().await;
+    let unflag = || world.bursar(&["credits", "unflag", "alice", "du_1", "--why", "a friend of ours"]);
+    assert!(unflag().status.success());
+    assert!(flags(&world).await.is_empty());
+    assert_eq!(unflag().status.code(), Some(1), "once");
+    assert_eq!(world.bursar(&["credits", "unflag", "bob", "du_1", "--why", "x"]).status.code(), Some(3));
+    let why: Vec<String> =
+        sqlx::query_scalar("SELECT why FROM bursar.audit WHERE what = 'credits.unflag' AND subject = 'alice'")
+            .fetch_all(&world.db.pool)
+            .await
+            .unwrap();
+    assert_eq!(why, ["a friend of ours"]);
+    world.changed("charge.dispute.updated").await;
+    world.settle_down().await;
+    assert!(flags(&world).await.is_empty(), "nothing is new");
+    world.dispute("du_1", "lost");
+    world.changed("charge.dispute.closed").await;
+    world.settle_down().await;
+    assert_eq!(flags(&world).await.len(), 1);
+    assert_eq!(world.balance("alice").await, "0");
+}

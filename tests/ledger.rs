@@ -264,3 +264,36 @@ async fn two_users_and_keys_that_join_to_the_same_text_are_two_spends() {
         assert_eq!(ledger::balance(&db.pool, user).await.unwrap(), Credits::ZERO, "{user}");
     }
 }
+
+#[tokio::test]
+async fn a_key_that_no_index_holds_is_refused_by_name_and_the_longest_spend_is_none() {
+    let db = database().await;
+    let wide = |prefix: &str, count: u32| {
+        let letters = (0..count).map(|n| char::from_u32(0x1_0000 + n * 7).unwrap());
+        letters.fold(prefix.to_owned(), |text, letter| text + &letter.to_string())
+    };
+    let refused = sqlx::query(
+        "SELECT * FROM bursar.post(jsonb_build_array(jsonb_build_object('key', $1::text, 'kind', 'admin_grant',
+                                   'debit', 'issuance', 'credit', 'user:alice', 'unit', 'credits', 'amount', 1)))",
+    )
+    .bind(wide("k", 1500))
+    .execute(&db.pool)
+    .await
+    .unwrap_err();
+    assert!(refused.to_string().contains("posting_key_fits_its_index"), "{refused}");
+    let user = wide("", 255);
+    let grant = bursar_jobs::ledger::Posting::grant(
+        "admin_grant",
+        "g".into(),
+        &user,
+        bursar_jobs::credits::Credits::whole(5).unwrap(),
+    );
+    bursar_jobs::ledger::post(&db.pool, &[grant]).await.unwrap();
+    let status: String = sqlx::query_scalar("SELECT status FROM bursar.spend($1, 1, $2)")
+        .bind(&user)
+        .bind(wide("", 255))
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    assert_eq!(status, "done");
+}

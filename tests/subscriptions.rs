@@ -3,6 +3,7 @@
 //! and two years with the sandbox and its test clocks.
 
 mod moves;
+mod paid_changes;
 mod plan_changes;
 mod refills;
 mod states;

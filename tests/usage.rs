@@ -1,5 +1,7 @@
 //! Metered use: every spend is in one report, and every report at Stripe once.
 
+mod operator;
+
 use std::collections::BTreeMap;
 
 use bursar_jobs::{

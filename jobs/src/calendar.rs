@@ -15,6 +15,12 @@ pub fn is_longer_than_a_month(start: DateTime<Utc>, end: DateTime<Utc>) -> bool 
     end - start > MORE_THAN_A_MONTH
 }
 
+/// The days of a period that is of whole ones: what a price by the day or by the week is for.
+pub fn whole_days(start: DateTime<Utc>, end: DateTime<Utc>) -> Option<i64> {
+    let period = end - start;
+    (TimeDelta::days(period.num_days()) == period).then(|| period.num_days())
+}
+
 /// The start of the month that is `months` after the anchor; `None` past the end of the calendar.
 pub fn month(anchor: DateTime<Utc>, months: u32) -> Option<DateTime<Utc>> {
     anchor.checked_add_months(Months::new(months))

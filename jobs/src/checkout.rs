@@ -163,6 +163,7 @@ pub async fn open_portal(
     if let Some(after) = limited(db, user, limit).await? {
         return Ok(Ordered::Limited { after });
     }
+    forget_pages(db).await?;
     let made = Uuid::new_v4().to_string();
     let row = sqlx::query!(
         "INSERT INTO bursar.portal (user_id, key, return_url) VALUES ($1, $2, $3) RETURNING id, requested_at",
@@ -174,6 +175,18 @@ pub async fn open_portal(
     .await?;
     enqueue_call(db, user, None, row.requested_at, CreatePortal::of(&row.id)).await?;
     Ok(Ordered::Begun(row.id))
+}
+
+/// A page of the portal lives for minutes: each new one forgets a few that are a month old, so that they do not add up.
+async fn forget_pages(db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM bursar.portal WHERE id IN (
+             SELECT p.id FROM bursar.portal p WHERE p.requested_at < bursar.now() - interval '30 days' AND p.state <> 'asked'
+             ORDER BY p.requested_at LIMIT 10 FOR UPDATE SKIP LOCKED)"
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// A purchase without a payment, where the provider is a dummy: granted at once, once for the caller's key. None: the key stands for

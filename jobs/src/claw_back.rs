@@ -5,6 +5,8 @@
 //! - Each taking is a reversal of its grant under `clawback:{grant's key}:{refund or dispute}`, each giving back a reversal of that under
 //!   `restore:…`; a second one for the same refund or dispute ends in `:2`. A balance may go negative; later grants fill it.
 //! - A grant that comes after its refund runs this job again: grants and clawbacks of one session or invoice wait for each other.
+//! - What plan changes granted is the invoice's that their proration lines were paid by: each in proportion, as refills are. A later
+//!   downgrade of the same month gives back of the same grant, and never both: see [`plan_paid`](crate::plan_paid).
 //! - The team is told of a refund that took credits, and of each stage of a dispute, with the day until which it can be answered.
 //! - What no grant of ours was made for is not ours.
 
@@ -16,13 +18,15 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::{
+    claw_changes::{self, ChangeGrant},
     clawback::{self, Clawed, Dispute, Move, Paid, Refund, Stage},
     credits::Credits,
-    effects::Change,
+    effects::{self, Change},
     job::{Effects, Job, JobError, NewJob, Pure},
     kinds::{CLAW_BACK, Kind},
     ledger::{Account, CREDITS, Posting},
     notify_team::NotifyTeam,
+    plan::Standing,
     terms::Terms,
 };
 
@@ -45,6 +49,11 @@ impl ClawBack {
     /// The job that follows a grant whose charge had come back before it.
     pub(crate) fn after_grant(charge: &str, posting: &Posting) -> NewJob {
         Self::job(charge, &posting.key, posting.event_id.as_deref())
+    }
+
+    /// The job that follows a plan change that became more or less, or of which it became known what paid for it.
+    pub(crate) fn after_change(charge: &str, occasion: &str) -> NewJob {
+        Self::job(charge, occasion, None)
     }
 
     fn job(charge: &str, occasion: &str, event: Option<&str>) -> NewJob {
@@ -86,7 +95,10 @@ struct Disputed {
 
 #[derive(Debug)]
 struct Grant {
-    posting: i64,
+    /// What granted it, and what may be taken of each posting.
+    postings: Vec<(i64, i64)>,
+    /// Of a plan change: which posting each taking was of.
+    of: HashMap<i64, i64>,
     key: String,
     user: String,
     amount: i64,
@@ -95,11 +107,25 @@ struct Grant {
     clawed: Vec<Clawed>,
 }
 
+impl From<ChangeGrant> for Grant {
+    fn from(of: ChangeGrant) -> Self {
+        let ChangeGrant { key, user, amount, invoice, total, postings, clawed, of } = of;
+        Self { postings, of, key, user, amount, reference: invoice, total, clawed }
+    }
+}
+
+/// Two jobs of a batch that may take of the same month's plan changes: each is then performed alone.
+const ALONE: &str = "jobs of a batch take back what plan changes granted";
+
 impl Pure for ClawBack {
     type Facts = Facts;
 
     async fn gather(db: &mut PgConnection, jobs: &[Self]) -> Result<Vec<Facts>, sqlx::Error> {
         let charges: Vec<String> = jobs.iter().map(|job| job.charge.clone()).collect();
+        let standings = claw_changes::hold(db, &charges).await?;
+        if !standings.is_empty() && jobs.len() > 1 {
+            return Err(sqlx::Error::Protocol(ALONE.into()));
+        }
         // See bursar.charges_back: no grant of these is made while we look, and no other clawback.
         sqlx::query!(
             "SELECT pg_advisory_xact_lock(hashtextextended('ref:' || s.ref, 0))
@@ -108,9 +134,13 @@ impl Pure for ClawBack {
         )
         .execute(&mut *db)
         .await?;
+        if claw_changes::of_charges(db, &charges).await?.iter().any(|id| !standings.contains_key(id)) {
+            // It became known what was paid for while we waited.
+            return Err(sqlx::Error::Protocol(effects::RACED.into()));
+        }
         let mut all = Vec::with_capacity(jobs.len());
         for charge in &charges {
-            all.push(facts_of(db, charge).await?);
+            all.push(facts_of(db, charge, &standings).await?);
         }
         Ok(all)
     }
@@ -122,6 +152,8 @@ impl Pure for ClawBack {
         let mut effects = Effects::done();
         let disputes: Vec<Dispute> = facts.disputes.iter().map(|dispute| dispute.of.clone()).collect();
         let mut taken: BTreeMap<String, i64> = BTreeMap::new();
+        let mut rooms: HashMap<i64, i64> =
+            facts.grants.iter().flat_map(|grant| grant.postings.iter().copied()).collect();
         for grant in &facts.grants {
             let paid = Paid { amount: facts.amount, total: grant.total.max(facts.amount) };
             let targets = clawback::targets(grant.amount, paid, &facts.refunds, &disputes)
@@ -130,7 +162,7 @@ impl Pure for ClawBack {
                 if let Move::Claw { source, nth: 1, amount } = &one {
                     *taken.entry(source.clone()).or_default() += amount;
                 }
-                effects.postings.push(self.posting(grant, one));
+                effects.postings.extend(self.postings(grant, one, &mut rooms)?);
             }
         }
         for (refund, micros) in taken.iter().filter(|(source, _)| facts.amounts.contains_key(*source)) {
@@ -155,26 +187,47 @@ impl Pure for ClawBack {
 }
 
 impl ClawBack {
-    fn posting(&self, grant: &Grant, one: Move) -> Posting {
+    fn postings(&self, grant: &Grant, one: Move, rooms: &mut HashMap<i64, i64>) -> Result<Vec<Posting>, JobError> {
         let user = Account::User(grant.user.clone());
-        let key = |what: &str, source: &str, nth: usize| {
+        let posting = |what: &str, source: &str, nth: usize, reverses: i64, amount: i64| {
             let again = if nth > 1 { format!(":{nth}") } else { String::new() };
-            format!("{what}:{}:{source}{again}", grant.key)
-        };
-        let (mut posting, reverses, source) = match one {
-            Move::Claw { source, nth, amount } => {
-                let key = key("clawback", &source, nth);
-                (Posting::new("reversal", key, user, Account::Issuance, CREDITS, amount), grant.posting, source)
+            let key = format!("{what}:{}:{source}{again}", grant.key);
+            let (debit, credit) = match what {
+                "clawback" => (user.clone(), Account::Issuance),
+                _ => (Account::Issuance, user.clone()),
+            };
+            Posting {
+                reverses: Some(reverses),
+                reference: Some(source.to_owned()),
+                event_id: self.event.clone(),
+                ..Posting::new("reversal", key, debit, credit, CREDITS, amount)
             }
+        };
+        let (source, first, mut amount) = match one {
+            Move::Claw { source, nth, amount } => (source, nth, amount),
             Move::Restore { source, nth, of, amount } => {
-                let key = key("restore", &source, nth);
-                (Posting::new("reversal", key, Account::Issuance, user, CREDITS, amount), of, source)
+                if let Some(room) = grant.of.get(&of).and_then(|granted| rooms.get_mut(granted)) {
+                    *room += amount;
+                }
+                return Ok(vec![posting("restore", &source, nth, of, amount)]);
             }
         };
-        posting.reverses = Some(reverses);
-        posting.reference = Some(source);
-        posting.event_id.clone_from(&self.event);
-        posting
+        let mut postings = Vec::new();
+        for (id, _) in &grant.postings {
+            let room = rooms.entry(*id).or_default();
+            let takes = amount.min(*room);
+            if takes > 0 {
+                postings.push(posting("clawback", &source, first + postings.len(), *id, takes));
+                *room -= takes;
+                amount -= takes;
+            }
+        }
+        if amount > 0 {
+            // What another charge took of the same month is not given back yet.
+            let source = format!("{}: less is left of what granted it than is to be taken back", grant.key).into();
+            return Err(JobError::Retry { after: None, source });
+        }
+        Ok(postings)
     }
 
     fn tell_refund(&self, facts: &Facts, grant: &Grant, refund: &str, micros: i64) -> NewJob {
@@ -198,7 +251,11 @@ impl ClawBack {
     }
 }
 
-async fn facts_of(db: &mut PgConnection, charge: &str) -> Result<Facts, sqlx::Error> {
+async fn facts_of(
+    db: &mut PgConnection,
+    charge: &str,
+    standings: &HashMap<String, Standing>,
+) -> Result<Facts, sqlx::Error> {
     let Some(row) = sqlx::query!("SELECT amount, currency FROM bursar.charge WHERE id = $1", charge)
         .fetch_optional(&mut *db)
         .await?
@@ -258,7 +315,9 @@ async fn facts_of(db: &mut PgConnection, charge: &str) -> Result<Facts, sqlx::Er
             restores: usize::try_from(row.restores).unwrap_or_default(),
         });
         facts.grants.push(Grant {
-            posting: row.id,
+            // Whatever other charges of its invoice take, their shares come to the whole.
+            postings: vec![(row.id, row.amount)],
+            of: HashMap::new(),
             key: row.key,
             user: row.user.strip_prefix("user:").unwrap_or_default().to_owned(),
             amount: row.amount,
@@ -267,5 +326,7 @@ async fn facts_of(db: &mut PgConnection, charge: &str) -> Result<Facts, sqlx::Er
             clawed: clawed.collect(),
         });
     }
+    let changes = claw_changes::grants(db, charge, standings).await?;
+    facts.grants.extend(changes.into_iter().map(Grant::from));
     Ok(facts)
 }

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Metadata, link_subscriber::Customer};
+use crate::{
+    calendar, credits::Credits, effects::PaidChange, event::Metadata, link_subscriber::Customer, terms::Terms,
+};
 
 /// What a refill must know of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,24 +45,37 @@ pub struct Line {
     pub end: Option<DateTime<Utc>>,
     /// The user that its metadata names.
     pub user: Option<String>,
+    /// Whether the line itself says that its price is charged by use. Since basil none does.
+    #[serde(default)]
+    pub metered: bool,
+}
+
+impl Line {
+    /// The days that it is for, where it is for whole ones.
+    pub fn days(&self) -> Option<i64> {
+        calendar::whole_days(self.start?, self.end?)
+    }
 }
 
 /// One page of an invoice's lines.
 #[derive(Debug)]
 pub struct Lines {
     /// In order.
-    pub lines: Vec<Line>,
+    pub all: Vec<Line>,
     /// The id of the last of them, where there are more.
     pub after: Option<String>,
+    /// The id of the last of them.
+    pub last: Option<String>,
 }
 
 impl Lines {
     /// Reads a page of an invoice's lines, as Stripe lists them.
     pub fn read(page: &serde_json::Value, of_subscription: Option<&str>) -> Result<Self, serde_json::Error> {
         let wire = WireLines::deserialize(page)?;
-        let after = wire.data.last().and_then(|line| line.id.clone()).filter(|_| wire.has_more);
-        let lines = wire.data.into_iter().map(|line| Line::from_wire(line, of_subscription)).collect();
-        Ok(Self { lines, after })
+        let last = wire.data.last().and_then(|line| line.id.clone());
+        let after = last.clone().filter(|_| wire.has_more);
+        let all = wire.data.into_iter().map(|line| Line::from_wire(line, of_subscription)).collect();
+        Ok(Self { all, after, last })
     }
 }
 
@@ -81,6 +96,32 @@ impl Invoice {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The changes of plans that it pays for: proration lines for a tier's price begin when the change counts from (Stripe: prorations).
+    pub fn paid_changes(&self, terms: &Terms) -> Vec<PaidChange> {
+        let mut changes: Vec<PaidChange> = Vec::new();
+        for line in self.lines.iter().filter(|line| line.proration) {
+            let tier = line.price.as_deref().and_then(|price| terms.tier_of_price(price));
+            let (Some(tier), Some(subscription), Some(at)) = (tier, &line.subscription, line.start) else { continue };
+            // What is left of the old plan is credited by a line below zero.
+            let new = if line.amount > 0 { tier.credits.times(line.quantity) } else { None };
+            let value = new.map_or(0, Credits::micros);
+            match changes.iter_mut().find(|known| known.subscription_id == *subscription && known.at == at) {
+                Some(known) => {
+                    known.amount = known.amount.saturating_add(line.amount);
+                    known.value = known.value.saturating_add(value);
+                }
+                None => changes.push(PaidChange {
+                    subscription_id: subscription.clone(),
+                    at,
+                    invoice: self.id.clone(),
+                    amount: line.amount,
+                    value,
+                }),
+            }
+        }
+        changes
     }
 }
 
@@ -137,8 +178,8 @@ struct WireLine {
     pricing: Option<Pricing>,
     parent: Option<LineParent>,
     /// Before.
-    price: Option<Customer>,
-    plan: Option<Customer>,
+    price: Option<WirePrice>,
+    plan: Option<WirePrice>,
     proration: Option<bool>,
     subscription: Option<Customer>,
 }
@@ -149,6 +190,33 @@ struct Period {
     end: Option<i64>,
 }
 
+/// A price or a plan: its id, or the whole.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WirePrice {
+    Id(String),
+    Whole { id: String, recurring: Option<Recurring>, usage_type: Option<String> },
+}
+
+#[derive(Deserialize)]
+struct Recurring {
+    usage_type: Option<String>,
+}
+
+impl WirePrice {
+    fn is_metered(&self) -> bool {
+        let Self::Whole { recurring, usage_type, .. } = self else { return false };
+        let of_price = recurring.as_ref().and_then(|recurring| recurring.usage_type.as_deref());
+        of_price.or(usage_type.as_deref()) == Some("metered")
+    }
+
+    fn into_id(self) -> String {
+        match self {
+            Self::Id(id) | Self::Whole { id, .. } => id,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Pricing {
     price_details: Option<PriceDetails>,
@@ -156,7 +224,7 @@ struct Pricing {
 
 #[derive(Deserialize)]
 struct PriceDetails {
-    price: Option<Customer>,
+    price: Option<WirePrice>,
 }
 
 #[derive(Deserialize)]
@@ -194,19 +262,21 @@ impl Line {
     fn from_wire(wire: WireLine, of_invoice: Option<&str>) -> Self {
         let item = wire.parent.and_then(|p| p.subscription_item_details.or(p.invoice_item_details));
         let (of_item, proration) = item.map_or((None, None), |i| (i.subscription, Some(i.proration)));
+        let metered = wire.price.iter().chain(&wire.plan).any(WirePrice::is_metered);
         let price = wire.pricing.and_then(|p| p.price_details?.price).or(wire.price).or(wire.plan);
         Self {
             subscription: of_item
                 .or(wire.subscription)
                 .map(Customer::into_id)
                 .or_else(|| of_invoice.map(str::to_owned)),
-            price: price.map(Customer::into_id),
+            price: price.map(WirePrice::into_id),
             proration: proration.or(wire.proration).unwrap_or(false),
             amount: wire.amount,
             quantity: wire.quantity.unwrap_or(1),
             start: wire.period.as_ref().and_then(|p| DateTime::from_timestamp(p.start, 0)),
             end: wire.period.and_then(|p| DateTime::from_timestamp(p.end?, 0)),
             user: user_of(wire.metadata),
+            metered,
         }
     }
 }

@@ -72,6 +72,8 @@ pub const CREATE_CHECKOUT: Kind = call("create_checkout");
 pub const CREATE_PORTAL: Kind = call("create_portal");
 /// Asks Stripe where a checkout stands.
 pub const CHECK_CHECKOUT: Kind = call("check_checkout");
+/// Ends a checkout session that must not be paid any more.
+pub const EXPIRE_CHECKOUT: Kind = call("expire_checkout");
 /// Asks Stripe what came back of a charge.
 pub const CHECK_CHARGE: Kind = call("check_charge");
 /// Takes back the credits of what was refunded or disputed, and restores them.
@@ -100,6 +102,7 @@ pub const ALL: &[Kind] = &[
     CREATE_CHECKOUT,
     CREATE_PORTAL,
     CHECK_CHECKOUT,
+    EXPIRE_CHECKOUT,
     REFILL_TIER,
     LINK_SUBSCRIBER,
     RECORD_PAYOUT,

@@ -40,9 +40,11 @@ mod check_account;
 mod check_charge;
 pub mod check_checkout;
 mod claw_back;
+mod claw_changes;
 mod create_checkout;
 pub mod create_customer;
 mod create_portal;
+mod expire_checkout;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
@@ -52,12 +54,13 @@ pub mod notify_team;
 mod open_account;
 pub mod pay_receiver;
 mod plan;
+mod plan_paid;
 mod read_events;
 mod read_invoice;
 mod record_payout;
 mod refill_month;
 mod refill_tier;
-mod report_usage;
+pub mod report_usage;
 mod return_spend;
 mod sale;
 pub mod send_letter;
@@ -79,6 +82,7 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<create_checkout::CreateCheckout>(),
         Performer::of_call::<create_portal::CreatePortal>(),
         Performer::of_call::<check_checkout::CheckCheckout>(),
+        Performer::of_call::<expire_checkout::ExpireCheckout>(),
         Performer::of::<refill_tier::RefillTier>(),
         Performer::of::<link_subscriber::LinkSubscriber>(),
         Performer::of::<record_payout::RecordPayout>(),

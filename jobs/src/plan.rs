@@ -219,6 +219,19 @@ fn month_of(refill: &Refill<'_>, value: i64, left_over: i64, refill_key: String)
 }
 
 impl Month {
+    /// Until when a change falls into it, and until when it counts, before the month that comes next.
+    pub fn window(&self, next: Option<&Self>) -> (DateTime<Utc>, DateTime<Utc>) {
+        let end = next.map_or(self.end_at, |next| next.start_at.min(self.end_at));
+        (end, if next.is_some_and(|next| next.replaces) { end } else { self.end_at })
+    }
+
+    /// What so much more a month is worth from a moment on, rounded towards zero.
+    pub fn worth(&self, more: i64, at: DateTime<Utc>, until: DateTime<Utc>) -> i64 {
+        let whole = i128::from((self.end_at - self.start_at).num_seconds().max(1));
+        let worth = i128::from(more) * i128::from((until - at).num_seconds()) / whole;
+        i64::try_from(worth).unwrap_or(if worth < 0 { i64::MIN } else { i64::MAX })
+    }
+
     /// What goes back of its value where the next month took its place.
     fn rest_back(&self, next: &Self) -> Option<Posting> {
         let (whole, rest) = ((self.end_at - self.start_at).num_seconds(), (self.end_at - next.start_at).num_seconds());
@@ -288,12 +301,10 @@ impl Standing {
 
     /// What plan changes are worth in a month, in millionths.
     fn extra(&self, month: &Month, next: Option<&Month>) -> i64 {
-        let end = next.map_or(month.end_at, |next| next.start_at.min(month.end_at));
-        let until = if next.is_some_and(|next| next.replaces) { end } else { month.end_at };
+        let (end, until) = month.window(next);
         let within = self.changes.iter().filter(|change| change.at >= month.start_at && change.at < end);
-        let whole = i128::from((month.end_at - month.start_at).num_seconds().max(1));
         let sum: i128 = walk(month.value, within)
-            .map(|(at, old, new)| (i128::from(new) - i128::from(old)) * i128::from((until - at).num_seconds()) / whole)
+            .map(|(at, old, new)| i128::from(month.worth(new.saturating_sub(old), at, until)))
             .sum();
         i64::try_from(sum.max(0)).unwrap_or(i64::MAX)
     }
@@ -301,7 +312,7 @@ impl Standing {
 
 /// The steps from a value through changes, oldest first: when, from, to. A twin leads nowhere and is left out. What Stripe did within
 /// one second is put in the order in which one leads to the next.
-fn walk<'a>(
+pub(crate) fn walk<'a>(
     from: i64,
     changes: impl Iterator<Item = &'a PlanChange>,
 ) -> impl Iterator<Item = (DateTime<Utc>, i64, i64)> {

@@ -79,12 +79,19 @@ impl Call for ReadInvoice {
         let mut invoice: Invoice = facts.event.object()?;
         let read = Lines::read(page, invoice.subscription.as_deref())
             .map_err(|error| JobError::Dead(format!("the lines of {} do not read: {error}", self.invoice)))?;
-        let lines: Vec<Line> = self.lines.iter().cloned().chain(read.lines).collect();
+        let lines: Vec<Line> = self.lines.iter().cloned().chain(read.all).collect();
         if lines.len() > MOST_LINES {
             return Err(JobError::Dead(format!("{} has more than {MOST_LINES} lines: grant by hand", self.invoice)));
         }
         if let Some(after) = read.after {
             let next = Self { of: self.of.clone(), invoice: self.invoice.clone(), lines, after: Some(after) };
+            return Ok(Effects { follow_ups: vec![next.job()], ..Effects::done() });
+        }
+        let is_new = |line: &Line| line.subscription.as_ref().is_some_and(|id| !facts.holds(id));
+        if let Some(last) = read.last.filter(|_| lines.iter().any(is_new)) {
+            // What its grants stand on was not read and is not held: once more, with all that is known now. The page after the last
+            // one is empty.
+            let next = Self { of: self.of.clone(), invoice: self.invoice.clone(), lines, after: Some(last) };
             return Ok(Effects { follow_ups: vec![next.job()], ..Effects::done() });
         }
         invoice.lines = lines;

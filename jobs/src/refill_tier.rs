@@ -5,8 +5,11 @@
 //!   layout, and either order come to the same key.
 //! - `invoice.paid` includes payment out of band and by customer balance: a full refill. A line of amount zero is a trial: none, or
 //!   the tier's `trial_credits`, once per subscription. Amounts on lines are before discounts, so a coupon of 100 % refills.
-//! - Proration lines adjust a period that was paid for; they are a plan change, not a refill. A quantity multiplies.
+//! - Proration lines adjust a period that was paid for; they are a plan change, not a refill: which invoice paid for it is noted, so that
+//!   what comes back of the invoice finds what the change granted. A quantity multiplies.
 //! - A line for longer than a month pays for its first month here; the others follow by schedule (`refill_month`).
+//! - A price by the day or by the week grants by its days; 28 days and more are a month. A tier that says it is `free` refills at price 0.
+//! - A price that is charged by use grants nothing: lines before 2025-03-31.basil say so themselves, since then `[meters.SKILL] prices` does.
 //! - What an earlier refill left over is dealt with by the tier's policy: see [`plan`].
 //! - An invoice with more lines than its event carries is read whole first (`read_invoice`).
 //! - A user who paid for a subscription price that sells no tier is an operator's matter: dead, with the price. Without a user it is
@@ -53,6 +56,13 @@ pub struct Facts {
     linked: Option<String>,
     standings: HashMap<String, Standing>,
     balance: i64,
+}
+
+impl Facts {
+    /// Whether what a subscription's grants stand on was read, and is held.
+    pub(crate) fn holds(&self, subscription: &str) -> bool {
+        self.standings.contains_key(subscription)
+    }
 }
 
 /// Two jobs of a batch that change the same things: each is then performed alone.
@@ -146,13 +156,15 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     if terms.stripe_on && (ours || !refills.is_empty()) {
         follow_ups.extend(invoice.subscriptions().iter().map(|id| SyncSubscription::after(id, &event.id)));
     }
+    let changes: Vec<Change> = invoice.paid_changes(terms).into_iter().map(Change::PayChange).collect();
     if refills.is_empty() {
         if let Some(price) = paid_without_tier(invoice, terms).filter(|_| ours) {
             return Err(JobError::Dead(format!(
-                "a user paid for {price}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job"
+                "a user paid for {price}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…) or, where it is charged by use, to `[meters.SKILL] prices`, \
+                 then retry this job"
             )));
         }
-        return Ok(Effects { follow_ups, ..Effects::skip(nothing_to_refill(invoice, terms)) });
+        return Ok(Effects { changes, follow_ups, ..Effects::skip(nothing_to_refill(invoice, terms)) });
     }
     let user = match (users.as_slice(), &facts.linked) {
         ([], Some(linked)) => linked.clone(),
@@ -171,7 +183,7 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
         }
     };
     check_user(&user)?;
-    let mut effects = Effects { follow_ups, ..Effects::done() };
+    let mut effects = Effects { changes, follow_ups, ..Effects::done() };
     let (mut balance, mut standings) = (facts.balance, facts.standings.clone());
     for (Service { subscription, start }, paid) in refills {
         let standing = standings.entry(subscription.clone()).or_default();
@@ -234,7 +246,7 @@ fn refills<'a>(invoice: &Invoice, terms: &'a Terms) -> Result<BTreeMap<Service, 
     let mut refills: BTreeMap<Service, Paid<'a>> = BTreeMap::new();
     for line in invoice.lines.iter().filter(|line| !line.proration) {
         let Some(tier) = line.price.as_deref().and_then(|price| terms.tier_of_price(price)) else { continue };
-        let is_trial = line.amount <= 0;
+        let is_trial = line.amount < 0 || line.amount == 0 && !tier.refill.free;
         if is_trial && !tier.refill.trial.is_positive() {
             continue;
         }
@@ -251,8 +263,8 @@ fn refills<'a>(invoice: &Invoice, terms: &'a Terms) -> Result<BTreeMap<Service, 
             trials: Vec::new(),
         });
         paid.end = paid.end.max(end);
-        let count = |credits: Credits, sum: Credits| {
-            let more = credits.times(line.quantity).and_then(|c| c.micros().checked_add(sum.micros()));
+        let count = |more: Option<Credits>, sum: Credits| {
+            let more = more.and_then(|c| c.micros().checked_add(sum.micros()));
             more.map(Credits::from_micros).filter(|c| c.is_positive()).ok_or_else(|| {
                 JobError::Dead(format!(
                     "{} of the tier {} on {} cannot be counted",
@@ -261,18 +273,23 @@ fn refills<'a>(invoice: &Invoice, terms: &'a Terms) -> Result<BTreeMap<Service, 
             })
         };
         if is_trial {
-            paid.trials.push((tier, count(tier.refill.trial, Credits::ZERO)?));
+            paid.trials.push((tier, count(tier.refill.trial.times(line.quantity), Credits::ZERO)?));
         } else {
             let (_, sum) = paid.grants.entry(tier.name.clone()).or_insert((tier, Credits::ZERO));
-            *sum = count(tier.credits, *sum)?;
+            *sum = count(tier.grants(line.quantity, line.days()), *sum)?;
         }
     }
     Ok(refills)
 }
 
+fn is_metered(line: &Line, terms: &Terms) -> bool {
+    line.metered || line.price.as_deref().is_some_and(|price| terms.is_metered(price))
+}
+
 /// A price that a subscription was paid for and that sells no tier of ours.
 fn paid_without_tier<'a>(invoice: &'a Invoice, terms: &Terms) -> Option<&'a str> {
-    let paid = |line: &&Line| line.subscription.is_some() && !line.proration && line.amount > 0;
+    let paid =
+        |line: &&Line| line.subscription.is_some() && !line.proration && line.amount > 0 && !is_metered(line, terms);
     invoice
         .lines
         .iter()
@@ -285,7 +302,13 @@ fn nothing_to_refill(invoice: &Invoice, terms: &Terms) -> String {
     let of_tier = |line: &&Line| line.price.as_deref().is_some_and(|price| terms.tier_of_price(price).is_some());
     match invoice.lines.iter().find(of_tier) {
         Some(line) if line.proration => "only proration lines: a plan change, not a refill".into(),
-        Some(_) => "a trial: the line for the tier costs nothing".into(),
+        Some(_) => {
+            "a trial: the line for the tier costs nothing (a tier at price 0 says so: `[tiers.NAME] free = true`)"
+                .into()
+        }
+        None if invoice.lines.iter().any(|line| is_metered(line, terms)) => {
+            "a metered price: use is charged by it, and nothing is granted".into()
+        }
         None => {
             let prices: Vec<&str> = invoice.lines.iter().filter_map(|line| line.price.as_deref()).collect();
             format!("not ours: no line sells a tier of this deployment (prices: {})", prices.join(", "))

@@ -6,7 +6,10 @@
 //! - The time of the use is the last second of its hour, so that a subscription that began within the hour is charged for it.
 //! - Stripe counts whole numbers: how often, or whole credits; a fraction of a credit counts with what comes.
 //! - The customer is the first that was linked to the user and is still there; a user without one waits for it.
-//! - Stripe has no list of meter events. An outcome that is not known and too old to be asked for again is an operator's matter.
+//! - Stripe has no list of meter events, and forgets identifiers and keys after 24 hours. What is older (by the end of its hour, not by
+//!   when this row was written: a restored database writes it anew) may have been sent before, and billed: it is an operator's matter,
+//!   and so is an outcome that is not known and too old to be asked for again. `bursar usage release` lets it go, once; `bursar usage
+//!   sent` says that Stripe has it. After days without a worker that is a command for all of them, which nobody should have to guess.
 
 use std::time::Duration;
 
@@ -37,7 +40,7 @@ pub struct ReportUsage {
 
 impl ReportUsage {
     /// The job that sends a report.
-    pub(crate) fn of(report: i64) -> NewJob {
+    pub fn of(report: i64) -> NewJob {
         NewJob {
             kind: REPORT_USAGE.name,
             key: report.to_string(),
@@ -58,14 +61,26 @@ impl Job for ReportUsage {
 pub struct Facts {
     identifier: String,
     user_id: String,
+    /// The beginning of the hour.
     hour: DateTime<Utc>,
     event_name: String,
     value: i64,
     state: String,
     customer: Option<String>,
-    /// Since when it could have been sent.
-    since: DateTime<Utc>,
+    /// Whether Stripe surely remembers what was sent of that hour.
+    young: bool,
+    /// Whether a request may have left already.
+    begun: bool,
+    /// When an operator let it go, if that counts still.
+    released: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
+}
+
+impl Facts {
+    /// The last second that it is about.
+    fn end(&self) -> DateTime<Utc> {
+        self.hour + TimeDelta::hours(1) - TimeDelta::seconds(1)
+    }
 }
 
 impl ReportUsage {
@@ -81,7 +96,9 @@ impl Call for ReportUsage {
         sqlx::query_as!(
             Facts,
             r#"SELECT r.identifier, r.user_id, r.hour, r.event_name, r.value, r.state, c.id AS "customer?",
-                      greatest(r.created_at, c.linked_at) AS "since!", bursar.now() AS "now!"
+                      bursar.is_young(r.hour + interval '1 hour') AS "young!",
+                      EXISTS (SELECT FROM bursar.intent i WHERE i.subject = r.identifier) AS "begun!",
+                      CASE WHEN bursar.is_young(r.released_at) THEN r.released_at END AS released, bursar.now() AS "now!"
                FROM bursar.usage_report r
                LEFT JOIN LATERAL (SELECT id, linked_at FROM bursar.customer
                                   WHERE user_id = r.user_id AND gone_at IS NULL ORDER BY linked_at, id LIMIT 1) c ON true
@@ -106,7 +123,7 @@ impl Call for ReportUsage {
             let reason = format!("{} is no customer at Stripe yet", facts.user_id);
             return Ok(Plan::Nothing(Effects::snooze(Snooze { reason, fact: None, limit: OLDEST })));
         };
-        let end = facts.hour + TimeDelta::hours(1) - TimeDelta::seconds(1);
+        let end = facts.end();
         if facts.state == "open" && (facts.now - end).to_std().is_ok_and(|age| age > OLDEST) {
             let why = "Stripe takes no report of use that is older than 35 days: charge it by hand".to_owned();
             let outcome = Outcome::Dead(why.clone());
@@ -116,6 +133,17 @@ impl Call for ReportUsage {
                 ..Effects::done()
             }));
         }
+        if !facts.young && !facts.begun && facts.released.is_none() {
+            let id = self.report;
+            let why = format!(
+                "its hour is older than Stripe surely remembers what was sent of it, and this database may be a restored one: compare the \
+                 meter's summary of {} to {}, then `bursar usage release {id}` to send it, or `bursar usage sent {id}` if it is there",
+                facts.user_id,
+                facts.hour.format("%Y-%m-%d %H:%M UTC")
+            );
+            let changes = vec![self.moved("unknown", Some(why.clone()))];
+            return Ok(Plan::Nothing(Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() }));
+        }
         let request = meters::create(&NewMeterEvent {
             event_name: &facts.event_name,
             identifier: &facts.identifier,
@@ -123,13 +151,19 @@ impl Call for ReportUsage {
             customer,
             value: facts.value,
         });
-        Ok(Plan::Send { subject: facts.identifier.clone(), request, since: facts.since, marks: Vec::new() })
+        let since = facts.released.unwrap_or(end);
+        Ok(Plan::Send { subject: facts.identifier.clone(), request, since, marks: Vec::new() })
     }
 
     async fn look(&self, facts: &Option<Facts>, _: &Client) -> Result<Looked, Box<Seen>> {
-        let identifier = facts.as_ref().map_or("it", |facts| facts.identifier.as_str());
+        if facts.as_ref().is_some_and(|facts| facts.released.is_some()) {
+            // An operator has looked.
+            return Ok(Looked::Nothing);
+        }
+        let (identifier, id) = (facts.as_ref().map_or("it", |facts| facts.identifier.as_str()), self.report);
         Ok(Looked::Different(format!(
-            "whether Stripe has {identifier} is not known, and Stripe has no list of meter events: compare the meter's summary of that hour"
+            "whether Stripe has {identifier} is not known, and Stripe has no list of meter events: compare the meter's summary of that hour, \
+             then `bursar usage release {id}` to send it again, or `bursar usage sent {id}` if it is there"
         )))
     }
 

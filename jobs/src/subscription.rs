@@ -135,6 +135,18 @@ impl From<WireItem> for Item {
     }
 }
 
+impl Item {
+    /// The days of its period, where it is counted in days.
+    fn days(&self) -> Option<i64> {
+        let (interval, count) = self.interval.as_ref()?;
+        match interval.as_str() {
+            "day" => Some(i64::from(*count)),
+            "week" => Some(i64::from(*count) * 7),
+            _ => None,
+        }
+    }
+}
+
 impl Subscription {
     /// Reads the object, in either layout. Enums are open: no word that is new fails.
     pub fn read(object: &Value) -> Result<Self, JobError> {
@@ -195,12 +207,11 @@ impl Subscription {
     }
 }
 
-/// What a month of these items grants.
+/// What a month of these items grants, or a shorter period of theirs.
 pub fn value_of(items: &[Item], terms: &Terms) -> Result<Credits, JobError> {
     items.iter().try_fold(Credits::ZERO, |sum, item| {
         let Some(tier) = item.price.as_deref().and_then(|price| terms.tier_of_price(price)) else { return Ok(sum) };
-        tier.credits
-            .times(item.quantity)
+        tier.grants(item.quantity, item.days())
             .and_then(|credits| credits.micros().checked_add(sum.micros()))
             .filter(|micros| *micros >= 0)
             .map(Credits::from_micros)

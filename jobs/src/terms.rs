@@ -34,11 +34,17 @@ pub struct Selling {
     pub currencies: Vec<String>,
     /// Credits for 1.00 of a currency, before tax.
     pub credits_per_unit: Credits,
+    /// Stripe prices that are charged by use: they sell no tier, and are no mistake.
+    pub metered: Vec<String>,
 }
 
 impl Default for Selling {
     fn default() -> Self {
-        Self { currencies: vec!["usd".into()], credits_per_unit: Credits::whole(1).unwrap_or_default() }
+        Self {
+            currencies: vec!["usd".into()],
+            credits_per_unit: Credits::whole(1).unwrap_or_default(),
+            metered: Vec::new(),
+        }
     }
 }
 
@@ -79,6 +85,21 @@ pub struct RefillTerms {
     pub policy: Policy,
     /// What a trial grants; none by default.
     pub trial: Credits,
+    /// Its price is 0: what costs nothing is a refill, and no trial.
+    pub free: bool,
+}
+
+/// A period of so many days is a month, or more; a shorter one grants by its days.
+const DAYS_OF_A_MONTH: i64 = 28;
+
+impl Tier {
+    /// What so many of it grant in one period: a month's credits, or, where the period is of days and shorter than a month (a price by the
+    /// week, by the day), 12/365 of them for each day, so that a year comes to twelve months. None where that cannot be counted.
+    pub fn grants(&self, quantity: i64, days: Option<i64>) -> Option<Credits> {
+        let month = self.credits.times(quantity)?;
+        let Some(days) = days.filter(|days| (1..DAYS_OF_A_MONTH).contains(days)) else { return Some(month) };
+        i64::try_from(i128::from(month.micros()) * i128::from(days) * 12 / 365).ok().map(Credits::from_micros)
+    }
 }
 
 /// What becomes of what is left of one refill when the next comes.
@@ -125,6 +146,11 @@ impl Terms {
     pub fn tier_of_price(&self, price: &str) -> Option<&Tier> {
         self.tiers.iter().find(|tier| tier.prices.iter().any(|p| p == price))
     }
+
+    /// Whether a Stripe price is charged by use, by the settings.
+    pub fn is_metered(&self, price: &str) -> bool {
+        self.selling.metered.iter().any(|known| known == price)
+    }
 }
 
 #[cfg(test)]
@@ -132,10 +158,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_price_by_the_week_grants_by_its_days_and_a_year_of_it_twelve_months() {
+        let credits = Credits::whole(365).unwrap();
+        let tier = Tier { name: "pro".into(), credits, prices: Vec::new(), refill: RefillTerms::default() };
+        let grants = |quantity, days| tier.grants(quantity, days).unwrap().to_string();
+        assert_eq!((grants(1, Some(7)), grants(2, Some(1))), ("84".into(), "24".into()));
+        assert_eq!(
+            (grants(1, Some(28)), grants(1, None), grants(1, Some(0))),
+            ("365".into(), "365".into(), "365".into())
+        );
+        assert_eq!(tier.grants(i64::MAX, Some(7)), None);
+    }
+
+    #[test]
     fn an_amount_of_any_currency_buys_exactly_its_worth() {
         let selling = |per: &str| Selling {
             currencies: ["usd", "jpy", "kwd"].map(str::to_owned).to_vec(),
             credits_per_unit: per.parse().unwrap(),
+            metered: Vec::new(),
         };
         let buys = |per: &str, amount, currency: &str| {
             selling(per).credits_for(amount, currency).map(|credits| credits.to_string())

@@ -114,12 +114,20 @@ pub(super) async fn passes(api: &Api) -> Result<bool, sqlx::Error> {
 /// Waits for the session of a checkout.
 async fn begun(api: &Api, id: &str) -> Result<Reply, Problem> {
     let look = || async {
-        let row = sqlx::query!("SELECT state, session_id, url, reason FROM bursar.checkout WHERE id = $1", id)
-            .fetch_one(&api.pool)
-            .await?;
-        Ok((row.state != "asked").then_some(row))
+        let row = sqlx::query!(
+            r#"SELECT c.state, c.session_id, c.url, c.reason, c.state = 'asked' AND EXISTS (
+                   SELECT FROM bursar.job j WHERE j.kind = 'create_checkout' AND j.key = c.id AND j.state IN ('dead', 'cancelled')) AS "given_up!"
+               FROM bursar.checkout c WHERE c.id = $1"#,
+            id
+        )
+        .fetch_one(&api.pool)
+        .await?;
+        Ok((row.state != "asked" || row.given_up).then_some(row))
     };
     let row = wait::until(api.settings.patience, look).await.map_err(|error| failed(&error))?.ok_or_else(unanswered)?;
+    if row.given_up {
+        return Err(given_up());
+    }
     if row.state == "refused" {
         let why = row.reason.unwrap_or_default();
         return Err(Problem::new(
@@ -128,6 +136,13 @@ async fn begun(api: &Api, id: &str) -> Result<Reply, Problem> {
         ));
     }
     Ok(json(StatusCode::OK, json!({ "url": row.url, "session": row.session_id }).to_string()))
+}
+
+/// Nothing came of it, and nothing will under this key until an operator sees to it.
+pub(super) fn given_up() -> Problem {
+    let detail = "What was asked for under this key did not come about. An operator sees why: bursar jobs list --state dead. \
+                  Another key begins anew.";
+    Problem::new(StatusCode::BAD_GATEWAY, detail)
 }
 
 /// A checkout where the provider is a dummy: nobody pays.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     Api, Seller,
-    checkout::{off, passes, refused},
+    checkout::{given_up, off, passes, refused},
     input,
     routes::failed,
     wait,
@@ -45,11 +45,18 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     };
     tx.commit().await.map_err(|error| failed(&error))?;
     let look = || async {
-        let row =
-            sqlx::query!("SELECT state, url, reason FROM bursar.portal WHERE id = $1", id).fetch_one(&api.pool).await?;
-        Ok((row.state != "asked").then_some(row))
+        let row = sqlx::query!(
+            r#"SELECT p.state, p.url, p.reason, p.state = 'asked' AND EXISTS (
+                   SELECT FROM bursar.job j WHERE j.kind = 'create_portal' AND j.key = p.id AND j.state IN ('dead', 'cancelled')) AS "given_up!"
+               FROM bursar.portal p WHERE p.id = $1"#,
+            id
+        )
+        .fetch_one(&api.pool)
+        .await?;
+        Ok((row.state != "asked" || row.given_up).then_some(row))
     };
     match wait::until(api.settings.patience, look).await.map_err(|error| failed(&error))? {
+        Some(row) if row.given_up => Err(given_up()),
         Some(row) if row.state == "open" => Ok(json(StatusCode::OK, json!({ "url": row.url }).to_string())),
         Some(row) => Err(Problem::new(StatusCode::BAD_GATEWAY, format!("{}.", row.reason.unwrap_or_default()))),
         None => Err(Problem::unavailable("Stripe has not answered yet. Send it again with the same Idempotency-Key.")),

@@ -129,6 +129,8 @@ pub(super) struct Tier {
     pub policy: Option<Text>,
     pub cap_months: Option<Text>,
     pub trial_credits: Option<Text>,
+    #[serde(default)]
+    pub free: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,6 +157,8 @@ pub(super) struct Schedule {
 pub(super) struct Meter {
     pub event: Text,
     pub value: Option<Text>,
+    #[serde(default)]
+    pub prices: List,
 }
 
 #[derive(Debug, Deserialize)]

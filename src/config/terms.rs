@@ -38,7 +38,8 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
             price,
         });
     }
-    tell_apart(&tiers, &packages)?;
+    let selling = selling(raw)?;
+    tell_apart(&tiers, &packages, &selling.metered)?;
 
     let skills =
         raw.skills.iter().map(|(name, cost)| Ok((name.clone(), positive(&format!("skills.{name}"), &cost.0)?)));
@@ -56,7 +57,7 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         initial_credits,
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
-        selling: selling(raw)?,
+        selling,
         grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,
         packages,
@@ -67,10 +68,18 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
 fn selling(raw: &Raw) -> Result<Selling, SettingsError> {
     const LIST: &str = "checkout.currencies";
     const RATE: &str = "checkout.credits_per_unit";
+    let mut metered = Vec::new();
+    for (skill, meter) in &raw.meters {
+        for price in &meter.prices.0 {
+            price_id(&format!("meters.{skill}.prices"), price)?;
+            metered.push(price.clone());
+        }
+    }
     let codes = raw.checkout.currencies.0.iter().map(|code| currency(LIST, code));
     let selling = Selling {
         currencies: codes.collect::<Result<_, _>>()?,
         credits_per_unit: positive(RATE, &raw.checkout.credits_per_unit.0)?,
+        metered,
     };
     if selling.currencies.is_empty() {
         return Err(SettingsError::new(LIST, "is empty", "Write at least one, like usd."));
@@ -122,11 +131,11 @@ fn refill(name: &str, tier: &raw::Tier) -> Result<RefillTerms, SettingsError> {
     if trial < Credits::ZERO {
         return Err(SettingsError::new(&key, format!("is {trial}"), "Write 0 or more."));
     }
-    Ok(RefillTerms { policy, trial })
+    Ok(RefillTerms { policy, trial, free: tier.free })
 }
 
 /// A payment is told by its Stripe price, or by its amount: neither may mean two things.
-fn tell_apart(tiers: &[Tier], packages: &[Package]) -> Result<(), SettingsError> {
+fn tell_apart(tiers: &[Tier], packages: &[Package], metered: &[String]) -> Result<(), SettingsError> {
     let of_tiers =
         tiers.iter().flat_map(|tier| tier.prices.iter().map(|price| (price, format!("tiers.{}.prices", tier.name))));
     let of_packages = packages
@@ -138,6 +147,14 @@ fn tell_apart(tiers: &[Tier], packages: &[Package]) -> Result<(), SettingsError>
             let problem = format!("holds {price}, and `{other}` too");
             return Err(SettingsError::new(&key, problem, "Give each Stripe price to one tier or package."));
         }
+    }
+    if let Some((price, key)) = metered.iter().find_map(|price| prices.get_key_value(price)) {
+        let problem = format!("holds {price}, and a meter does too");
+        return Err(SettingsError::new(
+            key,
+            problem,
+            "A price that is charged by use (`[meters.SKILL] prices`) sells no credits.",
+        ));
     }
     let mut amounts = BTreeMap::new();
     for package in packages {

@@ -229,12 +229,16 @@ fn a_tier_says_what_becomes_of_what_is_left_over() {
     assert_eq!(policies, [Policy::Rollover, Policy::Reset, Policy::Cap { months: 3 }]);
     assert_eq!((terms.tiers[0].refill.trial, terms.tiers[1].refill.trial), (credits(0), credits(20)));
     assert_eq!(terms.grace, std::time::Duration::from_hours(72));
+    let file = "[tiers.a]\ncredits = 1\nfree = true\n[meters.research]\nevent = 'e'\nprices = ['price_m', 'price_n']";
+    let terms = read(&[], Some(file)).unwrap().terms().unwrap();
+    assert!(terms.tiers[0].refill.free && terms.is_metered("price_n") && !terms.is_metered("price_o"));
     for (bad, key) in [
         ("policy = \"keep\"", "tiers.a.policy"),
         ("policy = \"cap\"", "tiers.a.cap_months"),
         ("policy = \"cap\"\ncap_months = 0", "tiers.a.cap_months"),
         ("cap_months = 2", "tiers.a.cap_months"),
         ("trial_credits = -1", "tiers.a.trial_credits"),
+        ("prices = \"price_m\"\n[meters.research]\nevent = 'e'\nprices = ['price_m']", "tiers.a.prices"),
     ] {
         let refused = refusal(&[], Some(&format!("[tiers.a]\ncredits = 1\n{bad}\n")));
         assert!(refused.contains(key), "{bad}: {refused}");

@@ -12,6 +12,7 @@ mod schedule;
 mod screen;
 mod subscriptions;
 mod tokens;
+mod usage;
 mod values;
 
 use bursar_jobs::clock;
@@ -39,6 +40,8 @@ pub enum Command {
     Schedule(Asked<schedule::Schedule>),
     /// Who may sign in to the console, and as what.
     Tokens(Asked<tokens::Tokens>),
+    /// What metered skills were used for, and what Stripe was told of it.
+    Usage(Asked<usage::Usage>),
     /// The books.
     Ledger(Asked<ledger::Ledger>),
 }
@@ -64,6 +67,7 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Subscriptions(asked) => subscriptions::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Tokens(asked) => tokens::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Usage(asked) => usage::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }

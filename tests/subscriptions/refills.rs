@@ -316,3 +316,81 @@ async fn a_month_whose_price_sells_no_tier_for_now_waits_for_an_operator_and_is_
     assert_eq!(world.refilled().await, YEAR[..3]);
     world.is_clean().await;
 }
+
+#[tokio::test]
+async fn a_price_by_the_week_grants_by_its_days_and_its_changes_too() {
+    let weekly = |price: &str, start: &str, end: &str| Sub {
+        more: json!({"items": {"object": "list", "has_more": false, "data": [{"id": "si_1", "object": "subscription_item", "quantity": 1,
+            "price": {"id": price, "object": "price", "recurring": {"interval": "week", "interval_count": 1}},
+            "current_period_start": at(start).timestamp(), "current_period_end": at(end).timestamp()}]}}),
+        ..Sub::new(price, start, end)
+    };
+    for legacy in [false, true] {
+        let world = World::new(terms()).await;
+        for (n, (start, end)) in [("2027-02-05", "2027-02-12"), ("2027-02-12", "2027-02-19")].into_iter().enumerate() {
+            let sub = weekly("price_starter", start, end);
+            world.has(&sub);
+            world.now(start).await;
+            world.play(&[sub.paid(&format!("evt_{n}"), legacy)]).await;
+        }
+        // 50 a month: 7 × 12 / 365 of them a week.
+        assert_eq!(world.balance().await, "23.013698", "{legacy}");
+        let sub = weekly("price_pro", "2027-02-12", "2027-02-19");
+        world.has(&sub);
+        world.now("2027-02-15T12:00:00Z").await;
+        let mut updated = event("evt_up", "customer.subscription.updated", "2027-02-15T12:00:00Z", &sub.object(false));
+        updated["data"]["previous_attributes"] =
+            json!({"items": weekly("price_starter", "2027-02-12", "2027-02-19").object(false)["items"]});
+        world.play(&[updated]).await;
+        // Half a week of 100 more a month.
+        assert_eq!(world.balance().await, "34.520547", "{legacy}: {:?}", world.books().await);
+        world.is_clean().await;
+    }
+}
+
+#[tokio::test]
+async fn a_tier_at_price_0_refills_where_it_says_that_it_is_free() {
+    for (free, wanted) in [(true, "50"), (false, "0")] {
+        let mut terms = terms();
+        terms.tiers[0].refill.free = free;
+        let world = World::new(terms).await;
+        let sub = Sub::new("price_starter", "2027-01-01", "2027-02-01");
+        world.has(&sub);
+        world.now("2027-01-01").await;
+        let line = line(SUB, "price_starter", 1, 0, (sub.start, sub.end), false, false);
+        world.play(&[event("evt_1", "invoice.paid", "2027-01-01", &invoice("in_1", SUB, &[line], false))]).await;
+        assert_eq!(world.balance().await, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_metered_price_is_skipped_and_says_so_and_another_unknown_one_waits_for_an_operator() {
+    let sub = Sub::new("price_use", "2027-01-01", "2027-02-01");
+    let paid = |legacy: bool, usage: &str| {
+        let mut line = line(SUB, "price_use", 1, 700, (sub.start, sub.end), false, legacy);
+        if legacy {
+            line["price"]["recurring"] = json!({"interval": "month", "usage_type": usage});
+        }
+        event("evt_1", "invoice.paid", "2027-01-01", &invoice("in_1", SUB, &[line], legacy))
+    };
+    for (legacy, usage, declared, wanted) in [
+        (true, "metered", false, "skip"),
+        (true, "licensed", false, "dead"),
+        (true, "licensed", true, "skip"),
+        (false, "metered", true, "skip"),
+        (false, "metered", false, "dead"),
+    ] {
+        let mut terms = terms();
+        terms.selling.metered.extend(declared.then(|| "price_use".to_owned()));
+        let world = World::new(terms).await;
+        world.has(&sub);
+        world.now("2027-01-01").await;
+        world.play(&[paid(legacy, usage)]).await;
+        let jobs = world.jobs("refill_tier").await;
+        let (state, why) = &jobs[0];
+        match wanted {
+            "dead" => assert!(state == "dead" && why.contains("[meters.SKILL] prices"), "{legacy} {usage}: {jobs:?}"),
+            _ => assert!(state == "done" && why.contains("a metered price"), "{legacy} {usage}: {jobs:?}"),
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::terms::Package;
+use bursar_jobs::terms::{Package, Terms};
 use chrono::{DateTime, Months, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio::{
@@ -67,12 +67,18 @@ pub(super) struct Year {
     /// What was changed when: subscription, moment, from, to; in millionths.
     changes: Vec<(String, DateTime<Utc>, i64, i64)>,
     pub(super) now: DateTime<Utc>,
+    pub(super) terms: Terms,
 }
 
 pub(super) const ANCHOR: &str = "2027-01-31T10:20:30Z";
 
 impl Year {
     pub(super) async fn begin(version: Option<&str>) -> Self {
+        Self::priced(version, [1900; 3]).await
+    }
+
+    /// With what each tier costs.
+    pub(super) async fn priced(version: Option<&str>, amounts: [i64; 3]) -> Self {
         let stripe = Client::start().await;
         let (url, taken) = sink().await;
         let version = version.map(|version| format!("&api_version={version}")).unwrap_or_default();
@@ -92,18 +98,19 @@ impl Year {
             price: None,
         });
         let mut prices = Vec::new();
-        for tier in &mut terms.tiers {
+        for (tier, amount) in terms.tiers.iter_mut().zip(amounts) {
             tier.prices.clear();
             for interval in ["month", "year"] {
-                let form = format!("product={product}&currency=usd&unit_amount=1900&recurring[interval]={interval}");
+                let form =
+                    format!("product={product}&currency=usd&unit_amount={amount}&recurring[interval]={interval}");
                 let price = stripe.post("/v1/prices", &form).await.id();
                 prices.push((price.clone(), tier.credits.micros()));
                 tier.prices.push(price);
             }
         }
-        let world = World::over(terms, &stripe.0.url, &stripe.0.key).await;
+        let world = World::over(terms.clone(), &stripe.0.url, &stripe.0.key).await;
         world.now(ANCHOR).await;
-        Self { world, stripe, taken, clocks, order: 7, prices, changes: Vec::new(), now: at(ANCHOR) }
+        Self { world, stripe, taken, clocks, order: 7, prices, changes: Vec::new(), now: at(ANCHOR), terms }
     }
 
     /// The price of a tier (0 starter, 1 pro, 2 team), by the month or by the year.
@@ -116,7 +123,7 @@ impl Year {
     }
 
     /// A customer with a card that works, subscribed.
-    async fn subscribe(&self, user: &str, price: &str) -> (String, String) {
+    pub(super) async fn subscribe(&self, user: &str, price: &str) -> (String, String) {
         let customer = self.customer(user, 0, "pm_card_visa").await;
         (customer.clone(), self.plan(user, &customer, price, "").await)
     }
@@ -144,6 +151,12 @@ impl Year {
 
     /// Until then time passes at Stripe, and then here; the events since come in any order.
     pub(super) async fn pass(&mut self, to: &str) {
+        self.advance(to).await;
+        self.hear().await;
+    }
+
+    /// Until then time passes at Stripe.
+    pub(super) async fn advance(&mut self, to: &str) {
         while self.now < at(to) {
             // A clock advances by two intervals of its shortest subscription at most.
             let next = (self.now + TimeDelta::days(25)).min(at(to));
@@ -153,26 +166,30 @@ impl Year {
             }
             self.now = next;
         }
-        self.hear().await;
     }
 
     /// An order that differs each time, and is the same in each run.
-    fn shuffle<T>(&mut self, list: &mut [T]) {
+    pub(super) fn shuffle<T>(&mut self, list: &mut [T]) {
         for i in (1..list.len()).rev() {
             self.order = self.order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             list.swap(i, usize::try_from(self.order >> 33).unwrap() % (i + 1));
         }
     }
 
-    /// Hears what has happened, shuffled, and does what follows.
-    pub(super) async fn hear(&mut self) {
+    /// What has happened and was not heard of yet.
+    pub(super) async fn taken(&mut self) -> Vec<Value> {
         eventually(Duration::from_secs(20), async || {
             let missing = self.stripe.get("/v1/events?delivery_success=false&limit=100").await.body;
             let missing = missing["data"].as_array().unwrap().len();
             if missing == 0 { Ok(()) } else { Err(missing) }
         })
         .await;
-        let mut events = std::mem::take(&mut *self.taken.lock().unwrap());
+        std::mem::take(&mut *self.taken.lock().unwrap())
+    }
+
+    /// Hears what has happened, shuffled, and does what follows.
+    pub(super) async fn hear(&mut self) {
+        let mut events = self.taken().await;
         self.shuffle(&mut events);
         self.world.now(&(self.now + TimeDelta::minutes(1)).to_rfc3339()).await;
         for (i, event) in events.iter().enumerate() {
@@ -184,8 +201,14 @@ impl Year {
         self.world.drain().await;
     }
 
-    /// Changes the plan now, and remembers that.
+    /// Changes the plan now, and hears of it.
     pub(super) async fn change(&mut self, subscription: &str, price: &str, quantity: i64, more: &str) {
+        self.change_unheard(subscription, price, quantity, more).await;
+        self.hear().await;
+    }
+
+    /// Changes the plan now, and remembers that.
+    pub(super) async fn change_unheard(&mut self, subscription: &str, price: &str, quantity: i64, more: &str) {
         let before = self.stripe.get(&format!("/v1/subscriptions/{subscription}")).await.body;
         let item = &before["items"]["data"][0];
         let was = self.worth(item["price"]["id"].as_str().unwrap()) * item["quantity"].as_i64().unwrap();
@@ -195,7 +218,6 @@ impl Year {
         );
         self.stripe.post(&format!("/v1/subscriptions/{subscription}"), &form).await.id();
         self.changes.push((subscription.to_owned(), self.now, was, self.worth(price) * quantity));
-        self.hear().await;
     }
 
     /// What a person counts by the sandbox's invoices and by what was changed when.

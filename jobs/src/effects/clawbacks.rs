@@ -72,12 +72,14 @@ async fn record(db: &mut PgConnection, told: &Told, asked_at: DateTime<Utc>) -> 
     .execute(&mut *db)
     .await?;
     sqlx::query!(
-        "INSERT INTO bursar.dispute (id, charge, amount, currency, status, reason, due_by, created_at)
+        "INSERT INTO bursar.dispute AS d (id, charge, amount, currency, status, reason, due_by, created_at)
          SELECT d.id, $1, d.amount, d.currency, d.status, d.reason, to_timestamp((d.evidence_details ->> 'due_by')::bigint), to_timestamp(d.created)
          FROM jsonb_to_recordset($2)
              AS d (id text, amount bigint, currency text, status text, reason text, evidence_details jsonb, created bigint)
          ON CONFLICT (id) DO UPDATE SET amount = excluded.amount, currency = excluded.currency, status = excluded.status,
-             reason = excluded.reason, due_by = excluded.due_by",
+             reason = excluded.reason, due_by = excluded.due_by,
+             -- An operator cleared what it was then.
+             cleared_at = CASE WHEN d.status = excluded.status THEN d.cleared_at END",
         charge.id,
         sqlx::types::Json(&told.disputes) as _
     )

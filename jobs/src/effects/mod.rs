@@ -3,6 +3,7 @@
 mod clawbacks;
 mod events;
 mod links;
+mod paid_changes;
 mod payouts;
 mod receivers;
 mod selling;
@@ -16,6 +17,7 @@ use sqlx::PgConnection;
 
 pub use events::Listed;
 pub use links::Link;
+pub use paid_changes::PaidChange;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
 pub use selling::Selling;
@@ -74,6 +76,8 @@ pub enum Change {
     },
     /// A subscription's plan changed.
     NotePlanChange(PlanChange),
+    /// An invoice paid for a change of a plan.
+    PayChange(PaidChange),
     /// The mail address of a customer.
     KeepAddress(Address),
     /// What Stripe says of a charge, its refunds and its disputes, and when it was asked.
@@ -151,6 +155,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     events::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
+    follow_ups.extend(paid_changes::apply(db, batch, &mut verdicts).await?);
     post(db, batch, &mut verdicts).await?;
     follow_ups.extend(batch.iter().flat_map(|e| e.follow_ups.iter().cloned()));
     enqueue::enqueue(&mut *db, &follow_ups).await?;

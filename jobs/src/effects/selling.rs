@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Change, changes};
-use crate::job::Effects;
+use crate::{expire_checkout, job::Effects};
 
 /// What changes about something that is sold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,17 +79,20 @@ pub(super) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<()
 async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error> {
     match selling {
         Selling::Opened { id, session, url, expires_at } => {
-            sqlx::query!(
+            let of = sqlx::query!(
                 "UPDATE bursar.checkout SET session_id = $2, url = $3, expires_at = $4, reason = NULL, changed_at = bursar.now(),
                         state = CASE WHEN state IN ('asked', 'refused') THEN 'open' ELSE state END
-                 WHERE id = $1",
+                 WHERE id = $1 RETURNING user_id, mode",
                 id,
                 session,
                 url.as_deref(),
                 *expires_at,
             )
-            .execute(db)
+            .fetch_optional(&mut *db)
             .await?;
+            if let Some(of) = of.filter(|of| of.mode == "subscription") {
+                expire_checkout::expire_others(db, &of.user_id).await?;
+            }
         }
         Selling::Refused { id, why } => {
             sqlx::query!(
@@ -101,18 +104,21 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             .await?;
         }
         Selling::Complete { session, checkout, payment_status, subscription } => {
-            sqlx::query!(
+            let of = sqlx::query!(
                 "UPDATE bursar.checkout
                  SET state = 'complete', session_id = $1, changed_at = bursar.now(), subscription_id = coalesce($4, subscription_id),
                      payment_status = CASE WHEN payment_status IN ('paid', 'no_payment_required') THEN payment_status ELSE $3 END
-                 WHERE session_id = $1 OR id = $2 AND session_id IS NULL",
+                 WHERE session_id = $1 OR id = $2 AND session_id IS NULL RETURNING user_id, mode",
                 session,
                 checkout.as_deref(),
                 payment_status.as_deref(),
                 subscription.as_deref(),
             )
-            .execute(db)
+            .fetch_optional(&mut *db)
             .await?;
+            if let Some(of) = of.filter(|of| of.mode == "subscription") {
+                expire_checkout::expire_others(db, &of.user_id).await?;
+            }
         }
         Selling::Expired { session } => {
             sqlx::query!(

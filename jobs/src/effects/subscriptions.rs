@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Change, changes};
-use crate::{enqueue, job::Effects, notify_team::NotifyTeam};
+use crate::{enqueue, expire_checkout, job::Effects, notify_team::NotifyTeam};
 
 /// A subscription as Stripe answered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +209,7 @@ async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::E
     )
     .execute(&mut *db)
     .await?;
+    expire_checkout::expire_others(db, &row.user_id).await?;
     tell_of_a_second(db, &row.user_id).await
 }
 

@@ -100,6 +100,11 @@ pub fn retrieve(id: &str) -> Request {
     Request::query(format!("{PATH}/{}", segment(id)), &[("expand[]", "line_items")])
 }
 
+/// Ends a session that nobody has gone through.
+pub fn expire(id: &str) -> Request {
+    Request::post(format!("{PATH}/{}/expire", segment(id)), &[])
+}
+
 /// All sessions of a customer.
 pub async fn of_customer(client: &Client, customer: &str) -> Result<Vec<Session>, Box<Seen>> {
     let ask = |after: Option<&str>| {

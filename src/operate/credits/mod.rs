@@ -2,6 +2,7 @@
 
 mod change;
 mod history;
+mod unflag;
 
 use bursar_jobs::{by_hand::Way, credits::Credits as Amount, ledger};
 use clap::{Args, Subcommand};
@@ -56,6 +57,19 @@ pub enum Credits {
         #[arg(long = "ref", value_name = "REF", value_parser = values::word)]
         reference: Option<String>,
     },
+    /// Take a dispute's flag from a user, once somebody has looked. Credits stay as they are.
+    #[command(after_help = "Example:\n  bursar credits unflag user_1 du_1Nv2 --why 'paid by bank transfer'")]
+    Unflag {
+        /// The user's id.
+        #[arg(value_parser = values::word)]
+        user: String,
+        /// The dispute.
+        #[arg(value_parser = values::word)]
+        dispute: String,
+        /// Why, for the record.
+        #[arg(long, value_parser = values::sentence)]
+        why: String,
+    },
 }
 
 /// An amount that a person moves.
@@ -85,6 +99,7 @@ pub(super) async fn run(asked: Credits, db: &mut PgConnection, screen: &Screen) 
         Credits::History { user, limit } => history::history(db, screen, &user, limit).await,
         Credits::Grant(asked) => change::by_hand(db, screen, asked, Way::Grant).await,
         Credits::Revoke(asked) => change::by_hand(db, screen, asked, Way::Removal).await,
+        Credits::Unflag { user, dispute, why } => unflag::run(db, screen, &user, &dispute, &why).await,
         Credits::Spend { user, amount, key, reference } => {
             change::spend(db, screen, &user, amount, &key, reference.as_deref()).await
         }
