@@ -5,4 +5,4 @@ mod crash;
 mod providers;
 mod refusals;
 mod selling;
-mod shop;
+pub mod shop;

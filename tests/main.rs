@@ -12,6 +12,7 @@ mod api;
 mod business_time;
 mod chaos;
 mod clawbacks;
+mod connect;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;

@@ -1,6 +1,7 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
 mod clawbacks;
+mod connecting;
 mod links;
 mod payouts;
 mod receivers;
@@ -13,6 +14,7 @@ use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+pub use connecting::Connecting;
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
@@ -55,6 +57,8 @@ pub enum Change {
     },
     /// Something about a checkout or what belongs to it.
     Selling(Selling),
+    /// Something about a receiver's account, or a link to its onboarding.
+    Connecting(Connecting),
     /// A subscription as Stripe answered it.
     SetSubscription(Box<SubscriptionRow>),
     /// A month of service was refilled.
@@ -133,6 +137,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::record(db, batch, &mut verdicts).await?;
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
+    connecting::apply(db, batch, &mut verdicts).await?;
     selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
