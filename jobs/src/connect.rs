@@ -104,9 +104,8 @@ pub async fn begin(db: &mut PgConnection, asked: &Onboarding, limit: i64) -> Res
         }
         enqueue::enqueue(&mut *db, &[job]).await?;
     }
-    let id = match known {
-        Some(known) => {
-            sqlx::query!(
+    let id = if let Some(known) = known {
+        sqlx::query!(
                 "UPDATE bursar.onboarding SET round = round + 1, state = 'asked', url = NULL, expires_at = NULL, requested_at = bursar.now(),
                         return_url = $2, refresh_url = $3, changed_at = bursar.now()
                  WHERE id = $1",
@@ -116,11 +115,10 @@ pub async fn begin(db: &mut PgConnection, asked: &Onboarding, limit: i64) -> Res
             )
             .execute(&mut *db)
             .await?;
-            known.id
-        }
-        None => {
-            let made = Uuid::new_v4().to_string();
-            sqlx::query_scalar!(
+        known.id
+    } else {
+        let made = Uuid::new_v4().to_string();
+        sqlx::query_scalar!(
                 "INSERT INTO bursar.onboarding (user_id, key, return_url, refresh_url) VALUES ($1, $2, $3, $4) RETURNING id",
                 user,
                 asked.key.as_deref().unwrap_or(&made),
@@ -129,7 +127,6 @@ pub async fn begin(db: &mut PgConnection, asked: &Onboarding, limit: i64) -> Res
             )
             .fetch_one(&mut *db)
             .await?
-        }
     };
     if has_account {
         enqueue_links(db, user).await?;

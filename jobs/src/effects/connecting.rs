@@ -72,14 +72,12 @@ pub(super) async fn apply(
 
 async fn one(db: &mut PgConnection, connecting: &Connecting, verdict: &mut Verdict) -> Result<(), sqlx::Error> {
     match connecting {
-        Connecting::Made { user_id, account_id } => match receivers::attach(&mut *db, user_id, account_id).await? {
-            Some(conflict) => verdict.conflict = Some(conflict),
-            None => {
-                verdict.new = true;
-                // Asked for while the account was taken for gone, say.
-                connect::enqueue_links(db, user_id).await?;
-            }
-        },
+        Connecting::Made { user_id, account_id } => {
+            verdict.conflict = receivers::attach(&mut *db, user_id, account_id).await?;
+            verdict.new = verdict.conflict.is_none();
+            // Asked for while the account was taken for gone, say.
+            connect::enqueue_links(db, user_id).await?;
+        }
         Connecting::NotMade { user_id, why } => {
             sqlx::query!(
                 "UPDATE bursar.onboarding SET state = 'refused', reason = $2, changed_at = bursar.now()
