@@ -13,6 +13,7 @@ mod business_time;
 mod chaos;
 mod clawbacks;
 mod console;
+mod connect;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;

@@ -70,6 +70,10 @@ pub const CREATE_CUSTOMER: Kind = call("create_customer");
 pub const CREATE_CHECKOUT: Kind = call("create_checkout");
 /// Makes a session of the customer portal.
 pub const CREATE_PORTAL: Kind = call("create_portal");
+/// Makes a receiver's account.
+pub const CREATE_ACCOUNT: Kind = call("create_account");
+/// Makes a link by which a receiver is onboarded.
+pub const CREATE_ACCOUNT_LINK: Kind = call("create_account_link");
 /// Asks Stripe where a checkout stands.
 pub const CHECK_CHECKOUT: Kind = call("check_checkout");
 /// Ends a checkout session that must not be paid any more.
@@ -103,6 +107,8 @@ pub const ALL: &[Kind] = &[
     CREATE_PORTAL,
     CHECK_CHECKOUT,
     EXPIRE_CHECKOUT,
+    CREATE_ACCOUNT,
+    CREATE_ACCOUNT_LINK,
     REFILL_TIER,
     LINK_SUBSCRIBER,
     RECORD_PAYOUT,
@@ -165,6 +171,8 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("charge.dispute.funds_reinstated", CHECK_CHARGE),
     ("charge.dispute.closed", CHECK_CHARGE),
     ("account.updated", CHECK_ACCOUNT),
+    ("account.application.deauthorized", CHECK_ACCOUNT),
+    ("capability.updated", CHECK_ACCOUNT),
 ];
 
 /// How much a kind's requests of Stripe matter beside those of others, where all of them are too many.

@@ -10,6 +10,7 @@ pub mod call;
 pub mod checkout;
 pub mod clawback;
 pub mod clock;
+pub mod connect;
 pub mod credits;
 pub mod db;
 pub mod desk;
@@ -36,11 +37,13 @@ pub mod turns;
 pub mod watch;
 
 mod ask_customer;
-mod check_account;
+pub mod check_account;
 mod check_charge;
 pub mod check_checkout;
 mod claw_back;
 mod claw_changes;
+mod create_account;
+mod create_account_link;
 mod create_checkout;
 pub mod create_customer;
 mod create_portal;
@@ -83,6 +86,8 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<create_portal::CreatePortal>(),
         Performer::of_call::<check_checkout::CheckCheckout>(),
         Performer::of_call::<expire_checkout::ExpireCheckout>(),
+        Performer::of_call::<create_account::CreateAccount>(),
+        Performer::of_call::<create_account_link::CreateAccountLink>(),
         Performer::of::<refill_tier::RefillTier>(),
         Performer::of::<link_subscriber::LinkSubscriber>(),
         Performer::of::<record_payout::RecordPayout>(),

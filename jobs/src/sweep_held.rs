@@ -50,7 +50,8 @@ impl SweepHeld {
 pub async fn is_due(db: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
-                          WHERE p.state = 'held' AND r.account_id IS NOT NULL) AS "due!""#
+                          WHERE p.state = 'held' AND r.account_id IS NOT NULL
+                            AND (r.state <> 'deauthorised' OR r.deauthorised_at > bursar.now() - interval '1 day')) AS "due!""#
     )
     .fetch_one(db)
     .await
@@ -69,6 +70,8 @@ impl Pure for SweepHeld {
             Waiting,
             r#"SELECT r.user_id, r.account_id AS "account_id!", r.active FROM bursar.receiver r
                WHERE r.account_id IS NOT NULL
+                 -- One that is gone is asked about for a day, in case it was a mistake; then its owner must connect again.
+                 AND (r.state <> 'deauthorised' OR r.deauthorised_at > bursar.now() - interval '1 day')
                  AND EXISTS (SELECT FROM bursar.payout p WHERE p.receiver_id = r.user_id AND p.state = 'held')
                ORDER BY r.user_id LIMIT 1000"#
         )

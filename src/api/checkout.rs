@@ -1,5 +1,7 @@
 //! `/api/stripe/checkout`: begin one, and see where one stands.
 
+use std::time::Duration;
+
 use bursar_jobs::{
     check_checkout::CheckCheckout,
     checkout::{self, Ordered},
@@ -51,7 +53,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
             Ordered::Perhaps { id, session } => {
                 // Its event may be late: Stripe knows whether it is still open.
                 let occasion = Uuid::new_v4().to_string();
-                if !is_settled(api, CheckCheckout::of(&session, &occasion)).await? {
+                if !is_settled(api, CheckCheckout::of(&session, &occasion), api.settings.patience).await? {
                     return Err(unanswered());
                 }
                 let open =
@@ -157,7 +159,7 @@ async fn dummy(api: &Api, asked: &Asked, order: &checkout::Order) -> Result<Repl
 }
 
 /// Enqueues a question and waits until it is settled; false: not in time.
-async fn is_settled(api: &Api, job: NewJob) -> Result<bool, Problem> {
+pub(super) async fn is_settled(api: &Api, job: NewJob, patience: Duration) -> Result<bool, Problem> {
     enqueue::enqueue(&api.pool, std::slice::from_ref(&job)).await.map_err(|error| failed(&error))?;
     let look = || async {
         sqlx::query_scalar!(
@@ -168,7 +170,7 @@ async fn is_settled(api: &Api, job: NewJob) -> Result<bool, Problem> {
         .fetch_optional(&api.pool)
         .await
     };
-    Ok(wait::until(api.settings.patience, look).await.map_err(|error| failed(&error))?.is_some())
+    Ok(wait::until(patience, look).await.map_err(|error| failed(&error))?.is_some())
 }
 
 /// `GET /api/stripe/checkout/{session}`: where a purchase stands, for the page that a buyer comes back to.
@@ -181,7 +183,8 @@ pub(super) async fn status(api: &Api, session: &str) -> Result<Reply, Problem> {
     if is_stripes && matches!(standing.state(), None | Some("open" | "paid_waiting")) {
         // Its event may be late. Once a minute Stripe is asked, however often this page is loaded.
         let now = clock::business(&api.pool).await.map_err(|error| failed(&error))?;
-        is_settled(api, CheckCheckout::of(session, &now.format("%Y-%m-%dT%H:%M").to_string())).await?;
+        let occasion = now.format("%Y-%m-%dT%H:%M").to_string();
+        is_settled(api, CheckCheckout::of(session, &occasion), api.settings.patience).await?;
         standing = Standing::read(api, session).await.map_err(|error| failed(&error))?;
     }
     let state = standing.state().ok_or_else(|| unknown(session))?;

@@ -87,7 +87,8 @@ pub(super) fn segments(path: &str) -> Option<Vec<String>> {
     path.strip_prefix('/')?.split('/').map(decoded).collect()
 }
 
-fn decoded(segment: &str) -> Option<String> {
+/// A part of an address without its percent-encoding.
+pub(super) fn decoded(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

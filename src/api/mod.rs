@@ -5,6 +5,7 @@
 
 mod checkout;
 mod console;
+mod connect;
 mod credits;
 mod input;
 mod offer;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub seller: Seller,
     /// How a checkout looks.
     pub checkout: Checkout,
+    /// How receivers are onboarded.
+    pub connect: Connect,
     /// What is sold.
     pub terms: Terms,
     /// What one sender, and all of them, may take.
@@ -75,8 +78,19 @@ pub struct Checkout {
     pub automatic_tax: bool,
     /// Whether a one-time purchase makes an invoice.
     pub invoice_creation: bool,
-    /// How many checkouts and pages of the portal a user may begin in a minute.
+    /// How many checkouts and pages of the portal a user may begin in a minute; and, apart from them, how many links to the onboarding.
     pub per_minute: u32,
+}
+
+/// How receivers are onboarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connect {
+    /// Where the onboarding ends, whatever came of it.
+    pub return_url: String,
+    /// Where a link leads that was used, or is over: a page of the application that asks for another.
+    pub refresh_url: String,
+    /// The country of new accounts; without one, the platform's.
+    pub country: Option<String>,
 }
 
 /// The limits of this server: it waits for workers, and must outlive that at its end.

@@ -7,6 +7,7 @@ use hyper::{
 };
 
 use super::{Api, checkout, console, credits, input, portal, subscriptions};
+use super::{Api, checkout, connect, credits, input, portal, subscriptions};
 use crate::http::reply::{Problem, Reply, json, only};
 
 /// Answers one request.
@@ -52,6 +53,14 @@ async fn route(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> 
         ["api", "stripe", "checkout", session] => {
             read(&method)?;
             checkout::status(api, session).await
+        }
+        ["api", "stripe", "connect"] => {
+            made(&method)?;
+            connect::create(api, request).await
+        }
+        ["api", "stripe", "connect", "status"] => {
+            read(&method)?;
+            connect::status(api, request.uri().query()).await
         }
         ["api", "stripe", "portal"] => {
             made(&method)?;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Provider, Settings, SettingsError, at_least_one, number, raw::Text};
-use crate::api::{self, Checkout, Seller, Token};
+use crate::api::{self, Checkout, Connect, Seller, Token};
 
 impl Settings {
     /// What `api` needs. It needs the database's address too, and refuses here when that is missing.
@@ -24,6 +24,7 @@ impl Settings {
                 Provider::Off => Seller::Off,
             },
             checkout: self.checkout()?,
+            connect: self.connect()?,
             terms: self.terms()?,
             limits: api::limits(at_least_one("api.max_connections", &raw.max_connections.0)?),
             patience: api::PATIENCE,
@@ -48,6 +49,29 @@ impl Settings {
             ));
         }
         Ok(Token::new(text))
+    }
+
+    fn connect(&self) -> Result<Connect, SettingsError> {
+        let raw = &self.raw.connect;
+        let url = |field: &str, text: &Text| {
+            if api::is_url(&text.0) {
+                return Ok(text.0.clone());
+            }
+            let problem = format!("is {:?}", text.0);
+            Err(SettingsError::new(&format!("connect.{field}"), problem, "Write an http(s) URL of your application."))
+        };
+        let country = raw.country.as_ref().map(|text| text.0.clone());
+        if let Some(country) =
+            country.as_ref().filter(|text| text.len() != 2 || !text.bytes().all(|b| b.is_ascii_uppercase()))
+        {
+            let remedy = "Write two capital letters (ISO 3166), like DE, or unset it: the platform's own country.";
+            return Err(SettingsError::new("connect.country", format!("is {country:?}"), remedy));
+        }
+        Ok(Connect {
+            return_url: url("return_url", &raw.return_url)?,
+            refresh_url: url("refresh_url", &raw.refresh_url)?,
+            country,
+        })
     }
 
     fn checkout(&self) -> Result<Checkout, SettingsError> {
@@ -78,5 +102,39 @@ impl Settings {
             invoice_creation: raw.invoice_creation,
             per_minute: at_least_one("checkout.per_minute", &raw.per_minute.0)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn connect(own: &[(&str, &str)]) -> Result<Connect, String> {
+        let base = [("DATABASE_URL", "postgres://nobody@localhost/unused"), ("API_TOKEN", "t")];
+        let all: BTreeMap<_, _> =
+            base.iter().chain(own).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = Settings::from_parts(&[], all, None).unwrap();
+        settings.api().map(|api| api.connect).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn how_receivers_are_onboarded_is_judged_at_boot() {
+        let default = connect(&[]).unwrap();
+        assert_eq!(default.return_url, "http://localhost:3000/connect/return");
+        assert_eq!((default.refresh_url.as_str(), default.country), ("http://localhost:3000/connect/refresh", None));
+        let own = connect(&[("BURSAR_CONNECT__COUNTRY", "DE"), ("BURSAR_CONNECT__RETURN_URL", "https://a.example/r")]);
+        let own = own.unwrap();
+        assert_eq!((own.country.as_deref(), own.return_url.as_str()), (Some("DE"), "https://a.example/r"));
+        for (name, bad) in [
+            ("BURSAR_CONNECT__RETURN_URL", "shop.example"),
+            ("BURSAR_CONNECT__REFRESH_URL", "javascript:alert(1)"),
+            ("BURSAR_CONNECT__COUNTRY", "Germany"),
+            ("BURSAR_CONNECT__COUNTRY", "de"),
+        ] {
+            let refused = connect(&[(name, bad)]).unwrap_err();
+            assert!(refused.contains(name) && refused.contains(bad), "{refused}");
+        }
     }
 }

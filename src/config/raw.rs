@@ -14,6 +14,7 @@ pub(super) struct Raw {
     pub web: Web,
     pub api: Api,
     pub checkout: Checkout,
+    pub connect: Connect,
     pub stripe: Stripe,
     #[serde(default)]
     #[expect(dead_code, reason = "part of the contract: accepted now, read by the letters' job")]
@@ -80,6 +81,14 @@ pub(super) struct Checkout {
     pub currencies: List,
     pub credits_per_unit: Text,
     pub per_minute: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Connect {
+    pub return_url: Text,
+    pub refresh_url: Text,
+    pub country: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod clawbacks;
 mod events;
+mod connecting;
 mod links;
 mod paid_changes;
 mod payouts;
@@ -16,6 +17,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use events::Listed;
+pub use connecting::Connecting;
 pub use links::Link;
 pub use paid_changes::PaidChange;
 pub use payouts::{Payout, PayoutMove};
@@ -59,6 +61,8 @@ pub enum Change {
     },
     /// Something about a checkout or what belongs to it.
     Selling(Selling),
+    /// Something about a receiver's account, or a link to its onboarding.
+    Connecting(Connecting),
     /// A subscription as Stripe answered it.
     SetSubscription(Box<SubscriptionRow>),
     /// A month of service was refilled.
@@ -148,6 +152,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     payouts::record(db, batch, &mut verdicts).await?;
     payouts::move_all(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
+    connecting::apply(db, batch, &mut verdicts).await?;
     selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;

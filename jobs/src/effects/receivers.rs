@@ -1,10 +1,11 @@
 //! Receivers: how their accounts stand, and what is let go when one becomes active.
 
+use bursar_stripe::accounts::Requirements;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
 use super::{Change, Verdict};
-use crate::{enqueue, job::Effects, pay_receiver::PayReceiver};
+use crate::{connect, enqueue, job::Effects, pay_receiver::PayReceiver};
 
 /// How a receiver's account stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,12 @@ pub struct Standing {
     pub account_id: String,
     /// Whether transfers to it are active.
     pub active: bool,
-    /// In a word, for people.
+    /// In a word: `active`, `pending`, `inactive` (not onboarded), `restricted`, or a new one of Stripe's.
     pub state: String,
+    /// Whether Stripe pays out to the owner's bank.
+    pub payouts_enabled: bool,
+    /// What Stripe wants of the owner.
+    pub requirements: Requirements,
     /// When Stripe was asked. An answer to an earlier question counts for nothing.
     pub asked_at: DateTime<Utc>,
 }
@@ -36,7 +41,8 @@ pub(super) async fn apply(
                 },
                 Change::DeactivateReceiver { user_id } => {
                     sqlx::query!(
-                        "UPDATE bursar.receiver SET active = false, state = 'inactive', changed_at = bursar.now() WHERE user_id = $1",
+                        "UPDATE bursar.receiver SET active = false, state = 'inactive', changed_at = bursar.now()
+                         WHERE user_id = $1 AND state <> 'deauthorised'",
                         user_id
                     )
                     .execute(&mut *db)
@@ -57,46 +63,101 @@ pub(super) async fn apply(
 
 /// Sets a receiver's standing under its row. What comes back is a conflict.
 async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String>, sqlx::Error> {
-    let owner = sqlx::query_scalar!(
-        "SELECT user_id FROM bursar.receiver WHERE account_id = $1 AND user_id <> $2",
-        standing.account_id,
-        standing.user_id
-    )
-    .fetch_optional(&mut *db)
-    .await?;
-    if let Some(owner) = owner {
-        return Ok(Some(format!("{} belongs to {owner}, not to {}", standing.account_id, standing.user_id)));
+    if let Some(conflict) = attach(&mut *db, &standing.user_id, &standing.account_id).await? {
+        return Ok(Some(conflict));
     }
     let set = sqlx::query_scalar!(
-        "INSERT INTO bursar.receiver AS r (user_id, account_id, active, state, asked_at) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (user_id) DO UPDATE SET account_id = excluded.account_id, active = excluded.active, state = excluded.state,
-             asked_at = excluded.asked_at, changed_at = bursar.now()
-         WHERE (r.account_id IS NULL OR r.account_id = excluded.account_id)
-           AND (r.asked_at IS NULL OR r.asked_at < excluded.asked_at)
+        "UPDATE bursar.receiver SET active = $3, state = $4, asked_at = $5, payouts_enabled = $6, requirements = $7, changed_at = bursar.now()
+         WHERE user_id = $1 AND account_id = $2 AND (asked_at IS NULL OR asked_at < $5)
          RETURNING user_id",
         standing.user_id,
         standing.account_id,
         standing.active,
         standing.state,
         standing.asked_at,
+        standing.payouts_enabled,
+        Json(&standing.requirements) as _,
     )
     .fetch_optional(&mut *db)
     .await?;
-    if set.is_none() {
-        let account =
-            sqlx::query_scalar!("SELECT account_id FROM bursar.receiver WHERE user_id = $1", standing.user_id)
-                .fetch_one(&mut *db)
-                .await?;
-        if account.as_ref() == Some(&standing.account_id) {
-            // A later question was answered first.
-            return Ok(None);
-        }
-        return Ok(Some(format!("{} is paid to another account than {}", standing.user_id, standing.account_id)));
-    }
-    if standing.active {
+    // Else a later question was answered first.
+    if set.is_some() && standing.active {
         release(db, &standing.user_id).await?;
     }
     Ok(None)
+}
+
+/// Makes an account a receiver's, under the receiver's row, which stays locked. What comes back is a conflict.
+///
+/// An account takes another's place only where the platform's access to the old one is gone, and where no payout may still be on its way
+/// to it: its Transfer, or the look for it, needs the old account.
+pub(super) async fn attach(db: &mut PgConnection, user: &str, account: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query!("INSERT INTO bursar.receiver (user_id) VALUES ($1) ON CONFLICT DO NOTHING", user)
+        .execute(&mut *db)
+        .await?;
+    let row = sqlx::query!("SELECT account_id, state FROM bursar.receiver WHERE user_id = $1 FOR NO KEY UPDATE", user)
+        .fetch_one(&mut *db)
+        .await?;
+    if row.account_id.as_deref() == Some(account) {
+        return Ok(None);
+    }
+    let owner = sqlx::query_scalar!(
+        "SELECT user_id FROM bursar.receiver WHERE (account_id = $1 OR former <> '{}' AND former @> ARRAY[$1]) AND user_id <> $2",
+        account,
+        user
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    if let Some(owner) = owner {
+        return Ok(Some(format!(
+            "{account} belongs to {owner}, not to {user}: correct its metadata.user_id at Stripe"
+        )));
+    }
+    if let Some(old) = &row.account_id {
+        if row.state != "deauthorised" {
+            return Ok(Some(format!(
+                "{user} is paid to another account than {account}: {old}, which is {}. Reject one of them at Stripe",
+                row.state
+            )));
+        }
+        if let Some(why) = connect::on_its_way(&mut *db, user).await? {
+            return Ok(Some(format!("{account} cannot take the place of {old} yet: {why}")));
+        }
+    }
+    sqlx::query!(
+        "UPDATE bursar.receiver SET account_id = $2, active = false, state = 'unknown', asked_at = NULL, payouts_enabled = false,
+                requirements = NULL, changed_at = bursar.now(),
+                former = CASE WHEN account_id IS NULL THEN former ELSE array_append(former, account_id) END
+         WHERE user_id = $1",
+        user,
+        account,
+    )
+    .execute(&mut *db)
+    .await?;
+    connect::enqueue_links(db, user).await?;
+    Ok(None)
+}
+
+/// Takes an account for gone: nothing is sent to it until Stripe says otherwise. Whose it is; none where it is nobody's, or where a later
+/// question was answered otherwise.
+pub(super) async fn deauthorise(
+    db: &mut PgConnection,
+    account: &str,
+    asked_at: DateTime<Utc>,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE bursar.receiver SET active = false, payouts_enabled = false, requirements = NULL, asked_at = $2,
+                changed_at = CASE WHEN state = 'deauthorised' THEN changed_at ELSE bursar.now() END,
+                deauthorised_at = CASE WHEN state = 'deauthorised' THEN deauthorised_at ELSE bursar.now() END,
+                deauthorisations = deauthorisations + CASE WHEN state = 'deauthorised' THEN 0 ELSE 1 END,
+                state = 'deauthorised'
+         WHERE account_id = $1 AND (asked_at IS NULL OR asked_at < $2)
+         RETURNING user_id",
+        account,
+        asked_at,
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// Lets go what is held for a receiver whose row is locked: a job for each.
