@@ -37,6 +37,7 @@ use std::{sync::Arc, time::Duration};
 use apalis::prelude::{Monitor, WorkerBuilder};
 use bursar_jobs::{
     Outgoing, Stripe,
+    letters::Postbox,
     perform::{Performer, Points},
     terms::Terms,
 };
@@ -66,6 +67,8 @@ pub struct Options {
     pub stripe: Option<Stripe>,
     /// The team's webhook, where there is one.
     pub notify: Option<Outgoing>,
+    /// Where letters are written and leave; none: this worker sends none.
+    pub letters: Option<Postbox>,
     /// Where tests cut a call short. No setting reaches it.
     pub points: Points,
 }
@@ -81,6 +84,7 @@ impl Default for Options {
             per_kind: 4,
             stripe: None,
             notify: None,
+            letters: None,
             points: Points::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
 mod clawbacks;
+mod letters;
 mod links;
 mod payouts;
 mod receivers;
@@ -85,6 +86,11 @@ pub enum Change {
         /// The stage, in a word.
         told: &'static str,
     },
+    /// The user is written to about a refund.
+    NoteRefundLetter {
+        /// `re_…`
+        id: String,
+    },
     /// A tick of a schedule has come.
     TickSchedule {
         /// The schedule.
@@ -136,6 +142,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
+    letters::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
