@@ -81,3 +81,53 @@ fn of_smtp(error: &SmtpError) -> SettingsError {
     };
     SettingsError::new(key, error.to_string(), remedy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::File;
+
+    fn postbox(variables: &[(&str, &str)], file: &str) -> Result<Postbox, SettingsError> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let file = File { name: "bursar.toml".into(), text: file.into() };
+        Settings::from_parts(&[], variables, Some(&file)).and_then(|settings| settings.postbox(Path::new("mail")))
+    }
+
+    const FROM: &str = "[letters]\nfrom = \"Acme <billing@acme.example>\"\n";
+
+    #[test]
+    fn without_a_mail_server_letters_go_to_a_maildir() {
+        assert_eq!(postbox(&[], "").unwrap().folder(), Some(Path::new("mail")));
+        assert_eq!(postbox(&[("BURSAR_LETTERS__MAILDIR", "/x")], "").unwrap().folder(), Some(Path::new("/x")));
+    }
+
+    #[tokio::test]
+    async fn a_mail_server_wants_a_sender_and_its_password_is_never_shown() {
+        let url = ("SMTP_URL", "smtps://bursar:hunter2@mail.example.com");
+        let refused = postbox(&[url], "").unwrap_err().to_string();
+        assert!(refused.contains("BURSAR_LETTERS__FROM") && !refused.contains("hunter2"), "{refused}");
+        let made = postbox(&[url], FROM).unwrap();
+        assert_eq!((made.folder(), made.place().as_str()), (None, "mail.example.com:465"));
+        assert!(!format!("{made:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name_with_a_remedy() {
+        for (variables, named) in [
+            (&[("SMTP_URL", "mail.example.com")][..], "SMTP_URL (`smtp.url`)"),
+            (&[("SMTP_URL", "smtp://bursar:hunter2@mail.example.com")], "?tls=required"),
+            (&[("SMTP_URL", "smtp://mail.example.com?verify=no")], "SMTP_URL"),
+            (&[("SMTP_URL", "smtps://x.example"), ("BURSAR_SMTP__CA_FILE", "/nowhere")], "BURSAR_SMTP__CA_FILE"),
+            (&[("SMTP_URL", "smtps://x.example"), ("BURSAR_SMTP__CA_FILE", "/dev/null")], "BURSAR_SMTP__CA_FILE"),
+            (&[("BURSAR_LETTERS__FROM", "Acme")], "BURSAR_LETTERS__FROM"),
+            (&[("BURSAR_LETTERS__TEAM", "ops")], "BURSAR_LETTERS__TEAM"),
+            (&[("BURSAR_LETTERS__LOCALE", "../de")], "BURSAR_LETTERS__LOCALE"),
+            (&[("BURSAR_LETTERS__PORTAL_URL", "acme.example")], "BURSAR_LETTERS__PORTAL_URL"),
+            (&[("BURSAR_LETTERS__TEMPLATES", "/nowhere")], "BURSAR_LETTERS__TEMPLATES"),
+        ] {
+            let refused = postbox(variables, FROM).unwrap_err().to_string();
+            assert!(refused.contains(named) && !refused.contains("hunter2"), "{variables:?}: {refused}");
+        }
+        assert!(postbox(&[], "[letters]\ntypo = 1").unwrap_err().to_string().contains("typo"));
+    }
+}
