@@ -245,7 +245,7 @@ async fn a_wrong_password_is_tried_slowly_and_says_what_to_mend() {
         let (state, why) = job(&world, "k").await;
         assert!(state == "scheduled" && why.contains("53") && why.contains("Mend SMTP_URL"), "{state}: {why}");
         assert!(!why.contains("wrong@") && !why.contains("right"), "{why}");
-        assert!(wait(&world, "k").await > Duration::from_secs(14 * 60));
+        assert!(wait(&world, "k").await > Duration::from_mins(14));
     }
     let right = postbox(&format!("smtp://bursar:right@127.0.0.1:{}", sink.port), None);
     let world = World::new().await.with_letters(right);
@@ -260,7 +260,7 @@ async fn a_wrong_password_is_tried_slowly_and_says_what_to_mend() {
 
 #[tokio::test]
 async fn with_tls_nothing_is_said_in_the_clear_or_to_a_stranger() {
-    for (tls, scheme, parameter) in [(Tls::StartTls, "smtp", "?tls=required"), (Tls::FromTheStart, "smtps", "")] {
+    for (tls, scheme, parameter) in [(Tls::Upgraded, "smtp", "?tls=required"), (Tls::FromTheStart, "smtps", "")] {
         let sink = Sink::with(tls).await;
         sink.state.lock().unwrap().password = Some("bursar:secret");
         let url = format!("{scheme}://bursar:secret@localhost:{}{parameter}", sink.port);

@@ -76,7 +76,7 @@ pub struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
     None,
-    StartTls,
+    Upgraded,
     FromTheStart,
 }
 
@@ -155,7 +155,7 @@ async fn connected(socket: TcpStream, state: Arc<Mutex<State>>, acceptor: TlsAcc
         let socket = acceptor.accept(socket).await.ok()?;
         return Session::over(socket, state, true, false).run(true).await.map(drop);
     }
-    let session = Session::over(socket, state, false, tls == Tls::StartTls);
+    let session = Session::over(socket, state, false, tls == Tls::Upgraded);
     if let Some(upgraded) = session.run(true).await? {
         let Session { stream, state, .. } = upgraded;
         let socket = acceptor.accept(stream.into_inner()).await.ok()?;
