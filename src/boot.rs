@@ -1,6 +1,6 @@
 //! What the processes do between their settings and their work: judge every setting, then reach for the database.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use bursar_jobs::{packages, terms::Terms, watch};
 use sqlx::{
@@ -25,6 +25,9 @@ const WEB_PATIENCE: Duration = Duration::from_secs(3);
 const API_PATIENCE: Duration = Duration::from_secs(8);
 /// A batch that gets no connection repeats; its lease is renewed meanwhile.
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where letters go that no mail server is there for.
+const MAILDIR: &str = "mail";
 
 /// Why a process did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +153,7 @@ pub async fn worker() -> Result<(), BootError> {
         stripe: stripe.client()?,
         notify: settings.notify()?,
         requests_per_second: stripe.requests_per_second,
+        letters: Some(settings.postbox(Path::new(MAILDIR))?),
         ..queue::Options::default()
     };
     telemetry::init(&settings.log()?)?;
@@ -164,6 +168,9 @@ pub async fn worker() -> Result<(), BootError> {
     seed(&pool, &terms).await?;
     say_checks(&pool, &stripe, false).await?;
     say_terms(&terms, &stripe);
+    if let Some(folder) = options.letters.as_ref().and_then(|postbox| postbox.folder()) {
+        tracing::warn!("SMTP_URL is not set: letters are written into {}, and nobody receives them", folder.display());
+    }
     schedule::declare(&pool, &calendar).await?;
     Ok(queue::run(pool, options, Arc::new(terms), on_signal()).await?)
 }

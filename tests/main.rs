@@ -21,6 +21,7 @@ mod dev_postgres;
 mod dev_run;
 mod jobs;
 mod ledger;
+mod letters;
 mod operate;
 mod outage;
 mod payouts;

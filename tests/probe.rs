@@ -4,6 +4,8 @@
 //! `PROBE_LEASE_MS`. It performs the probe kinds only; with `PROBE_STRIPE` and `PROBE_STRIPE_KEY` the real ones instead, against that
 //! Stripe (`PROBE_RATE` requests a second, where set), and ends itself at the point of a call that `PROBE_KILL_AT` names; the team is told
 //! at `PROBE_NOTIFY`, signed with `PROBE_NOTIFY_SECRET`. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
+//! Stripe, and ends itself at the point of a call that `PROBE_KILL_AT` names; the team is told
+//! at `PROBE_NOTIFY`, signed with `PROBE_NOTIFY_SECRET`; letters leave by the mail server at `PROBE_SMTP`. SIGTERM drains it. With `PROBE_OWN_SERVER` it is no worker, but the owner of a
 //! private PostgreSQL in that folder, until its standard input ends.
 
 use std::{sync::Arc, time::Duration};
@@ -168,6 +170,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let (Ok(url), Ok(secret)) = (std::env::var("PROBE_NOTIFY"), std::env::var("PROBE_NOTIFY_SECRET")) {
         options.notify = Some(bursar_jobs::Outgoing::new(&url, &secret)?);
+    }
+    if let Ok(url) = std::env::var("PROBE_SMTP") {
+        use bursar_jobs::letters::{Config, Postbox, Smtp, Way};
+        let way = Way::Smtp(Smtp::new(&url, None)?);
+        let (from, team) = ("Acme <billing@acme.example>", Some("ops@acme.example"));
+        let config = Config { from, team, locale: "en", templates: None, portal_url: None, way };
+        options.letters = Some(Postbox::new(config)?);
     }
     if let Ok(point) = std::env::var("PROBE_KILL_AT") {
         options.points = Points(Some(Arc::new(move |reached| {

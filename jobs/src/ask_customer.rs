@@ -78,8 +78,16 @@ impl Job for AskCustomer {
 struct Customer {
     metadata: Option<Metadata>,
     email: Option<String>,
+    preferred_locales: Option<Vec<String>>,
     #[serde(default)]
     deleted: bool,
+}
+
+/// Languages as they are kept: plain words, with commas.
+pub(crate) fn locales(preferred: Option<Vec<String>>) -> Option<String> {
+    let plain = |locale: &String| locale.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let all: Vec<String> = preferred.unwrap_or_default().into_iter().filter(plain).collect();
+    (!all.is_empty()).then(|| all.join(","))
 }
 
 impl Call for AskCustomer {
@@ -118,7 +126,9 @@ impl Call for AskCustomer {
         if customer.deleted {
             return Ok(Effects::skip(format!("{} was deleted at Stripe", self.customer)));
         }
-        let address = Address { customer: self.customer.clone(), email: customer.email, asked_at: Some(asked_at) };
+        let locales = locales(customer.preferred_locales);
+        let address =
+            Address { customer: self.customer.clone(), email: customer.email, locales, asked_at: Some(asked_at) };
         if linked.is_some() {
             return Ok(Effects { changes: vec![Change::KeepAddress(address)], ..Effects::done() });
         }

@@ -8,9 +8,10 @@
 //! - What plan changes granted is the invoice's that their proration lines were paid by: each in proportion, as refills are. A later
 //!   downgrade of the same month gives back of the same grant, and never both: see [`plan_paid`](crate::plan_paid).
 //! - The team is told of a refund that took credits, and of each stage of a dispute, with the day until which it can be answered.
+//! - The user gets a letter for each refund that succeeded, once; the team one for each dispute that is opened, once.
 //! - What no grant of ours was made for is not ours.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -25,8 +26,10 @@ use crate::{
     job::{Effects, Job, JobError, NewJob, Pure},
     kinds::{CLAW_BACK, Kind},
     ledger::{Account, CREDITS, Posting},
+    money,
     notify_team::NotifyTeam,
     plan::Standing,
+    send_letter::{self, SendLetter},
     terms::Terms,
 };
 
@@ -79,6 +82,8 @@ pub struct Facts {
     currency: String,
     refunds: Vec<Refund>,
     amounts: HashMap<String, i64>,
+    /// Refunds whose user was written to.
+    written: HashSet<String>,
     disputes: Vec<Disputed>,
     grants: Vec<Grant>,
 }
@@ -154,10 +159,14 @@ impl Pure for ClawBack {
         let mut taken: BTreeMap<String, i64> = BTreeMap::new();
         let mut rooms: HashMap<i64, i64> =
             facts.grants.iter().flat_map(|grant| grant.postings.iter().copied()).collect();
+        let (mut taken, mut gone): (BTreeMap<String, i64>, BTreeMap<String, i64>) = Default::default();
         for grant in &facts.grants {
             let paid = Paid { amount: facts.amount, total: grant.total.max(facts.amount) };
             let targets = clawback::targets(grant.amount, paid, &facts.refunds, &disputes)
                 .map_err(|odd| JobError::Dead(format!("{}: {odd}", self.charge)))?;
+            for (source, micros) in &targets {
+                *gone.entry(source.clone()).or_default() += micros;
+            }
             for one in clawback::moves(&targets, &grant.clawed) {
                 if let Move::Claw { source, nth: 1, amount } = &one {
                     *taken.entry(source.clone()).or_default() += amount;
@@ -168,6 +177,11 @@ impl Pure for ClawBack {
         for (refund, micros) in taken.iter().filter(|(source, _)| facts.amounts.contains_key(*source)) {
             effects.follow_ups.push(self.tell_refund(facts, first, refund, *micros));
         }
+        let untold = |refund: &&Refund| refund.status == "succeeded" && !facts.written.contains(&refund.id);
+        for refund in facts.refunds.iter().filter(untold) {
+            effects.changes.push(Change::NoteRefundLetter { id: refund.id.clone() });
+            effects.follow_ups.push(self.refund_letter(facts, first, refund, gone.get(&refund.id).copied()));
+        }
         for dispute in &facts.disputes {
             let Some(stage) = Stage::of(&dispute.of.status) else { continue };
             if dispute.told.as_deref() != Some(stage.word()) {
@@ -177,6 +191,9 @@ impl Pure for ClawBack {
                     told: stage.word(),
                 });
                 effects.follow_ups.push(self.tell_dispute(first, dispute, stage));
+                if stage == Stage::Opened {
+                    effects.follow_ups.push(self.dispute_letter(first, dispute));
+                }
             }
         }
         if effects == Effects::done() {
@@ -239,6 +256,31 @@ impl ClawBack {
         NotifyTeam::of("refund.clawed_back", &format!("refund:{refund}"), &data, self.event.as_deref())
     }
 
+    fn refund_letter(&self, facts: &Facts, grant: &Grant, refund: &Refund, taken: Option<i64>) -> NewJob {
+        let letter = SendLetter::to_user("refund_made", &grant.user, &refund.id)
+            .with("amount", money::format(refund.amount, &facts.currency));
+        let letter = match taken.filter(|micros| *micros > 0) {
+            Some(micros) => letter.with("credits", Credits::from_micros(micros).to_string()),
+            None => letter,
+        };
+        letter.job(format!("refund_made:{}", refund.id), self.event.clone())
+    }
+
+    fn dispute_letter(&self, grant: &Grant, dispute: &Disputed) -> NewJob {
+        let mut letter = SendLetter::to_team("dispute_opened", &dispute.of.id)
+            .with("amount", money::format(dispute.amount, &dispute.currency))
+            .with("user_id", &grant.user)
+            .with("charge", &self.charge)
+            .with("paid_for", &grant.reference);
+        if let Some(reason) = &dispute.reason {
+            letter = letter.with("reason", reason);
+        }
+        if let Some(due_by) = dispute.due_by {
+            letter = letter.with("deadline", send_letter::moment(due_by));
+        }
+        letter.job(format!("dispute_opened:{}", dispute.of.id), self.event.clone())
+    }
+
     fn tell_dispute(&self, grant: &Grant, dispute: &Disputed, stage: Stage) -> NewJob {
         let told = dispute.told.as_deref().map_or_else(String::new, |before| format!(":after_{before}"));
         let data = json!({
@@ -263,9 +305,13 @@ async fn facts_of(
         return Ok(Facts::default());
     };
     let mut facts = Facts { amount: row.amount, currency: row.currency, ..Facts::default() };
-    let refunds = sqlx::query!("SELECT id, amount, status, created_at FROM bursar.refund WHERE charge = $1", charge);
+    let refunds =
+        sqlx::query!("SELECT id, amount, status, created_at, letter_at FROM bursar.refund WHERE charge = $1", charge);
     for row in refunds.fetch_all(&mut *db).await? {
         facts.amounts.insert(row.id.clone(), row.amount);
+        if row.letter_at.is_some() {
+            facts.written.insert(row.id.clone());
+        }
         let created = row.created_at.timestamp();
         facts.refunds.push(Refund { id: row.id, created, amount: row.amount, status: row.status });
     }

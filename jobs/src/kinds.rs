@@ -57,8 +57,8 @@ pub const REFILL_MONTH: Kind = call("refill_month");
 pub const READ_INVOICE: Kind = call("read_invoice");
 /// Moves a subscription to another price.
 pub const MOVE_SUBSCRIPTION: Kind = call("move_subscription");
-/// Sends a letter to a user.
-pub const SEND_LETTER: Kind = pure("send_letter");
+/// Sends a letter to a user or to the team. A mail server may take its time over a letter, and hurrying it makes a second copy.
+pub const SEND_LETTER: Kind = Kind { timeout: Duration::from_mins(2), ..call("send_letter") };
 /// Lets go what was held and need not be any more.
 pub const SWEEP_HELD: Kind = pure("sweep_held");
 /// Returns to a sender what was spent on a rejected job.

@@ -50,6 +50,7 @@ mod create_portal;
 mod expire_checkout;
 mod grant_purchase;
 mod invoice;
+mod letter;
 mod link_subscriber;
 pub mod move_subscription;
 mod note_event;
@@ -59,6 +60,7 @@ pub mod pay_receiver;
 mod plan;
 mod plan_paid;
 mod read_events;
+mod price;
 mod read_invoice;
 mod record_payout;
 mod refill_month;
@@ -73,6 +75,7 @@ pub mod sweep_held;
 pub mod sync_subscription;
 mod verdict;
 
+pub use bursar_letters as letters;
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
 pub use bursar_stripe::{Gate, Lane, Later, Outgoing, OutgoingError, Request as StripeRequest, Seen as StripeSeen};
 use perform::Performer;
@@ -102,7 +105,7 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<refill_month::RefillMonth>(),
         Performer::of_call::<sync_subscription::SyncSubscription>(),
         Performer::of_call::<move_subscription::MoveSubscription>(),
-        Performer::of::<send_letter::SendLetter>(),
+        Performer { kind: kinds::SEND_LETTER, perform: send_letter::perform },
         Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
         Performer::of_call::<report_usage::ReportUsage>(),
         Performer::of::<sum_usage::SumUsage>(),

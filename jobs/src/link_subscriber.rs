@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    ask_customer::AskCustomer,
+    ask_customer::{AskCustomer, locales},
     effects::{Address, Change, Link, Selling},
     event::{self, Event, Metadata, OfEvent, user_of},
     first_sight,
@@ -45,6 +45,7 @@ struct Object {
     subscription: Option<Customer>,
     payment_status: Option<String>,
     email: Option<String>,
+    preferred_locales: Option<Vec<String>>,
 }
 
 /// The event, and who is new.
@@ -113,7 +114,9 @@ impl Pure for LinkSubscriber {
             return Ok(Effects { changes, follow_ups, ..Effects::skip("it names no customer") });
         };
         if is_customer {
-            changes.push(Change::KeepAddress(Address { customer: id.clone(), email: object.email, asked_at: None }));
+            let locales = locales(object.preferred_locales);
+            let address = Address { customer: id.clone(), email: object.email, locales, asked_at: None };
+            changes.push(Change::KeepAddress(address));
             follow_ups.extend(AskCustomer::address(&id, &event.id, terms));
         }
         let Some(user_id) = user_of(object.metadata.as_ref(), object.client_reference_id.as_deref())? else {

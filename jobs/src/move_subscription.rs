@@ -7,6 +7,7 @@
 //!   is granted before it is paid. A schedule that is there already is somebody else's plan, and is left alone.
 //! - A price that sells no tier is refused.
 //! - Each request goes under an intent of its own; one whose answer was lost is looked for at Stripe before it is sent again.
+//! - Once a schedule stands its user is told by a letter, once for each move: from when, and what it costs before and after, as Stripe says.
 //! - What follows for credits follows from Stripe's events, as for any other change.
 
 use bursar_stripe::{
@@ -22,6 +23,8 @@ use crate::{
     call::{Answer, Call, Looked, Plan},
     job::{Effects, Job, JobError, NewJob, Outcome},
     kinds::{Kind, MOVE_SUBSCRIPTION},
+    price::Price,
+    send_letter::{self, SendLetter},
     subscription::{Item, Subscription},
     sync_subscription::SyncSubscription,
     terms::Terms,
@@ -60,6 +63,15 @@ pub enum Step {
         /// Its two phases, to be set next.
         phases: Vec<Stretch>,
     },
+    /// Tell the user, once the schedule stands.
+    Announce {
+        /// The price until then.
+        from: String,
+        /// How many of it.
+        quantity: i64,
+        /// When the new one begins, in seconds since 1970.
+        at: i64,
+    },
     /// Set its phases.
     Phases {
         /// `sub_sched_…`
@@ -85,6 +97,7 @@ impl MoveSubscription {
             Step::Change { .. } => "change",
             Step::Schedule { .. } => "schedule",
             Step::Phases { .. } => "phases",
+            Step::Announce { .. } => "announce",
         };
         NewJob {
             kind: MOVE_SUBSCRIPTION.name,
@@ -146,6 +159,31 @@ impl MoveSubscription {
         Ok(self.then(Step::Schedule { phases }))
     }
 
+    /// Telling the user of what the phases come to.
+    fn announcement(&self, phases: &[Stretch]) -> Option<NewJob> {
+        let [present, next] = phases else { return None };
+        let mut pairs = present.items.iter().zip(&next.items);
+        let (from, _) = pairs.find(|(old, new)| new.0 == self.price && old.0 != self.price)?;
+        let step = Step::Announce { from: from.0.clone(), quantity: from.1, at: next.start? };
+        Some(Self { step, ..self.clone() }.job())
+    }
+
+    /// The letter that tells it.
+    fn letter(&self, prices: &Value, user: Option<&String>, quantity: i64, at: i64) -> Result<Effects, JobError> {
+        let read = |side: &str| -> Result<Price, JobError> {
+            let price = serde_json::from_value(prices[side].clone());
+            price.map_err(|error| JobError::Dead(format!("the {side} price does not read: {error}")))
+        };
+        let (old, new) = (read("old")?, read("new")?);
+        let (Some(user), Some(at)) = (user, DateTime::from_timestamp(at, 0)) else {
+            return Ok(Effects::skip(format!("whose is {}? Nobody is told", self.subscription)));
+        };
+        let letter = SendLetter::to_user("price_change", user, &self.subscription).with("when", send_letter::date(at));
+        let letter = new.fill(old.fill(letter, "old", quantity), "new", quantity);
+        let job = letter.job(format!("price_change:{}", self.id), Some(format!("move:{}", self.id)));
+        Ok(Effects { follow_ups: vec![job], ..Effects::done() })
+    }
+
     fn phases(phases: &[Stretch]) -> Vec<Phase> {
         phases.iter().map(|p| Phase { period: (p.start, p.end), items: p.items.clone() }).collect()
     }
@@ -176,15 +214,19 @@ async fn get(stripe: &Client, request: &Request) -> Result<Value, Box<Seen>> {
 }
 
 impl Call for MoveSubscription {
-    type Facts = ();
+    /// Whose it is.
+    type Facts = Option<String>;
 
-    async fn gather(&self, _: &mut PgConnection) -> Result<(), sqlx::Error> {
-        Ok(())
+    async fn gather(&self, db: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+        sqlx::query_scalar!("SELECT user_id FROM bursar.subscription WHERE id = $1", self.subscription)
+            .fetch_optional(db)
+            .await
     }
 
-    fn intent(&self, (): &(), _: &Terms) -> Result<Plan, JobError> {
+    fn intent(&self, _: &Option<String>, _: &Terms) -> Result<Plan, JobError> {
         Ok(match &self.step {
             Step::AskNow | Step::AskRenewal => Plan::Ask(subscriptions::retrieve(&self.subscription)),
+            Step::Announce { .. } => Plan::AskAll,
             Step::Change { item } => {
                 self.send("change", subscriptions::change_price(&self.subscription, item, &self.price))
             }
@@ -195,11 +237,16 @@ impl Call for MoveSubscription {
         })
     }
 
-    async fn look(&self, (): &(), stripe: &Client) -> Result<Looked, Box<Seen>> {
+    async fn look(&self, _: &Option<String>, stripe: &Client) -> Result<Looked, Box<Seen>> {
+        if let Step::Announce { from, .. } = &self.step {
+            let old = get(stripe, &subscriptions::price(from)).await?;
+            let new = get(stripe, &subscriptions::price(&self.price)).await?;
+            return Ok(Looked::Found(serde_json::json!({ "old": old, "new": new })));
+        }
         let object = get(stripe, &subscriptions::retrieve(&self.subscription)).await?;
         let found = |is: bool, object: Value| if is { Looked::Found(object) } else { Looked::Nothing };
         Ok(match &self.step {
-            Step::AskNow | Step::AskRenewal => Looked::Nothing,
+            Step::AskNow | Step::AskRenewal | Step::Announce { .. } => Looked::Nothing,
             Step::Change { item } => {
                 let moved = Subscription::read(&object).is_ok_and(|now| {
                     now.items.iter().any(|i| i.id == *item && i.price.as_deref() == Some(&self.price))
@@ -217,8 +264,15 @@ impl Call for MoveSubscription {
         })
     }
 
-    fn resolve(&self, (): &(), answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError> {
+    fn resolve(&self, user: &Option<String>, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError> {
         match (answer, &self.step) {
+            (Answer::Fact(prices, _), Step::Announce { quantity, at, .. }) => {
+                self.letter(prices, user.as_ref(), *quantity, *at)
+            }
+            (Answer::Gone(error), Step::Announce { .. }) => Err(JobError::Dead(format!(
+                "{} will move to {}, but Stripe does not say what that costs, and its user is not told: {error}",
+                self.subscription, self.price
+            ))),
             (Answer::Fact(object, _), _) => self.after_asking(&Subscription::read(object)?, terms),
             (Answer::Gone(error), _) => {
                 Err(JobError::Dead(format!("Stripe does not know {}: {error}", self.subscription)))
@@ -229,8 +283,9 @@ impl Call for MoveSubscription {
             (Answer::Made(_), _) => {
                 let sync = SyncSubscription::of(&self.subscription, &format!("move:{}", self.id));
                 // A change now is told by an event; a schedule shows on the subscription.
-                let is_scheduled = matches!(self.step, Step::Phases { .. });
-                Ok(Effects { follow_ups: is_scheduled.then_some(sync).into_iter().collect(), ..Effects::done() })
+                let Step::Phases { phases, .. } = &self.step else { return Ok(Effects::done()) };
+                let follow_ups = std::iter::once(sync).chain(self.announcement(phases)).collect();
+                Ok(Effects { follow_ups, ..Effects::done() })
             }
             (Answer::Refused { error, .. }, _) => {
                 let why = format!("Stripe refused to move {}: {error}", self.subscription);

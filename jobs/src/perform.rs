@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bursar_letters::Postbox;
 use bursar_stripe::{Client, Outgoing};
 use sqlx::{PgConnection, PgPool};
 
@@ -50,6 +51,8 @@ pub struct Context {
     pub stripe: Option<Client>,
     /// The team's webhook, where there is one.
     pub notify: Option<Outgoing>,
+    /// Where letters are written and leave; none: this worker sends none.
+    pub letters: Option<Postbox>,
     /// Whether the lease of a batch still covers a request that leaves now, by a clock that counts suspension.
     pub lease: Arc<dyn Fn(&Batch) -> bool + Send + Sync>,
     /// Where tests cut a call short.

@@ -28,7 +28,8 @@ use crate::{
     kinds::{Kind, SYNC_SUBSCRIPTION},
     link_subscriber::Customer,
     plan::{self, Standing},
-    send_letter::SendLetter,
+    price,
+    send_letter::{self, SendLetter},
     subscription::{Subscription, previous_items, value_of},
     terms::Terms,
 };
@@ -153,7 +154,7 @@ impl Call for SyncSubscription {
             Some(event) => told(event, terms)?.and_then(|change| standing.note(change)),
             None => unheard(&standing, &now.id, value, asked_at).and_then(|change| standing.note(change)),
         };
-        let mut effects = Effects { follow_ups: letter(event, &now, &user), ..Effects::done() };
+        let mut effects = Effects { follow_ups: letter(event, &now, object, &user), ..Effects::done() };
         if standing.asked_at.is_some_and(|known| known >= asked_at) {
             effects.outcome = match noted {
                 Some(_) => Outcome::Snooze(Snooze {
@@ -188,10 +189,13 @@ impl Call for SyncSubscription {
 const TRIAL_WILL_END: &str = "customer.subscription.trial_will_end";
 
 /// The letter about a trial that will end, where that is what was heard.
-fn letter(event: Option<&Event>, now: &Subscription, user: &str) -> Vec<NewJob> {
+fn letter(event: Option<&Event>, now: &Subscription, object: &Value, user: &str) -> Vec<NewJob> {
     let Some(event) = event.filter(|event| event.kind == TRIAL_WILL_END) else { return Vec::new() };
     let Some(end) = now.trial_end else { return Vec::new() };
-    let letter = SendLetter::to_user("trial_will_end", user, &now.id);
+    let mut letter = SendLetter::to_user("trial_will_end", user, &now.id).with("deadline", send_letter::date(end));
+    if let Some(amount) = price::of_subscription(object) {
+        letter = letter.with("amount", amount);
+    }
     vec![letter.job(format!("trial_will_end:{}:{}", now.id, end.timestamp()), Some(event.id.clone()))]
 }
 

@@ -17,8 +17,8 @@ pub(super) struct Raw {
     pub connect: Connect,
     pub stripe: Stripe,
     #[serde(default)]
-    #[expect(dead_code, reason = "part of the contract: accepted now, read by the letters' job")]
     pub smtp: Smtp,
+    pub letters: Letters,
     #[serde(default)]
     pub notify: Notify,
     pub log: Log,
@@ -104,9 +104,20 @@ pub(super) struct Stripe {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read by the letters' job")]
 pub(super) struct Smtp {
     pub url: Option<Secret>,
+    pub ca_file: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Letters {
+    pub from: Option<Text>,
+    pub team: Option<Text>,
+    pub locale: Text,
+    pub templates: Option<Text>,
+    pub portal_url: Option<Text>,
+    pub maildir: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

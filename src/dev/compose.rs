@@ -121,6 +121,9 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     if simulates || stripe.is_on() {
         watch::begin(&pool).await?;
     }
+    let postbox = settings.postbox(&here.join(super::STATE).join("mail"))?;
+    say("letters", &letters_go(here, &postbox));
+    worker.letters = Some(postbox);
     schedule::declare(&pool, &settings.calendar()?).await?;
     let sandbox = if simulates {
         let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;
@@ -253,6 +256,17 @@ fn sell(sandbox: &Sandbox, terms: &Terms) {
         for price in &tier.prices {
             sandbox.sell(price, &tier.name, amount.max(CENTS_PER_CREDIT));
         }
+    }
+}
+
+/// Where letters go, in words.
+fn letters_go(here: &Path, postbox: &bursar_jobs::letters::Postbox) -> String {
+    match postbox.folder() {
+        Some(folder) => {
+            let folder = folder.strip_prefix(here).unwrap_or(folder).display();
+            format!("into {folder}/new, for SMTP_URL is not set; nobody receives them")
+        }
+        None => format!("by {}", postbox.place()),
     }
 }
 

@@ -46,6 +46,7 @@ impl Engine {
             terms,
             stripe,
             notify: options.notify.clone(),
+            letters: options.letters.clone(),
             lease: Arc::new(move |batch| {
                 let held = lease.borrow();
                 held.worker == batch.worker && clock::awake_and_asleep() < held.until

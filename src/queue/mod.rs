@@ -37,6 +37,7 @@ use std::{sync::Arc, time::Duration};
 use apalis::prelude::{Monitor, WorkerBuilder};
 use bursar_jobs::{
     Outgoing, Stripe,
+    letters::Postbox,
     perform::{Performer, Points},
     terms::Terms,
 };
@@ -68,6 +69,8 @@ pub struct Options {
     pub requests_per_second: Option<u32>,
     /// The team's webhook, where there is one.
     pub notify: Option<Outgoing>,
+    /// Where letters are written and leave; none: this worker sends none.
+    pub letters: Option<Postbox>,
     /// Where tests cut a call short. No setting reaches it.
     pub points: Points,
 }
@@ -84,6 +87,7 @@ impl Default for Options {
             stripe: None,
             requests_per_second: None,
             notify: None,
+            letters: None,
             points: Points::default(),
         }
     }

@@ -53,6 +53,18 @@ pub struct World {
 }
 
 impl World {
+    /// As a worker that was frozen past its lease.
+    pub fn without_lease(mut self) -> Self {
+        self.context.lease = Arc::new(|_| false);
+        self
+    }
+
+    /// With a postbox.
+    pub fn with_letters(mut self, postbox: bursar_jobs::letters::Postbox) -> Self {
+        self.context.letters = Some(postbox);
+        self
+    }
+
     /// Against the stub.
     pub async fn new() -> Self {
         let stub = Stub::start().await;
@@ -93,6 +105,7 @@ impl World {
             pool: db.pool.clone(),
             terms: Arc::new(terms),
             stripe: Some(Stripe::new(StripeConfig::new(url, key)).unwrap()),
+            letters: None,
             notify: Some(Outgoing::new(&format!("{}/team", stub.url), SECRET).unwrap()),
             lease: Arc::new(|_| true),
             points,

@@ -81,6 +81,7 @@ impl World {
             terms: Arc::new(terms()),
             stripe: Some(Stripe::new(config).unwrap()),
             notify: None,
+            letters: None,
             lease: Arc::new(|_| true),
             points,
         };

@@ -22,6 +22,11 @@ async fn a_move_at_renewal_makes_a_schedule_of_two_phases() {
     let schedule = json!({"id": "sub_sched_1", "object": "subscription_schedule", "phases": []});
     world.stripe.put("POST /v1/subscription_schedules", schedule.clone());
     world.stripe.put("POST /v1/subscription_schedules/sub_sched_1", schedule);
+    for (price, amount, interval) in [("price_starter", 900, "month"), ("price_pro_annual", 24_000, "year")] {
+        let object = json!({"id": price, "object": "price", "unit_amount": amount, "currency": "usd",
+                            "recurring": {"interval": interval, "interval_count": 1}});
+        world.stripe.put(&format!("/v1/prices/{price}"), object);
+    }
     let asked = world.bursar(&["subscriptions", "move", SUB, "--price", "price_pro_annual"]);
     assert!(asked.status.success(), "{asked:?}");
     // Asked again while it is under way: refused.
@@ -45,6 +50,33 @@ async fn a_move_at_renewal_makes_a_schedule_of_two_phases() {
         assert_eq!(field(name), value, "{name}: {:?}", posts[1]);
     }
     assert_eq!(world.balance().await, "50", "nothing is granted before it is paid");
+    // Its user is told, once.
+    let letters: Vec<(String, Vec<u8>)> = sqlx::query_as("SELECT key, args FROM bursar.job WHERE kind = 'send_letter'")
+        .fetch_all(&world.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].0.starts_with("price_change:"), "{}", letters[0].0);
+    let told: serde_json::Value = serde_json::from_slice(&letters[0].1).unwrap();
+    let fields = json!({"when": "2027-05-01", "old_price": "9.00 USD", "old_monthly": "9.00 USD",
+                        "new_price": "240.00 USD", "new_yearly": "240.00 USD"});
+    assert_eq!(
+        (&told["letter"], &told["user_id"], &told["fields"]),
+        (&json!("price_change"), &json!("alice"), &fields)
+    );
+}
+
+#[tokio::test]
+async fn a_move_whose_price_stripe_does_not_tell_stands_and_an_operator_tells_the_user() {
+    let world = known(&sub()).await;
+    let schedule = json!({"id": "sub_sched_1", "object": "subscription_schedule", "phases": []});
+    world.stripe.put("POST /v1/subscription_schedules", schedule.clone());
+    world.stripe.put("POST /v1/subscription_schedules/sub_sched_1", schedule);
+    assert!(world.bursar(&["subscriptions", "move", SUB, "--price", "price_pro"]).status.success());
+    world.drain().await;
+    assert_eq!(world.stripe.posts().len(), 2);
+    let jobs = world.jobs("move_subscription").await;
+    assert!(jobs.iter().any(|(state, why)| state == "dead" && why.contains("its user is not told")), "{jobs:?}");
 }
 
 #[tokio::test]

@@ -174,6 +174,12 @@ async fn a_trial_that_will_end_is_told_once() {
         .unwrap();
     assert_eq!(letters, [format!("trial_will_end:{SUB}:{}", at("2027-04-15").timestamp())]);
     assert!(world.jobs("send_letter").await[0].1.contains("no letters"));
+    let args: Vec<u8> = sqlx::query_scalar("SELECT args FROM bursar.job WHERE kind = 'send_letter'")
+        .fetch_one(&world.db.pool)
+        .await
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&args).unwrap();
+    assert_eq!(told["fields"], json!({"deadline": "2027-04-15"}), "the price says no amount here");
 }
 
 #[tokio::test]

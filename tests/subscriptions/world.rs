@@ -164,6 +164,12 @@ pub fn event(id: &str, kind: &str, when: &str, object: &Value) -> Value {
 }
 
 impl World {
+    /// With a postbox.
+    pub fn with_letters(mut self, postbox: bursar_jobs::letters::Postbox) -> Self {
+        self.context.letters = Some(postbox);
+        self
+    }
+
     pub async fn new(terms: Terms) -> Self {
         let stripe = Stripe::start().await;
         let url = stripe.url.clone();
@@ -177,6 +183,7 @@ impl World {
         config.timeout = Duration::from_secs(5);
         let context = Context {
             notify: None,
+            letters: None,
             pool: db.pool.clone(),
             terms: Arc::new(terms),
             stripe: Some(bursar_jobs::Stripe::new(config).unwrap()),

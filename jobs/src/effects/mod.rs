@@ -3,6 +3,7 @@
 mod clawbacks;
 mod events;
 mod connecting;
+mod letters;
 mod links;
 mod paid_changes;
 mod payouts;
@@ -95,6 +96,11 @@ pub enum Change {
         /// The stage, in a word.
         told: &'static str,
     },
+    /// The user is written to about a refund.
+    NoteRefundLetter {
+        /// `re_…`
+        id: String,
+    },
     /// A tick of a schedule has come.
     TickSchedule {
         /// The schedule.
@@ -156,6 +162,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
+    letters::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;
     events::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;

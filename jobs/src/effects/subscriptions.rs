@@ -99,6 +99,8 @@ pub struct Address {
     pub customer: String,
     /// As Stripe has it; none where it has none.
     pub email: Option<String>,
+    /// The languages that it prefers, the dearest first, with commas.
+    pub locales: Option<String>,
     /// When Stripe was asked; an event's own word counts only until then.
     pub asked_at: Option<DateTime<Utc>>,
 }
@@ -146,11 +148,12 @@ pub(super) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<()
             }
             Change::KeepAddress(address) => {
                 sqlx::query!(
-                    "UPDATE bursar.customer SET email = $2, email_asked_at = $3
+                    "UPDATE bursar.customer SET email = $2, email_asked_at = $3, locales = $4
                      WHERE id = $1 AND (email_asked_at IS NULL OR email_asked_at < $3)",
                     address.customer,
                     address.email.as_ref().map(|email| email.replace('\0', "\u{fffd}")),
                     address.asked_at,
+                    address.locales,
                 )
                 .execute(&mut *db)
                 .await?;

@@ -47,6 +47,11 @@ pub fn schedule(id: &str) -> Request {
     Request::get(format!("/v1/subscription_schedules/{}", segment(id)))
 }
 
+/// Asks for a price.
+pub fn price(id: &str) -> Request {
+    Request::get(format!("/v1/prices/{}", segment(id)))
+}
+
 /// Puts another price into an item now, with prorations.
 pub fn change_price(subscription: &str, item: &str, price: &str) -> Request {
     let fields = [("items[0][id]", item), ("items[0][price]", price), ("proration_behavior", "create_prorations")];
