@@ -12,8 +12,8 @@ mod api;
 mod business_time;
 mod chaos;
 mod clawbacks;
-mod console;
 mod connect;
+mod console;
 // It looks into /proc.
 #[cfg(target_os = "linux")]
 mod dev_crash;

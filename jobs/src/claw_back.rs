@@ -156,7 +156,6 @@ impl Pure for ClawBack {
         };
         let mut effects = Effects::done();
         let disputes: Vec<Dispute> = facts.disputes.iter().map(|dispute| dispute.of.clone()).collect();
-        let mut taken: BTreeMap<String, i64> = BTreeMap::new();
         let mut rooms: HashMap<i64, i64> =
             facts.grants.iter().flat_map(|grant| grant.postings.iter().copied()).collect();
         let (mut taken, mut gone): (BTreeMap<String, i64>, BTreeMap<String, i64>) = Default::default();

@@ -4,8 +4,8 @@
 //! request waits a little for its answer. Amounts of credits are decimal strings, amounts of money integers in minor units.
 
 mod checkout;
-mod console;
 mod connect;
+mod console;
 mod credits;
 mod input;
 mod offer;

@@ -6,8 +6,7 @@ use hyper::{
     header::{HeaderValue, WWW_AUTHENTICATE},
 };
 
-use super::{Api, checkout, console, credits, input, portal, subscriptions};
-use super::{Api, checkout, connect, credits, input, portal, subscriptions};
+use super::{Api, checkout, connect, console, credits, input, portal, subscriptions};
 use crate::http::reply::{Problem, Reply, json, only};
 
 /// Answers one request.

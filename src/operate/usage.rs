@@ -15,11 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use super::{
-    Failure, Screen,
-    screen::stamp,
-    values::operator,
-};
+use super::{Failure, Screen, screen::stamp, values::operator};
 
 /// What can be asked of reports.
 #[derive(Debug, Subcommand)]

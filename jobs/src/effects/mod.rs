@@ -1,8 +1,8 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
 mod clawbacks;
-mod events;
 mod connecting;
+mod events;
 mod letters;
 mod links;
 mod paid_changes;
@@ -17,8 +17,8 @@ use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-pub use events::Listed;
 pub use connecting::Connecting;
+pub use events::Listed;
 pub use links::Link;
 pub use paid_changes::PaidChange;
 pub use payouts::{Payout, PayoutMove};
