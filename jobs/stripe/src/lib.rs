@@ -12,6 +12,7 @@ pub mod checkout;
 pub mod customers;
 pub mod meters;
 pub mod portal;
+pub mod reversals;
 pub mod subscriptions;
 pub mod transfers;
 
