@@ -43,6 +43,10 @@ pub const NOTE_EVENT: Kind = pure("note_event");
 
 /// Sends one payout to its receiver, or holds it.
 pub const PAY_RECEIVER: Kind = call("pay_receiver");
+/// Takes back what a Transfer sent.
+pub const REVERSE_TRANSFER: Kind = call("reverse_transfer");
+/// Asks Stripe what came back of a Transfer.
+pub const CHECK_TRANSFER: Kind = call("check_transfer");
 /// Asks Stripe how a receiver's account stands.
 pub const CHECK_ACCOUNT: Kind = call("check_account");
 /// Asks Stripe whose customer it is.
@@ -100,6 +104,8 @@ pub const ALL: &[Kind] = &[
     RETURN_SPEND,
     CLAW_BACK,
     CHECK_CHARGE,
+    REVERSE_TRANSFER,
+    CHECK_TRANSFER,
     CHECK_ACCOUNT,
     ASK_CUSTOMER,
     READ_INVOICE,
@@ -144,6 +150,7 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("charge.dispute.funds_reinstated", CHECK_CHARGE),
     ("charge.dispute.closed", CHECK_CHARGE),
     ("account.updated", CHECK_ACCOUNT),
+    ("transfer.reversed", CHECK_TRANSFER),
 ];
 
 /// Which kind of job an event becomes. Nothing is dropped: what no job acts on becomes a [`NOTE_EVENT`], which an operator sees

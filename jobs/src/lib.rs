@@ -25,6 +25,7 @@ pub mod kinds;
 pub mod ledger;
 pub mod meters;
 pub mod money;
+pub mod owed;
 pub mod packages;
 pub mod perform;
 pub mod schedules;
@@ -36,18 +37,21 @@ mod ask_customer;
 mod check_account;
 mod check_charge;
 pub mod check_checkout;
+mod check_transfer;
 mod claw_back;
 mod create_checkout;
 pub mod create_customer;
 mod create_portal;
 mod grant_purchase;
 mod invoice;
+mod limits;
 mod link_subscriber;
 pub mod move_subscription;
 mod note_event;
 pub mod notify_team;
 mod open_account;
 pub mod pay_receiver;
+pub mod payout_books;
 mod plan;
 mod read_invoice;
 mod record_payout;
@@ -55,6 +59,8 @@ mod refill_month;
 mod refill_tier;
 mod report_usage;
 mod return_spend;
+pub mod reverse_payout;
+pub mod reverse_transfer;
 mod sale;
 pub mod send_letter;
 pub mod subscription;
@@ -83,6 +89,8 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<return_spend::ReturnSpend>(),
         Performer::of::<claw_back::ClawBack>(),
         Performer::of_call::<check_charge::CheckCharge>(),
+        Performer::of_call::<reverse_transfer::ReverseTransfer>(),
+        Performer::of_call::<check_transfer::CheckTransfer>(),
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
         Performer::of_call::<read_invoice::ReadInvoice>(),

@@ -6,6 +6,7 @@
 mod api;
 mod error;
 mod layers;
+mod payout;
 mod raw;
 mod schedules;
 mod secret;

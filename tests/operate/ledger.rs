@@ -83,9 +83,21 @@ async fn a_reversal_of_nothing_of_another_or_of_too_much_is_found() {
 async fn payouts_and_postings_that_do_not_agree_are_found() {
     let gone = "DELETE FROM bursar.posting WHERE key = 'payout:j2';
                 UPDATE bursar.account SET balance = 100 WHERE name = 'receiver:r1'";
-    assert_eq!(found(gone).await, ["payout_without_posting"]);
-    assert_eq!(found("UPDATE bursar.payout SET amount = 101 WHERE job_id = 'j1'").await, ["payout_differs"]);
-    assert_eq!(found("UPDATE bursar.payout SET receiver_id = 'r2' WHERE job_id = 'j1'").await, ["payout_differs"]);
-    assert_eq!(found("UPDATE bursar.payout SET currency = 'eur' WHERE job_id = 'j1'").await, ["payout_differs"]);
-    assert_eq!(found("DELETE FROM bursar.payout WHERE job_id = 'j1'").await, ["posting_without_payout"]);
+    assert_eq!(found(gone).await, ["payout_without_posting", "receiver_balance"]);
+    assert_eq!(
+        found("UPDATE bursar.payout SET amount = 101 WHERE job_id = 'j1'").await,
+        ["payout_differs", "receiver_balance"]
+    );
+    assert_eq!(
+        found("UPDATE bursar.payout SET receiver_id = 'r2' WHERE job_id = 'j1'").await,
+        ["payout_differs", "receiver_balance"]
+    );
+    assert_eq!(
+        found("UPDATE bursar.payout SET currency = 'eur' WHERE job_id = 'j1'").await,
+        ["payout_differs", "receiver_balance"]
+    );
+    assert_eq!(
+        found("DELETE FROM bursar.payout WHERE job_id = 'j1'").await,
+        ["posting_without_payout", "receiver_balance"]
+    );
 }
