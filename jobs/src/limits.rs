@@ -135,7 +135,7 @@ pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdic
         if weights.held < limits.minimum {
             let missing = limits.minimum - weights.held;
             let why = format!("{} is missing to the minimum of {}", said(missing), said(limits.minimum));
-            return stays(held, "minimum", why, changes, None);
+            return stays(held, "minimum", &why, changes, None);
         }
         let (user_id, currency) = (held.receiver_id.to_owned(), held.currency.to_owned());
         changes.push(Change::MinimumMet { user_id, currency });
@@ -151,7 +151,7 @@ pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdic
         });
         let key = format!("capped:{}:{}", weights.today, held.receiver_id);
         let tell = NotifyTeam::of("payout.capped", &key, &data, None);
-        return stays(held, "cap", why, changes, Some(tell));
+        return stays(held, "cap", &why, changes, Some(tell));
     }
     let debts: Vec<&str> = nettings.iter().map(|netting| netting.job_id.as_str()).collect();
     let reason = if netted > 0 {
@@ -177,8 +177,8 @@ pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdic
     }
 }
 
-fn stays(held: &Held<'_>, by: &'static str, why: String, mut changes: Vec<Change>, tell: Option<NewJob>) -> Verdict {
-    changes.push(Change::HoldBack { job_id: held.job_id.to_owned(), by, why: why.clone() });
+fn stays(held: &Held<'_>, by: &'static str, why: &str, mut changes: Vec<Change>, tell: Option<NewJob>) -> Verdict {
+    changes.push(Change::HoldBack { job_id: held.job_id.to_owned(), by, why: why.to_owned() });
     let skip = Effects::skip(format!("held: {why}"));
     Verdict::Stays(Effects { changes, follow_ups: tell.into_iter().collect(), ..skip })
 }

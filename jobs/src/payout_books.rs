@@ -281,3 +281,22 @@ impl Books {
         Change::TakeBack(TakenBack { job_id: self.job_id.clone(), step, reversed: after.is_reversed(), reason })
     }
 }
+
+#[cfg(test)]
+impl Books {
+    /// One that is paid, in US cents.
+    pub(crate) fn paid(job: &str, receiver: &str, amount: i64, transfer: &str, reversals: Vec<Known>) -> Self {
+        Self {
+            job_id: job.into(),
+            receiver_id: receiver.into(),
+            currency: "usd".into(),
+            state: "paid".into(),
+            transfer_id: Some(transfer.into()),
+            since: DateTime::UNIX_EPOCH,
+            sums: Sums { amount, ..Sums::default() },
+            reversals,
+            posted: Some(1),
+            sent: Some(2),
+        }
+    }
+}

@@ -188,3 +188,89 @@ fn refused(books: &Books, known: &Known, error: &str) -> Effects {
         ..Effects::done()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bursar_stripe::StripeError;
+    use serde_json::json;
+
+    use std::{collections::BTreeMap, time::Duration};
+
+    use super::*;
+    use crate::{
+        credits::Credits,
+        ledger::Account,
+        terms::{PayoutTerms, Selling},
+    };
+
+    fn facts(state: &str) -> Facts {
+        let known = Known { n: 1, amount: 40, state: state.into(), reversal_id: None, releases: 0 };
+        Facts { books: Some(Books::paid("job_1", "bob", 100, "tr_1", vec![known])), n: 1 }
+    }
+
+    fn resolve(state: &str, answer: Answer<'_>) -> Result<Effects, JobError> {
+        let job = ReverseTransfer { job_id: "job_1".into(), n: 1 };
+        let terms = Terms {
+            tiers: Vec::new(),
+            packages: Vec::new(),
+            skills: BTreeMap::new(),
+            payout: PayoutTerms::default(),
+            initial_credits: Credits::ZERO,
+            livemode: false,
+            stripe_on: true,
+            grace: Duration::ZERO,
+            selling: Selling::default(),
+        };
+        job.resolve(&facts(state), answer, &terms)
+    }
+
+    fn short() -> StripeError {
+        StripeError { code: Some("balance_insufficient".into()), ..StripeError::default() }
+    }
+
+    #[test]
+    fn only_a_saved_refusal_makes_a_debt() {
+        let error = short();
+        let carried = resolve("open", Answer::Refused { error: &error, saved: true }).unwrap();
+        let posting = &carried.postings[0];
+        assert_eq!(
+            (&posting.debit, &posting.credit, posting.amount),
+            (&Account::Receiver("bob".into()), &Account::Payable, 40)
+        );
+        assert_eq!(posting.key, "undo:reversal:job_1:1");
+        let refused = resolve("open", Answer::Refused { error: &error, saved: false });
+        assert!(matches!(refused, Err(JobError::Retry { .. })), "a late request may still be executed: {refused:?}");
+    }
+
+    #[test]
+    fn any_other_refusal_makes_none_and_asks_what_came_back() {
+        let error = StripeError { message: Some("already fully reversed".into()), ..StripeError::default() };
+        let refused = resolve("unknown", Answer::Refused { error: &error, saved: true }).unwrap();
+        assert!(refused.postings.is_empty());
+        assert!(
+            matches!(&refused.outcome, Outcome::Dead(why) if why.contains("already fully reversed")),
+            "{refused:?}"
+        );
+        assert_eq!(refused.follow_ups[0].kind, "check_transfer");
+    }
+
+    #[test]
+    fn what_is_settled_is_settled_whatever_comes_late() {
+        let error = short();
+        for state in ["made", "carried", "refused"] {
+            for answer in [Answer::Refused { error: &error, saved: true }, Answer::Unknown("lost")] {
+                let effects = resolve(state, answer).unwrap();
+                assert!(effects.postings.is_empty() && effects.changes.is_empty(), "{state}: {effects:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reversal_of_another_amount_or_transfer_is_not_the_one_that_was_asked_for() {
+        for (amount, transfer) in [(41, "tr_1"), (40, "tr_2")] {
+            let object = json!({"id": "trr_1", "object": "transfer_reversal", "amount": amount, "currency": "usd",
+                                "created": 1, "transfer": transfer, "metadata": {}});
+            assert!(matches!(resolve("open", Answer::Made(&object)), Err(JobError::Dead(_))), "{amount} of {transfer}");
+        }
+    }
+}

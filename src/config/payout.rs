@@ -66,3 +66,64 @@ fn amounts(key: &str, given: Option<&PerCurrency>, usual: &str) -> Result<Vec<(S
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{File, Settings};
+
+    fn judged(text: &str, variables: &[(&str, &str)]) -> Result<PayoutTerms, SettingsError> {
+        let file = File { name: "bursar.toml".to_owned(), text: text.to_owned() };
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Ok(Settings::from_parts(&[], variables, Some(&file))?.terms()?.payout)
+    }
+
+    #[test]
+    fn nothing_is_limited_that_nobody_limited() {
+        let terms = judged("", &[]).unwrap();
+        assert!(terms.limits.is_empty() && terms.skills.is_empty());
+        assert_eq!(terms.limits("usd"), Limits::default());
+        assert_eq!(terms.rate("research"), SkillRate { minor_units_per_credit: 50, currency: "usd".into() });
+    }
+
+    #[test]
+    fn an_amount_is_of_the_usual_currency_or_of_those_that_are_named() {
+        let usual = judged("[payout]\nminimum = 1000\ndaily_cap = '500000'", &[]).unwrap();
+        assert_eq!(usual.limits("usd"), Limits { minimum: 1000, daily_cap: Some(500_000), ..Limits::default() });
+        assert_eq!(usual.limits("eur"), Limits::default());
+        let named =
+            judged("[payout]\nminimum = { USD = 5, eur = 9 }\ndaily_cap_per_receiver = { jpy = 0 }", &[]).unwrap();
+        assert_eq!((named.limits("usd").minimum, named.limits("eur").minimum), (5, 9));
+        assert_eq!(named.limits("jpy").daily_cap_per_receiver, Some(0));
+        let set = judged("[payout]\nminimum = 1000", &[("BURSAR_PAYOUT__MINIMUM", "7")]).unwrap();
+        assert_eq!(set.limits("usd").minimum, 7);
+        let one = judged("", &[("BURSAR_PAYOUT__DAILY_CAP__EUR", "7")]).unwrap();
+        assert_eq!(one.limits("eur").daily_cap, Some(7));
+    }
+
+    #[test]
+    fn a_skill_is_paid_at_its_own_rate_and_in_its_own_currency() {
+        let text = "[skills]\nresearch = 2\nessay = 1\n[payout.skills.essay]\ncurrency = 'EUR'\n\
+                    [payout.skills.research]\nminor_units_per_credit = 70";
+        let terms = judged(text, &[]).unwrap();
+        assert_eq!(terms.rate("essay"), SkillRate { minor_units_per_credit: 50, currency: "eur".into() });
+        assert_eq!(terms.rate("research"), SkillRate { minor_units_per_credit: 70, currency: "usd".into() });
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (text, wanted) in [
+            ("[payout]\nminimum = -1", "`payout.minimum`"),
+            ("[payout]\nminimum = 1.5", "`payout.minimum`"),
+            ("[payout]\ndaily_cap = { euro = 1 }", "`payout.daily_cap.euro`"),
+            ("[payout]\ndaily_cap_per_receiver = { eur = 'much' }", "`payout.daily_cap_per_receiver.eur`"),
+            ("[payout]\nminor_units_per_credit = 0", "`payout.minor_units_per_credit`"),
+            ("[payout.skills.juggling]\ncurrency = 'eur'", "juggling has no price"),
+            ("[payout.skills.research]\nminor_units_per_credit = 0", "`payout.skills.research.minor_units_per_credit`"),
+            ("[payout.skills.research]\nrate = 1", "rate"),
+        ] {
+            let refused = judged(text, &[]).expect_err(text).to_string();
+            assert!(refused.contains(wanted), "{text}: {refused}");
+        }
+    }
+}

@@ -191,7 +191,7 @@ async fn a_carried_debt_that_comes_back_after_all_is_settled_by_that() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_was_not_saved_carries_nothing() {
+async fn a_reversal_that_is_put_off_carries_nothing() {
     let world = World::new().await;
     world.receiver("bob").await;
     paid(&world, "job_1", "bob").await;

@@ -48,6 +48,7 @@ struct Reversal {
     /// In the currency's minor unit.
     amount: i64,
     state: String,
+    #[expect(clippy::struct_field_names, reason = "as it is called everywhere, and programs rely on it")]
     reversal_id: Option<String>,
     reason: Option<String>,
     /// Who asked for it; null: it was made at Stripe.
