@@ -1,6 +1,6 @@
 //! What holds a payout: a minimum, and caps of a day; and what each skill is paid.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bursar_jobs::{
     perform::Context,
@@ -9,7 +9,7 @@ use bursar_jobs::{
 };
 use serde_json::{Value, json};
 
-use crate::payouts::world::World;
+use crate::{payouts::world::World, support::eventually};
 
 /// A world with these limits in US cents.
 async fn limited(limits: Limits) -> World {
@@ -219,6 +219,44 @@ async fn fifty_payouts_on_two_hands_come_to_exactly_the_cap_of_a_day() {
     assert_eq!(held, 30);
     assert!(told(&world).await.len() <= 5);
     assert!(world.bursar(&["ledger", "verify"]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_receivers_at_one_moment_do_not_pass_a_cap_together() {
+    let world = Arc::new(limited(Limits { daily_cap: Some(150), ..Limits::default() }).await);
+    let mut batches = Vec::new();
+    for (job, receiver) in [("job_1", "bob"), ("job_2", "carol")] {
+        world.receiver(receiver).await;
+        world.verify(job, receiver).await;
+        batches.push(world.claim("pay_receiver").await.unwrap());
+    }
+    // Nobody can commit an intent: both have decided as far as they can before either has.
+    let mut gate = world.db.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE bursar.intent IN SHARE MODE").execute(&mut *gate).await.unwrap();
+    let works: Vec<_> = batches
+        .into_iter()
+        .map(|batch| {
+            let (performer, context) = (world.performer("pay_receiver"), world.context());
+            tokio::spawn(async move { (performer.perform)(&context, &batch).await.unwrap() })
+        })
+        .collect();
+    eventually(Duration::from_secs(20), || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+             WHERE NOT l.granted AND d.datname = current_database()",
+        )
+        .fetch_one(&world.db.pool)
+        .await
+        .unwrap();
+        if waiting == 2 { Ok(()) } else { Err(format!("{waiting} wait")) }
+    })
+    .await;
+    gate.rollback().await.unwrap();
+    for work in works {
+        work.await.unwrap();
+    }
+    world.settle_down().await;
+    assert_eq!((world.transfers().await.len(), sent_in_all(&world).await), (1, 100));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
