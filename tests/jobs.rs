@@ -40,7 +40,7 @@ pub fn terms() -> Terms {
         tiers: vec![tier("starter", 50), tier("pro", 150), tier("team", 500)],
         packages: vec![package(50, 999), package(200, 2999)],
         skills: BTreeMap::from([("research".into(), credits(2))]),
-        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into(), ..Default::default() },
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: false,

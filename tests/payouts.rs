@@ -129,7 +129,10 @@ async fn a_changed_parameter_under_a_used_key_is_refused_before_it_leaves() {
     world.step(None).await;
     assert_eq!(world.payout("job_1").await.0, "unknown");
     let sent = world.sent().await;
-    sqlx::query("UPDATE bursar.payout SET amount = 7 WHERE job_id = 'job_1'").execute(&world.db.pool).await.unwrap();
+    sqlx::query("UPDATE bursar.payout SET amount = 7, transfer_amount = 7 WHERE job_id = 'job_1'")
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
     world.settle_down().await;
     assert_eq!(world.sent().await, sent, "nothing left");
     let reason: String = sqlx::query_scalar("SELECT reason FROM bursar.job WHERE state = 'dead'")

@@ -191,7 +191,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tiers: Vec::new(),
         packages: Vec::new(),
         skills: std::collections::BTreeMap::new(),
-        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into(), ..Default::default() },
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: true,

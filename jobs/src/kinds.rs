@@ -45,6 +45,10 @@ pub const NOTE_EVENT: Kind = pure("note_event");
 
 /// Sends one payout to its receiver, or holds it.
 pub const PAY_RECEIVER: Kind = call("pay_receiver");
+/// Takes back what a Transfer sent.
+pub const REVERSE_TRANSFER: Kind = call("reverse_transfer");
+/// Asks Stripe what came back of a Transfer.
+pub const CHECK_TRANSFER: Kind = call("check_transfer");
 /// Asks Stripe how a receiver's account stands.
 pub const CHECK_ACCOUNT: Kind = call("check_account");
 /// Asks Stripe whose customer it is.
@@ -117,6 +121,8 @@ pub const ALL: &[Kind] = &[
     RETURN_SPEND,
     CLAW_BACK,
     CHECK_CHARGE,
+    REVERSE_TRANSFER,
+    CHECK_TRANSFER,
     CHECK_ACCOUNT,
     ASK_CUSTOMER,
     READ_INVOICE,
@@ -173,6 +179,7 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("account.updated", CHECK_ACCOUNT),
     ("account.application.deauthorized", CHECK_ACCOUNT),
     ("capability.updated", CHECK_ACCOUNT),
+    ("transfer.reversed", CHECK_TRANSFER),
 ];
 
 /// How much a kind's requests of Stripe matter beside those of others, where all of them are too many.

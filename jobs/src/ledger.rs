@@ -27,6 +27,8 @@ pub enum Account {
     Payable,
     /// Where money goes that Stripe moved to a receiver.
     Stripe,
+    /// Through which a payout settles a receiver's debt: what goes in comes out at once.
+    Netting,
 }
 
 impl fmt::Display for Account {
@@ -39,6 +41,7 @@ impl fmt::Display for Account {
             Self::Breakage => f.write_str("breakage"),
             Self::Payable => f.write_str("payable"),
             Self::Stripe => f.write_str("stripe"),
+            Self::Netting => f.write_str("netting"),
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod kinds;
 pub mod ledger;
 pub mod meters;
 pub mod money;
+pub mod owed;
 pub mod packages;
 pub mod perform;
 pub mod schedules;
@@ -40,6 +41,7 @@ mod ask_customer;
 pub mod check_account;
 mod check_charge;
 pub mod check_checkout;
+mod check_transfer;
 mod claw_back;
 mod claw_changes;
 mod create_account;
@@ -51,12 +53,14 @@ mod expire_checkout;
 mod grant_purchase;
 mod invoice;
 mod letter;
+mod limits;
 mod link_subscriber;
 pub mod move_subscription;
 mod note_event;
 pub mod notify_team;
 mod open_account;
 pub mod pay_receiver;
+pub mod payout_books;
 mod plan;
 mod plan_paid;
 mod price;
@@ -67,6 +71,8 @@ mod refill_month;
 mod refill_tier;
 pub mod report_usage;
 mod return_spend;
+pub mod reverse_payout;
+pub mod reverse_transfer;
 mod sale;
 pub mod send_letter;
 pub mod subscription;
@@ -99,6 +105,8 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<return_spend::ReturnSpend>(),
         Performer::of::<claw_back::ClawBack>(),
         Performer::of_call::<check_charge::CheckCharge>(),
+        Performer::of_call::<reverse_transfer::ReverseTransfer>(),
+        Performer::of_call::<check_transfer::CheckTransfer>(),
         Performer::of_call::<check_account::CheckAccount>(),
         Performer::of_call::<ask_customer::AskCustomer>(),
         Performer::of_call::<read_invoice::ReadInvoice>(),

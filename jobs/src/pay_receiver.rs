@@ -5,6 +5,8 @@
 //!   finds either a held payout or a sent one, and never one that was about to be held.
 //! - Key, `transfer_group` and metadata derive from the job id (DESIGN: every effect, its key). One payout, at most one Transfer.
 //! - A look matches the payout by its `transfer_group`, its amount and its destination; a reversed Transfer was still sent.
+//! - What holds it back, and what it sends, is said in [`limits`]. What it sends is committed with the intent, and stands from then on.
+//! - What had come back of its Transfer by the time that it was found is booked by [`check_transfer`](crate::check_transfer).
 //! - `balance_insufficient` waits for the platform's balance and goes on; an account without the capability holds again; any
 //!   other refusal is for an operator.
 
@@ -22,10 +24,13 @@ use sqlx::PgConnection;
 use crate::{
     call::{Answer, Call, Looked, Plan},
     check_account::CheckAccount,
+    check_transfer::CheckTransfer,
     effects::{Change, PayoutMove},
     job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, PAY_RECEIVER},
     ledger::{Account, Posting},
+    limits::{self, Held, Verdict, Weights},
+    money,
     terms::Terms,
 };
 
@@ -58,6 +63,7 @@ impl Job for PayReceiver {
 #[derive(Debug)]
 pub struct Facts {
     payout: Option<Payout>,
+    weights: Weights,
 }
 
 #[derive(Debug)]
@@ -73,6 +79,10 @@ struct Payout {
     active: bool,
     transfer_id: Option<String>,
     releases: i32,
+    transfer_amount: Option<i64>,
+    netted: i64,
+    minimum_met: bool,
+    cap_lifted: bool,
 }
 
 impl Payout {
@@ -81,13 +91,30 @@ impl Payout {
         format!("payout:{}", self.job_id)
     }
 
-    fn request(&self, destination: &str) -> Request {
+    /// What its Transfer sends, in minor units; one that is under way since before amounts were fixed sends all.
+    fn sends(&self) -> i64 {
+        self.transfer_amount.unwrap_or(self.amount - self.netted)
+    }
+
+    fn held(&self) -> Held<'_> {
+        Held {
+            job_id: &self.job_id,
+            receiver_id: &self.receiver_id,
+            currency: &self.currency,
+            amount: self.amount,
+            fixed: self.transfer_amount,
+            minimum_met: self.minimum_met,
+            cap_lifted: self.cap_lifted,
+        }
+    }
+
+    fn request(&self, destination: &str, amount: i64) -> Request {
         let metadata = BTreeMap::from([
             ("job_id".to_owned(), self.job_id.clone()),
             ("user_id".to_owned(), self.receiver_id.clone()),
         ]);
         transfers::create(&NewTransfer {
-            amount: self.amount,
+            amount,
             currency: &self.currency,
             destination,
             transfer_group: &self.subject(),
@@ -110,6 +137,10 @@ impl Payout {
             after: None,
             source: format!("the Transfer does not read: {error}").into(),
         })?;
+        if self.state == "reversed" {
+            let why = format!("{} was made for a payout that is reversed: reverse it at Stripe", transfer.id);
+            return Err(JobError::Dead(why));
+        }
         if let Some(how) = self.differs(&transfer) {
             return Err(JobError::Dead(how));
         }
@@ -125,31 +156,39 @@ impl Payout {
             Account::Receiver(self.receiver_id.clone()),
             Account::Stripe,
             &self.currency,
-            self.amount,
+            self.sends(),
         );
         posting.event_id.clone_from(&self.event_id);
         posting.reference = Some(transfer.id.clone());
         let paid = PayoutMove {
             job_id: self.job_id.clone(),
             state: "paid",
-            reason: transfer.reversed.then(|| "the Transfer was reversed since".to_owned()),
-            transfer_id: Some(transfer.id),
+            reason: (self.netted > 0)
+                .then(|| format!("{} of it settled earlier debts", money::format(self.netted, &self.currency))),
+            transfer_id: Some(transfer.id.clone()),
         };
-        Ok(Effects { postings: vec![posting], changes: vec![Change::MovePayout(paid)], ..Effects::done() })
+        let came_back = transfer.reversed || transfer.amount_reversed > 0;
+        let check = came_back.then(|| CheckTransfer::of(&transfer.id, &self.job_id, "paid"));
+        Ok(Effects {
+            postings: vec![posting],
+            changes: vec![Change::MovePayout(paid)],
+            follow_ups: check.into_iter().collect(),
+            ..Effects::done()
+        })
     }
 
     /// How a Transfer of ours is not the one that would have been sent.
     fn differs(&self, transfer: &Transfer) -> Option<String> {
-        let wanted = (self.amount, self.currency.as_str(), self.destination.as_deref());
+        let wanted = (self.sends(), self.currency.as_str(), self.destination.as_deref());
         let seen = (transfer.amount, transfer.currency.as_str(), transfer.destination.as_deref());
         (wanted != seen).then(|| {
             format!(
-                "{} moved {} {} to {}, but {} {} is owed to {}",
+                "{} moved {} {} to {}, but {} {} was to go to {}",
                 transfer.id,
                 transfer.amount,
                 transfer.currency,
                 transfer.destination.as_deref().unwrap_or("nobody"),
-                self.amount,
+                self.sends(),
                 self.currency,
                 self.destination.as_deref().unwrap_or("an account that is not known")
             )
@@ -185,17 +224,25 @@ impl Call for PayReceiver {
             r#"SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, p.event_id,
                       -- Without the verification's own word nobody knows how old it is: older than any key.
                       CASE WHEN p.verified_at IS NULL THEN to_timestamp(0) ELSE least(p.recorded_at, p.verified_at) END AS "since!",
-                      r.account_id AS destination, r.active, p.transfer_id, p.releases
+                      r.account_id AS destination, r.active, p.transfer_id, p.releases,
+                      p.transfer_amount, p.netted, p.minimum_met, p.cap_lifted
                FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
                WHERE p.job_id = $1 FOR UPDATE OF p"#,
             self.job_id
         )
         .fetch_optional(db)
         .await?;
-        Ok(Facts { payout })
+        Ok(Facts { payout, weights: Weights::default() })
     }
 
-    fn intent(&self, facts: &Facts, _: &Terms) -> Result<Plan, JobError> {
+    async fn weigh(&self, facts: &mut Facts, db: &mut PgConnection, terms: &Terms) -> Result<(), sqlx::Error> {
+        if let Some(payout) = facts.payout.as_ref().filter(|payout| payout.state == "held" && payout.active) {
+            facts.weights = limits::weigh(db, &payout.held(), terms).await?;
+        }
+        Ok(())
+    }
+
+    fn intent(&self, facts: &Facts, terms: &Terms) -> Result<Plan, JobError> {
         let payout = facts.payout()?;
         match payout.state.as_str() {
             "held" | "sending" | "unknown" => {}
@@ -203,12 +250,18 @@ impl Call for PayReceiver {
         }
         match &payout.destination {
             // What has an intent is brought to its end, whatever became of the account.
-            Some(account) if payout.active || payout.state != "held" => Ok(Plan::Send {
-                subject: payout.subject(),
-                request: payout.request(account),
-                since: payout.since,
-                marks: if payout.state == "held" { vec![payout.moved("sending", "under way")] } else { Vec::new() },
-            }),
+            Some(account) if payout.active || payout.state != "held" => {
+                let (amount, marks) = if payout.state == "held" {
+                    match limits::judge(&payout.held(), &facts.weights, terms) {
+                        Verdict::Goes { amount, marks } => (amount, marks),
+                        Verdict::Stays(effects) => return Ok(Plan::Nothing(effects)),
+                    }
+                } else {
+                    (payout.sends(), Vec::new())
+                };
+                let (subject, request) = (payout.subject(), payout.request(account, amount));
+                Ok(Plan::Send { subject, request, since: payout.since, marks })
+            }
             destination => {
                 let why = match destination {
                     Some(account) => format!("transfers to {account} are not active"),

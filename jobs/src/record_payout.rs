@@ -18,7 +18,7 @@ use crate::{
     kinds::{Kind, RECORD_PAYOUT},
     ledger::{Account, Posting},
     pay_receiver::PayReceiver,
-    terms::{PayoutTerms, Terms},
+    terms::{SkillRate, Terms},
     verdict,
 };
 
@@ -85,10 +85,11 @@ impl Pure for RecordPayout {
                 verified.job_id
             )));
         }
-        if let Some(currency) = verified.currency.filter(|c| !c.eq_ignore_ascii_case(&terms.payout.currency)) {
+        let rate = terms.payout.rate(&verified.skill);
+        if let Some(currency) = verified.currency.filter(|c| !c.eq_ignore_ascii_case(&rate.currency)) {
             return Err(JobError::Dead(format!(
-                "it is to be paid in {currency}, and payouts are made in {}",
-                terms.payout.currency
+                "it is to be paid in {currency}, and payouts for {:?} are made in {}",
+                verified.skill, rate.currency
             )));
         }
         let cost = terms.skills.get(&verified.skill).ok_or_else(|| {
@@ -97,7 +98,7 @@ impl Pure for RecordPayout {
                 verified.skill
             ))
         })?;
-        let amount = owed(*cost, &terms.payout)?;
+        let amount = owed(*cost, &rate)?;
         let (state, reason) = if terms.stripe_on {
             ("held", "not sent yet")
         } else {
@@ -108,7 +109,7 @@ impl Pure for RecordPayout {
             format!("payout:{}", verified.job_id),
             Account::Payable,
             Account::Receiver(verified.receiver_id.clone()),
-            &terms.payout.currency,
+            &rate.currency,
             amount,
         );
         posting.event_id = Some(event.id.clone());
@@ -121,7 +122,7 @@ impl Pure for RecordPayout {
             skill: verified.skill,
             credits: cost.micros(),
             amount,
-            currency: terms.payout.currency.clone(),
+            currency: rate.currency,
             state,
             reason: reason.into(),
             event_id: event.id.clone(),
@@ -134,7 +135,7 @@ impl Pure for RecordPayout {
 }
 
 /// What a receiver is owed for a cost in credits: exact, or dead.
-fn owed(cost: Credits, rate: &PayoutTerms) -> Result<i64, JobError> {
+fn owed(cost: Credits, rate: &SkillRate) -> Result<i64, JobError> {
     let scaled = i128::from(cost.micros()) * i128::from(rate.minor_units_per_credit);
     match i64::try_from(scaled / 1_000_000) {
         Ok(amount) if amount > 0 && scaled % 1_000_000 == 0 => Ok(amount),

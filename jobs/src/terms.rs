@@ -132,13 +132,51 @@ pub struct Package {
     pub price: Option<String>,
 }
 
-/// How a payout follows from a skill's cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a payout follows from a skill's cost, and what holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PayoutTerms {
     /// Minor units of money for one credit of the skill's cost.
     pub minor_units_per_credit: i64,
     /// Lower-case ISO code.
     pub currency: String,
+    /// Skills that are paid otherwise.
+    pub skills: BTreeMap<String, SkillRate>,
+    /// What holds payouts, for each currency that has any limit.
+    pub limits: BTreeMap<String, Limits>,
+}
+
+/// What is paid for one skill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkillRate {
+    /// Minor units of money for one credit of the skill's cost.
+    pub minor_units_per_credit: i64,
+    /// Lower-case ISO code.
+    pub currency: String,
+}
+
+/// What holds payouts in one currency; in its minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// What must be held for a receiver before it is sent; 0: it is sent at once.
+    pub minimum: i64,
+    /// What may leave for one receiver on a UTC day.
+    pub daily_cap_per_receiver: Option<i64>,
+    /// What may leave for all of them on a UTC day.
+    pub daily_cap: Option<i64>,
+}
+
+impl PayoutTerms {
+    /// What is paid for a skill.
+    pub fn rate(&self, skill: &str) -> SkillRate {
+        let usual =
+            || SkillRate { minor_units_per_credit: self.minor_units_per_credit, currency: self.currency.clone() };
+        self.skills.get(skill).cloned().unwrap_or_else(usual)
+    }
+
+    /// What holds payouts in a currency.
+    pub fn limits(&self, currency: &str) -> Limits {
+        self.limits.get(currency).copied().unwrap_or_default()
+    }
 }
 
 impl Terms {

@@ -28,6 +28,8 @@ struct Advance {
 struct Balance {
     currency: String,
     available: i64,
+    /// A connected account's instead of the platform's.
+    account: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -149,10 +151,16 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
             Ok(view::shown(&world.store, intent, &[]))
         }
         ("POST", ["balance"]) => {
-            let Balance { currency, available } = read(request)?;
+            let Balance { currency, available, account } = read(request)?;
             let known = Money::currency(&currency);
             let currency =
                 known.ok_or_else(|| Failure::invalid(format!("Invalid currency: {currency}")).param("currency"))?;
+            if let Some(account) = account {
+                // As if it had been paid out to the bank, or topped up: nothing of the platform's moves.
+                let more = available.saturating_sub(world.money.available(&account, currency, world.now));
+                world.money.add(&account, currency, more);
+                return Ok(world.money.shown(&account, world.now));
+            }
             world.money.set(currency, available, world.now);
             Ok(world.money.shown(PLATFORM, world.now))
         }

@@ -186,6 +186,59 @@ pub(super) struct Meter {
 pub(super) struct Payout {
     pub minor_units_per_credit: Text,
     pub currency: Text,
+    #[serde(default)]
+    pub skills: BTreeMap<String, SkillRate>,
+    pub minimum: Option<PerCurrency>,
+    pub daily_cap_per_receiver: Option<PerCurrency>,
+    pub daily_cap: Option<PerCurrency>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SkillRate {
+    pub minor_units_per_credit: Option<Text>,
+    pub currency: Option<Text>,
+}
+
+/// An amount of the usual currency, or one for each currency that is named.
+#[derive(Debug)]
+pub(super) enum PerCurrency {
+    Usual(Text),
+    Named(BTreeMap<String, Text>),
+}
+
+impl<'de> Deserialize<'de> for PerCurrency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = PerCurrency;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number, or one for each currency")
+            }
+
+            fn visit_str<E>(self, v: &str) -> Result<PerCurrency, E> {
+                Ok(PerCurrency::Usual(Text(v.trim().to_owned())))
+            }
+
+            fn visit_i64<E>(self, v: i64) -> Result<PerCurrency, E> {
+                Ok(PerCurrency::Usual(Text(v.to_string())))
+            }
+
+            fn visit_f64<E>(self, v: f64) -> Result<PerCurrency, E> {
+                Ok(PerCurrency::Usual(Text(v.to_string())))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<PerCurrency, A::Error> {
+                let mut all = BTreeMap::new();
+                while let Some((currency, amount)) = map.next_entry::<String, Text>()? {
+                    all.insert(currency, amount);
+                }
+                Ok(PerCurrency::Named(all))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// A scalar as it was written. The library would round `3000.7` and take `on` for 1 where a number is wanted.

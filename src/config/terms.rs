@@ -5,12 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use bursar_jobs::{
     credits::Credits,
     money,
-    terms::{Package, PayoutTerms, Policy, RefillTerms, Selling, Terms, Tier},
+    terms::{Package, Policy, RefillTerms, Selling, Terms, Tier},
 };
 
-use super::{SettingsError, Stripe, number, raw, raw::Raw};
-
-const RATE: &str = "payout.minor_units_per_credit";
+use super::{SettingsError, Stripe, number, payout, raw, raw::Raw};
 
 pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
     let mut tiers = Vec::new();
@@ -43,17 +41,13 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
 
     let skills =
         raw.skills.iter().map(|(name, cost)| Ok((name.clone(), positive(&format!("skills.{name}"), &cost.0)?)));
-    let minor_units_per_credit = number::<i64>(RATE, &raw.payout.minor_units_per_credit.0, "a whole number from 1")?;
-    if minor_units_per_credit < 1 {
-        return Err(SettingsError::new(RATE, format!("is {minor_units_per_credit}"), "Write a whole number from 1."));
-    }
     let initial_credits = credits("credits.initial", &raw.credits.initial.0)?;
     if initial_credits < Credits::ZERO {
         return Err(SettingsError::new("credits.initial", format!("is {initial_credits}"), "Write 0 or more."));
     }
     Ok(Terms {
         skills: skills.collect::<Result<_, SettingsError>>()?,
-        payout: PayoutTerms { minor_units_per_credit, currency: currency("payout.currency", &raw.payout.currency.0)? },
+        payout: payout::read(&raw.payout, &raw.skills)?,
         initial_credits,
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
@@ -183,7 +177,7 @@ fn positive(key: &str, text: &str) -> Result<Credits, SettingsError> {
     Err(SettingsError::new(key, format!("is {amount}"), "Write more than 0 credits."))
 }
 
-fn currency(key: &str, text: &str) -> Result<String, SettingsError> {
+pub(super) fn currency(key: &str, text: &str) -> Result<String, SettingsError> {
     let code = text.to_ascii_lowercase();
     if code.len() == 3 && code.bytes().all(|b| b.is_ascii_lowercase()) {
         return Ok(code);

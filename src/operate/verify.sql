@@ -76,4 +76,58 @@ SELECT 'posting_without_payout', 'posting ' || p.id, format('its key is %s, and 
 FROM bursar.posting p LEFT JOIN bursar.payout y ON 'payout:' || y.job_id = p.key
 WHERE p.kind = 'payout' AND y.job_id IS NULL
 
+-- 10. A receiver's balance is what is owed and not sent, less the debts that are carried and not settled.
+UNION ALL
+SELECT 'receiver_balance', a.name,
+       format('keeps %s %s, and its payouts come to %s', a.balance, a.unit, coalesce(o.open, 0) - coalesce(o.debts, 0))
+FROM bursar.account a
+LEFT JOIN (SELECT 'receiver:' || receiver_id AS name, currency,
+                  sum(CASE WHEN state IN ('paid', 'reversed') THEN 0 ELSE amount - netted END) AS open,
+                  sum(carried - recovered) AS debts
+           FROM bursar.payout GROUP BY 1, 2) o ON o.name = a.name AND o.currency = a.unit
+WHERE a.name LIKE 'receiver:%' AND a.balance <> coalesce(o.open, 0) - coalesce(o.debts, 0)
+
+-- 11. A payout that is paid has the posting of its Transfer, over what that sent; one that was netted whole has none, and nothing else has one.
+UNION ALL
+SELECT 'transfer_differs', 'payout ' || y.job_id,
+       format('is %s and sends %s %s, and its Transfer is posted with %s', y.state, y.amount - y.netted, y.currency, coalesce(p.amount::text, 'nothing'))
+FROM bursar.payout y LEFT JOIN bursar.posting p ON p.key = 'transfer:' || y.job_id
+WHERE CASE WHEN y.state = 'paid' OR y.transfer_id IS NOT NULL THEN nullif(y.amount - y.netted, 0) END IS DISTINCT FROM p.amount
+
+-- 12. What came back of a Transfer, and what is undone of a payout, is what the reversals of its postings come to.
+UNION ALL
+SELECT 'reversals_differ', 'payout ' || y.job_id,
+       format('says that %s came back and %s is undone, and its postings say %s and %s',
+              y.returned, y.undone, coalesce(t.total, 0), coalesce(u.total, 0))
+FROM bursar.payout y
+LEFT JOIN (SELECT o.key, sum(p.amount) AS total FROM bursar.posting p JOIN bursar.posting o ON o.id = p.reverses
+           WHERE o.kind = 'transfer' GROUP BY o.key) t ON t.key = 'transfer:' || y.job_id
+LEFT JOIN (SELECT o.key, sum(p.amount) AS total FROM bursar.posting p JOIN bursar.posting o ON o.id = p.reverses
+           WHERE o.kind = 'payout' GROUP BY o.key) u ON u.key = 'payout:' || y.job_id
+WHERE y.returned <> coalesce(t.total, 0) OR y.undone <> coalesce(u.total, 0)
+
+-- 13. A payout is reversed when all of it is undone, and only then.
+UNION ALL
+SELECT 'reversed_in_part', 'payout ' || y.job_id, format('is %s, and %s of %s is undone', y.state, y.undone, y.amount)
+FROM bursar.payout y
+WHERE (y.state = 'reversed') <> (y.undone = y.amount) OR (y.undone > 0 AND y.state NOT IN ('paid', 'reversed'))
+
+-- 14. What is netted of payouts, and what that settled, is what was posted; and it all went through.
+UNION ALL
+SELECT 'netting_differs', 'payout ' || y.job_id, format('nets %s, and its postings come to %s', y.netted, coalesce(n.total, 0))
+FROM bursar.payout y
+LEFT JOIN (SELECT p.ref, sum(p.amount) AS total FROM bursar.posting p JOIN bursar.account c ON c.id = p.credit
+           WHERE p.kind = 'netting' AND c.name = 'netting' GROUP BY p.ref) n ON n.ref = y.job_id
+WHERE y.netted <> coalesce(n.total, 0)
+UNION ALL
+SELECT 'netting_open', 'netting ' || a.unit, format('%s went in and did not come out', m.total)
+FROM bursar.account a JOIN moved m ON m.account = a.id
+WHERE a.name = 'netting' AND m.total <> 0
+
+-- 15. A reversal that was made is posted, over its amount.
+UNION ALL
+SELECT 'reversal_not_posted', 'payout ' || v.job_id, format('%s took back %s, and is posted with %s', v.reversal_id, v.amount, coalesce(p.amount::text, 'nothing'))
+FROM bursar.reversal v LEFT JOIN bursar.posting p ON p.key = 'transfer_reversal:' || v.reversal_id
+WHERE v.state = 'made' AND p.amount IS DISTINCT FROM v.amount
+
 ORDER BY 1, 2

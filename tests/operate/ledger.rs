@@ -83,9 +83,86 @@ async fn a_reversal_of_nothing_of_another_or_of_too_much_is_found() {
 async fn payouts_and_postings_that_do_not_agree_are_found() {
     let gone = "DELETE FROM bursar.posting WHERE key = 'payout:j2';
                 UPDATE bursar.account SET balance = 100 WHERE name = 'receiver:r1'";
-    assert_eq!(found(gone).await, ["payout_without_posting"]);
-    assert_eq!(found("UPDATE bursar.payout SET amount = 101 WHERE job_id = 'j1'").await, ["payout_differs"]);
-    assert_eq!(found("UPDATE bursar.payout SET receiver_id = 'r2' WHERE job_id = 'j1'").await, ["payout_differs"]);
-    assert_eq!(found("UPDATE bursar.payout SET currency = 'eur' WHERE job_id = 'j1'").await, ["payout_differs"]);
-    assert_eq!(found("DELETE FROM bursar.payout WHERE job_id = 'j1'").await, ["posting_without_payout"]);
+    assert_eq!(found(gone).await, ["payout_without_posting", "receiver_balance"]);
+    assert_eq!(
+        found("UPDATE bursar.payout SET amount = 101 WHERE job_id = 'j1'").await,
+        ["payout_differs", "receiver_balance"]
+    );
+    assert_eq!(
+        found("UPDATE bursar.payout SET receiver_id = 'r2' WHERE job_id = 'j1'").await,
+        ["payout_differs", "receiver_balance"]
+    );
+    assert_eq!(
+        found("UPDATE bursar.payout SET currency = 'eur' WHERE job_id = 'j1'").await,
+        ["payout_differs", "receiver_balance"]
+    );
+    assert_eq!(
+        found("DELETE FROM bursar.payout WHERE job_id = 'j1'").await,
+        ["posting_without_payout", "receiver_balance"]
+    );
+}
+
+/// A payout that was sent in part, and half of that reversed; one that settles a debt, and one that carries it.
+const MONEY_OUT: &str = r#"
+    SELECT bursar.post('[
+        {"key": "payout:j3", "kind": "payout", "debit": "payable", "credit": "receiver:r3", "unit": "usd", "amount": 100},
+        {"key": "transfer:j3", "kind": "transfer", "debit": "receiver:r3", "credit": "stripe", "unit": "usd", "amount": 70},
+        {"key": "payout:j4", "kind": "payout", "debit": "payable", "credit": "receiver:r3", "unit": "usd", "amount": 30},
+        {"key": "transfer:j4", "kind": "transfer", "debit": "receiver:r3", "credit": "stripe", "unit": "usd", "amount": 30},
+        {"key": "netting:j3:1", "kind": "netting", "debit": "receiver:r3", "credit": "netting", "unit": "usd", "amount": 30, "ref": "j3"},
+        {"key": "netting:j3:1:recovered", "kind": "netting", "debit": "netting", "credit": "receiver:r3", "unit": "usd", "amount": 30, "ref": "j4"}]');
+    SELECT bursar.post(jsonb_build_array(
+        jsonb_build_object('key', 'undo:reversal:j4:1', 'kind', 'reversal', 'debit', 'receiver:r3', 'credit', 'payable', 'unit', 'usd',
+            'amount', 30, 'reverses', (SELECT id FROM bursar.posting WHERE key = 'payout:j4')),
+        jsonb_build_object('key', 'transfer_reversal:trr_1', 'kind', 'transfer_reversal', 'debit', 'stripe', 'credit', 'receiver:r3', 'unit', 'usd',
+            'amount', 35, 'reverses', (SELECT id FROM bursar.posting WHERE key = 'transfer:j3')),
+        jsonb_build_object('key', 'undo:trr_1', 'kind', 'reversal', 'debit', 'receiver:r3', 'credit', 'payable', 'unit', 'usd',
+            'amount', 35, 'reverses', (SELECT id FROM bursar.posting WHERE key = 'payout:j3'))));
+    INSERT INTO bursar.payout (job_id, receiver_id, skill, credits, amount, currency, state, transfer_id, transfer_amount, netted,
+                               returned, undone, carried, recovered)
+    VALUES ('j3', 'r3', 'research', 2000000, 100, 'usd', 'paid', 'tr_3', 70, 30, 35, 35, 0, 0),
+           ('j4', 'r3', 'research', 600000, 30, 'usd', 'reversed', 'tr_4', 30, 0, 0, 30, 30, 30);
+    INSERT INTO bursar.reversal (job_id, n, amount, state, reversal_id) VALUES ('j3', 1, 35, 'made', 'trr_1');
+"#;
+
+/// The same, of books with money that left and came back.
+async fn found_out(wrong: &'static str) -> Vec<String> {
+    let db = database().await;
+    plant(&db, BOOKS).await;
+    plant(&db, MONEY_OUT).await;
+    ask(&db, &["ledger", "verify"]).ended(0);
+    plant(&db, wrong).await;
+    let verdict = ask(&db, &["ledger", "verify", "--json"]).ended(1).object();
+    verdict["violations"].as_array().unwrap().iter().map(|v| v["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn money_out_that_the_postings_do_not_bear_out_is_found() {
+    assert_eq!(
+        found_out("UPDATE bursar.payout SET recovered = 29 WHERE job_id = 'j4'").await,
+        ["receiver_balance"],
+        "a debt that was settled is open again"
+    );
+    assert_eq!(found_out("UPDATE bursar.payout SET returned = 36 WHERE job_id = 'j3'").await, ["reversals_differ"]);
+    assert_eq!(
+        found_out("UPDATE bursar.payout SET state = 'reversed' WHERE job_id = 'j3'").await,
+        ["reversed_in_part"]
+    );
+    assert_eq!(
+        found_out("UPDATE bursar.payout SET netted = 20, transfer_amount = 80 WHERE job_id = 'j3'").await,
+        ["netting_differs", "transfer_differs"]
+    );
+    assert_eq!(
+        found_out("UPDATE bursar.payout SET state = 'held', transfer_id = NULL, undone = 0, carried = 0, recovered = 0 WHERE job_id = 'j4'").await,
+        ["receiver_balance", "reversals_differ", "transfer_differs"]
+    );
+    assert_eq!(found_out("UPDATE bursar.reversal SET reversal_id = 'trr_2'").await, ["reversal_not_posted"]);
+    assert_eq!(
+        found_out(
+            "UPDATE bursar.posting SET amount = 29 WHERE key = 'netting:j3:1:recovered';
+                   UPDATE bursar.account SET balance = balance - 1 WHERE name = 'receiver:r3'"
+        )
+        .await,
+        ["netting_open", "receiver_balance"]
+    );
 }

@@ -92,6 +92,14 @@ impl World {
         Self { db, stripe, context, performers: bursar_jobs::performers(), cut, was_cut }
     }
 
+    /// The same world under other terms.
+    pub fn on_terms(mut self, change: impl FnOnce(&mut Terms)) -> Self {
+        let mut terms = terms();
+        change(&mut terms);
+        self.context.terms = Arc::new(terms);
+        self
+    }
+
     /// Forbids requests, as for a worker that was frozen past its lease.
     pub fn without_lease(&self) -> Context {
         Context { lease: Arc::new(|_| false), ..self.context.clone() }
@@ -336,7 +344,7 @@ fn terms() -> Terms {
         }],
         packages: Vec::new(),
         skills: BTreeMap::from([("research".into(), credits(2))]),
-        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into(), ..Default::default() },
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: true,

@@ -119,7 +119,11 @@ async fn every_kind_gets_its_turn_in_a_worker_with_room_for_one_batch() {
         tiers: Vec::new(),
         packages: Vec::new(),
         skills: std::collections::BTreeMap::new(),
-        payout: bursar_jobs::terms::PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        payout: bursar_jobs::terms::PayoutTerms {
+            minor_units_per_credit: 50,
+            currency: "usd".into(),
+            ..Default::default()
+        },
         initial_credits: bursar_jobs::credits::Credits::ZERO,
         livemode: false,
         stripe_on: false,

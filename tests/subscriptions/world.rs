@@ -49,7 +49,7 @@ pub fn terms() -> Terms {
         tiers: vec![tier("starter", 50), tier("pro", 150), tier("team", 500)],
         packages: Vec::new(),
         skills: BTreeMap::new(),
-        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into(), ..Default::default() },
         initial_credits: Credits::ZERO,
         livemode: false,
         stripe_on: true,

@@ -36,7 +36,8 @@ impl<J: Call> Run<'_, J> {
             tx.rollback().await?;
             return Ok(Decided::End(End::Stale));
         }
-        let facts = self.job.gather(&mut tx).await?;
+        let mut facts = self.job.gather(&mut tx).await?;
+        self.job.weigh(&mut facts, &mut tx, &self.context.terms).await?;
         let (subject, step) = match self.job.intent(&facts, &self.context.terms) {
             Err(error) => return self.finish(tx, Err(error)).await.map(Decided::End),
             Ok(Plan::Nothing(effects)) => return self.finish(tx, Ok(effects)).await.map(Decided::End),

@@ -43,6 +43,16 @@ pub trait Call: Job {
     /// Reads the facts, and locks those that the decision rests on.
     fn gather(&self, db: &mut PgConnection) -> impl Future<Output = Result<Self::Facts, sqlx::Error>> + Send;
 
+    /// Reads, and holds, what only these terms make worth reading, before it is decided what is to leave; nothing by default.
+    fn weigh(
+        &self,
+        _facts: &mut Self::Facts,
+        _db: &mut PgConnection,
+        _terms: &Terms,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        async { Ok(()) }
+    }
+
     /// Decides what is to leave, if anything.
     fn intent(&self, facts: &Self::Facts, terms: &Terms) -> Result<Plan, JobError>;
 

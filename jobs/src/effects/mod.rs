@@ -6,6 +6,7 @@ mod events;
 mod letters;
 mod links;
 mod paid_changes;
+mod money_out;
 mod payouts;
 mod receivers;
 mod selling;
@@ -21,6 +22,7 @@ pub use connecting::Connecting;
 pub use events::Listed;
 pub use links::Link;
 pub use paid_changes::PaidChange;
+pub use money_out::{Going, ReversalMove, TakenBack};
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
 pub use selling::Selling;
@@ -59,6 +61,37 @@ pub enum Change {
     ReleaseHeld {
         /// The receiver.
         user_id: String,
+    },
+    /// A payout leaves `held`, for Stripe or to be settled by netting.
+    LetGo(Going),
+    /// A limit holds a payout.
+    HoldBack {
+        /// The marketplace's job.
+        job_id: String,
+        /// `minimum` or `cap`.
+        by: &'static str,
+        /// In words.
+        why: String,
+    },
+    /// What is held for a receiver has reached the minimum: all of it is let go.
+    MinimumMet {
+        /// The receiver.
+        user_id: String,
+        /// Lower-case ISO code.
+        currency: String,
+    },
+    /// Something of a payout is taken back.
+    TakeBack(TakenBack),
+    /// A reversal begins, or goes on.
+    MoveReversal(ReversalMove),
+    /// Why nothing goes on with a reversal that is not at its end.
+    NoteReversal {
+        /// The marketplace's job.
+        job_id: String,
+        /// The n-th of its payout.
+        n: i32,
+        /// In words.
+        why: String,
     },
     /// Something about a checkout or what belongs to it.
     Selling(Selling),
@@ -157,6 +190,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     links::link_customers(db, batch, &mut verdicts).await?;
     payouts::record(db, batch, &mut verdicts).await?;
     payouts::move_all(db, batch).await?;
+    money_out::apply(db, batch).await?;
     receivers::apply(db, batch, &mut verdicts).await?;
     connecting::apply(db, batch, &mut verdicts).await?;
     selling::apply(db, batch).await?;
@@ -200,10 +234,10 @@ async fn post(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]
     for ((owner, posting), posted) in owners.into_iter().zip(&postings).zip(ledger::post(db, &postings).await?) {
         match posted {
             Posted::New(_) => verdicts[owner].new = true,
-            Posted::Already(id) => {
-                verdicts[owner].already = Some(format!("posting {id} has this key: {}", posting.key));
-            }
             // What was said of it before, of the payout itself, is more telling.
+            Posted::Already(id) => {
+                verdicts[owner].already.get_or_insert_with(|| format!("posting {id} has this key: {}", posting.key));
+            }
             Posted::Conflict(id) => {
                 verdicts[owner].conflict.get_or_insert_with(|| {
                     format!(

@@ -55,8 +55,9 @@ pub(super) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result
     });
     for (_, moved) in moves {
         sqlx::query!(
-            "UPDATE bursar.payout SET state = $2, reason = $3, transfer_id = coalesce($4, transfer_id), changed_at = bursar.now()
-             WHERE job_id = $1",
+            "UPDATE bursar.payout SET state = $2, reason = $3, transfer_id = coalesce($4, transfer_id), held_by = NULL, changed_at = bursar.now()
+             -- No arrow leads out of `reversed`.
+             WHERE job_id = $1 AND state <> 'reversed'",
             moved.job_id,
             moved.state,
             moved.reason.as_ref().map(|reason| reason.replace('\0', "\u{fffd}")),
@@ -103,11 +104,11 @@ pub(super) async fn record(
            ), made AS (
                INSERT INTO bursar.payout (job_id, receiver_id, sender_id, skill, credits, amount, currency, state, reason, event_id, verified_at)
                SELECT job_id, receiver_id, sender_id, skill, credits, amount, currency, state, reason, event_id, verified_at FROM wanted
-               ON CONFLICT (job_id) DO NOTHING RETURNING job_id, receiver_id, amount, currency
+               ON CONFLICT (job_id) DO NOTHING RETURNING job_id, receiver_id, amount, currency, state
            )
-           SELECT job_id AS "job_id!", receiver_id AS "receiver_id!", amount AS "amount!", currency AS "currency!", true AS "new!" FROM made
+           SELECT job_id AS "job_id!", receiver_id AS "receiver_id!", amount AS "amount!", currency AS "currency!", state AS "state!", true AS "new!" FROM made
            UNION ALL
-           SELECT p.job_id, p.receiver_id, p.amount, p.currency, false FROM bursar.payout p JOIN wanted w ON w.job_id = p.job_id"#,
+           SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, false FROM bursar.payout p JOIN wanted w ON w.job_id = p.job_id"#,
         sqlx::types::Json(payouts) as _,
     )
     .fetch_all(db)
@@ -130,7 +131,9 @@ pub(super) async fn record(
                 ));
             }
             Some(row) if row.new => verdicts[owner].new = true,
-            Some(_) => verdicts[owner].already = Some(format!("job {} has its payout", payout.job_id)),
+            Some(row) => {
+                verdicts[owner].already = Some(format!("job {} has its payout, which is {}", payout.job_id, row.state));
+            }
             None => return Err(sqlx::Error::Protocol(RACED.into())),
         }
     }

@@ -161,10 +161,11 @@ pub(super) async fn deauthorise(
 }
 
 /// Lets go what is held for a receiver whose row is locked: a job for each.
-async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), sqlx::Error> {
     let released = sqlx::query!(
         "UPDATE bursar.payout SET releases = releases + 1, changed_at = bursar.now()
-         WHERE receiver_id = $1 AND state = 'held'
+         -- What a limit holds, an account that is active does not let go.
+         WHERE receiver_id = $1 AND state = 'held' AND held_by IS NULL
            -- One whose job is alive needs no other: it waits for this row, and then sees what we have written.
            AND NOT EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.status IN ('Pending', 'Running')
                              AND j.idempotency_key = payout.job_id || ':' || payout.releases)

@@ -13,6 +13,7 @@ pub mod customers;
 pub mod events;
 pub mod meters;
 pub mod portal;
+pub mod reversals;
 pub mod subscriptions;
 pub mod transfers;
 

@@ -1,6 +1,7 @@
 //! `bursar payouts`: what receivers are owed for verified jobs.
 
 mod release;
+mod reverse;
 mod show;
 
 use bursar_jobs::{credits::Credits, money};
@@ -47,6 +48,24 @@ pub enum Payouts {
         #[arg(long)]
         after_saved_failure: bool,
     },
+    /// Take back what was paid for a job, because it was refunded: by a Transfer reversal. What the receiver has not is carried, and netted
+    /// from later payouts. Of one that was not sent, the debt is undone.
+    #[command(after_help = "Examples:\n  bursar payouts reverse job_99 --why 'the sender was refunded'\n  \
+                            bursar payouts reverse job_99 --amount 0.50 --why 'half of it was refunded'")]
+    Reverse {
+        /// The id of the verified job it was paid for.
+        #[arg(value_name = "JOB_ID")]
+        job: String,
+        /// Why; kept with who asked.
+        #[arg(long, value_parser = values::sentence)]
+        why: String,
+        /// How much of it is to be reversed in all, in the payout's currency, like 0.50; all of it otherwise. Asked again, it changes nothing.
+        #[arg(long, value_name = "MONEY")]
+        amount: Option<String>,
+        /// Use a new key, where Stripe saved a failure under the old one and nothing has come back. Look at Stripe's dashboard first.
+        #[arg(long)]
+        after_saved_failure: bool,
+    },
 }
 
 /// A payout's state.
@@ -78,6 +97,16 @@ struct Payout {
     currency: String,
     state: String,
     transfer_id: Option<String>,
+    /// What its Transfer sends, or sent; null before that is fixed.
+    transfer_amount: Option<i64>,
+    /// What of it settled debts of the receiver.
+    netted: i64,
+    /// What came back of its Transfer.
+    returned: i64,
+    /// What of it was reversed, and is owed no more.
+    reversed: i64,
+    /// What of that did not come back, and is not settled by later payouts yet.
+    carried: i64,
     reason: Option<String>,
     skill: String,
     sender_id: Option<String>,
@@ -98,6 +127,10 @@ pub(super) async fn run(asked: Payouts, db: &mut PgConnection, screen: &Screen) 
     match asked {
         Payouts::List { state, receiver, limit } => list(db, screen, state, receiver.as_deref(), limit).await,
         Payouts::Show { job } => show::run(db, screen, &job).await,
+        Payouts::Reverse { job, why, amount, after_saved_failure } => {
+            let asked = reverse::Asked { job: &job, why: &why, amount: amount.as_deref(), after_saved_failure };
+            reverse::run(db, screen, &asked).await
+        }
         Payouts::Release { job, after_saved_failure } => release::run(db, screen, &job, after_saved_failure).await,
     }
 }
@@ -120,9 +153,11 @@ async fn list(
                 CASE WHEN state = 'held' AND reason NOT LIKE 'stopped: %' OR state = 'held' AND reason IS NULL
                      THEN coalesce(bursar.why_held(receiver_id), reason) ELSE reason END AS reason,
                 event_id, changed_at
+        r#"SELECT job_id, receiver_id, amount, currency, state, transfer_id, reason, skill, sender_id, recorded_at, credits,
+                event_id, changed_at, transfer_amount, netted, returned, undone AS reversed, greatest(carried - recovered, 0) AS "carried!"
          FROM bursar.payout
          WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR receiver_id = $2)
-         ORDER BY recorded_at DESC, job_id DESC LIMIT $3",
+         ORDER BY recorded_at DESC, job_id DESC LIMIT $3"#,
         state.as_ref().map(word_of),
         receiver,
         limit.probe(),
@@ -130,17 +165,22 @@ async fn list(
     .fetch_all(db)
     .await?;
     let more = limit.cut(&mut payouts);
-    screen.rows(&payouts, &["job", "receiver", "amount", "state", "recorded", "Transfer", "why"], |payout| {
-        vec![
-            payout.job_id.clone(),
-            payout.receiver_id.clone(),
-            money::format(payout.amount, &payout.currency),
-            payout.state.clone(),
-            screen.away(payout.recorded_at),
-            payout.transfer_id.clone().unwrap_or_default(),
-            payout.reason.clone().unwrap_or_default(),
-        ]
-    })?;
+    screen.rows(
+        &payouts,
+        &["job", "receiver", "amount", "reversed", "state", "recorded", "Transfer", "why"],
+        |payout| {
+            vec![
+                payout.job_id.clone(),
+                payout.receiver_id.clone(),
+                money::format(payout.amount, &payout.currency),
+                if payout.reversed > 0 { money::format(payout.reversed, &payout.currency) } else { String::new() },
+                payout.state.clone(),
+                screen.away(payout.recorded_at),
+                payout.transfer_id.clone().unwrap_or_default(),
+                payout.reason.clone().unwrap_or_default(),
+            ]
+        },
+    )?;
     if payouts.is_empty() {
         screen.note("no such payouts");
     }

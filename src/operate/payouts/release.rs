@@ -1,7 +1,12 @@
 //! `bursar payouts release`: an operator lets a payout go. Whether anything may leave is still the engine's to decide.
 
-use bursar_jobs::{enqueue::enqueue, pay_receiver::PayReceiver};
+use bursar_jobs::{
+    audit::{self, Act, Via},
+    enqueue::enqueue,
+    pay_receiver::PayReceiver,
+};
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use super::no_such;
@@ -22,10 +27,11 @@ pub(super) async fn run(
     after_saved_failure: bool,
 ) -> Result<(), Failure> {
     let mut tx = db.begin().await?;
-    let payout = sqlx::query!("SELECT state, releases FROM bursar.payout WHERE job_id = $1 FOR UPDATE", job)
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or_else(|| no_such(job))?;
+    let payout =
+        sqlx::query!("SELECT state, releases, held_by, reason FROM bursar.payout WHERE job_id = $1 FOR UPDATE", job)
+            .fetch_optional(&mut *tx)
+            .await?
+            .ok_or_else(|| no_such(job))?;
     let state = match payout.state.as_str() {
         "held" | "skipped" | "rejected" => "held",
         "unknown" => "unknown",
@@ -67,7 +73,10 @@ pub(super) async fn run(
     }
     let releases = payout.releases + 1;
     sqlx::query!(
-        "UPDATE bursar.payout SET state = $2, releases = $3, reason = $4, changed_at = bursar.now() WHERE job_id = $1",
+        // What a limit held, the operator's word lets pass, this once.
+        "UPDATE bursar.payout SET state = $2, releases = $3, reason = $4, changed_at = bursar.now(), held_by = NULL,
+                cap_lifted = cap_lifted OR held_by IS NOT DISTINCT FROM 'cap', minimum_met = minimum_met OR held_by IS NOT DISTINCT FROM 'minimum'
+         WHERE job_id = $1",
         job,
         state,
         releases,
@@ -76,6 +85,17 @@ pub(super) async fn run(
     .execute(&mut *tx)
     .await?;
     enqueue(&mut *tx, &[PayReceiver::release(job, releases, "operator")]).await?;
+    let who = operator();
+    let act = Act {
+        who: &who,
+        via: Via::Cli,
+        what: "payouts.release",
+        subject: job,
+        before: Some(json!({"state": payout.state, "held_by": payout.held_by, "reason": payout.reason})),
+        after: Some(json!({"state": state, "after_saved_failure": after_saved_failure})),
+        why: None,
+    };
+    audit::note(&mut *tx, act).await?;
     tx.commit().await?;
     let answer = Released { job_id: job, was: &payout.state, state };
     screen.done(&answer, &format!("let go the payout for {job}; see what becomes of it: bursar payouts show {job}"))?;

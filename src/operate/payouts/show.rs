@@ -41,10 +41,46 @@ impl Call {
     }
 }
 
+/// What is taken back of it.
+#[derive(Debug, Serialize)]
+struct Reversal {
+    n: i32,
+    /// In the currency's minor unit.
+    amount: i64,
+    state: String,
+    #[expect(clippy::struct_field_names, reason = "as it is called everywhere, and programs rely on it")]
+    reversal_id: Option<String>,
+    reason: Option<String>,
+    /// Who asked for it; null: it was made at Stripe.
+    actor: Option<String>,
+    why: Option<String>,
+    asked_at: DateTime<Utc>,
+}
+
+impl Reversal {
+    fn sentence(&self, currency: &str) -> String {
+        let id = self.reversal_id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
+        let by = self.actor.as_ref().map(|who| format!(", asked for by {who}")).unwrap_or_default();
+        let why = self.why.as_ref().or(self.reason.as_ref()).map(|why| format!(": {why}")).unwrap_or_default();
+        format!("{}: {} {}{id}{by}{why}", stamp(self.asked_at), money::format(self.amount, currency), self.state)
+    }
+}
+
+/// A debt that was settled: of this payout, or from it.
+#[derive(Debug, Serialize)]
+struct Netting {
+    /// In the currency's minor unit.
+    amount: i64,
+    /// The other payout, in words.
+    why: Option<String>,
+}
+
 #[derive(Serialize)]
 struct Page<'a> {
     #[serde(flatten)]
     payout: &'a Payout,
+    reversals: &'a [Reversal],
+    nettings: &'a [Netting],
     calls: &'a [Call],
 }
 
@@ -58,6 +94,9 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, job: &str) -> Re
                      THEN coalesce(bursar.why_held(receiver_id), reason) ELSE reason END AS reason,
                 event_id, changed_at
          FROM bursar.payout WHERE job_id = $1",
+        r#"SELECT job_id, receiver_id, amount, currency, state, transfer_id, reason, skill, sender_id, recorded_at, credits,
+                event_id, changed_at, transfer_amount, netted, returned, undone AS reversed, greatest(carried - recovered, 0) AS "carried!"
+         FROM bursar.payout WHERE job_id = $1"#,
         job,
     )
     .fetch_optional(&mut *db)
@@ -67,13 +106,30 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, job: &str) -> Re
         Call,
         r#"SELECT c.what, i.generation AS "generation?", i.idempotency_key AS "idempotency_key?", c.begun_at, c.answered_at, c.status,
                   c.request_id, c.replayed, c.answer, c.job_id, c.attempt
-           FROM bursar.call c LEFT JOIN bursar.intent i ON i.id = c.intent_id WHERE c.subject = $1 ORDER BY c.id"#,
+           FROM bursar.call c LEFT JOIN bursar.intent i ON i.id = c.intent_id
+           WHERE c.subject = $1 OR c.subject IN (SELECT 'reversal:' || r.job_id || ':' || r.n FROM bursar.reversal r WHERE r.job_id = $2)
+           ORDER BY c.id"#,
         format!("payout:{job}"),
+        job,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let reversals = sqlx::query_as!(
+        Reversal,
+        "SELECT n, amount, state, reversal_id, reason, actor, why, asked_at FROM bursar.reversal WHERE job_id = $1 ORDER BY n",
+        job,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let nettings = sqlx::query_as!(
+        Netting,
+        "SELECT amount, why FROM bursar.posting WHERE kind = 'netting' AND ref = $1 ORDER BY id",
+        job,
     )
     .fetch_all(db)
     .await?;
     if screen.is_json() {
-        screen.object(&Page { payout: &payout, calls: &calls })?;
+        screen.object(&Page { payout: &payout, reversals: &reversals, nettings: &nettings, calls: &calls })?;
         return Ok(());
     }
     let skill = format!("{} ({} credits)", payout.skill, Credits::from_micros(payout.credits));
@@ -81,11 +137,18 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, job: &str) -> Re
         "held" | "skipped" | "rejected" | "unknown" => Some(format!("bursar payouts release {}", payout.job_id)),
         _ => payout.event_id.as_ref().map(|event| format!("bursar events show {event}")),
     };
+    let currency = payout.currency.clone();
+    let some = |amount: i64| (amount > 0).then(|| money::format(amount, &currency));
     let facts = [
         ("payout for", Some(payout.job_id)),
         ("state", Some(payout.state)),
         ("why", payout.reason),
         ("amount", Some(money::format(payout.amount, &payout.currency))),
+        ("sent", payout.transfer_amount.filter(|_| payout.netted > 0).map(|sent| money::format(sent, &currency))),
+        ("netted", some(payout.netted)),
+        ("reversed", some(payout.reversed)),
+        ("came back", some(payout.returned)),
+        ("carried", some(payout.carried)),
         ("receiver", Some(payout.receiver_id)),
         ("sender", payout.sender_id),
         ("skill", Some(skill)),
@@ -98,6 +161,13 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, job: &str) -> Re
         if let Some(text) = text {
             screen.fact(label, &text)?;
         }
+    }
+    for netting in &nettings {
+        let said = money::format(netting.amount, &currency);
+        screen.fact("netting", &format!("{said} {}", netting.why.as_deref().unwrap_or_default()))?;
+    }
+    for reversal in &reversals {
+        screen.fact(&format!("reversal {}", reversal.n), &reversal.sentence(&currency))?;
     }
     for (i, call) in calls.iter().enumerate() {
         screen.fact(&format!("call {}", i + 1), &call.sentence())?;
