@@ -12,6 +12,7 @@ pub mod clawback;
 pub mod clock;
 pub mod credits;
 pub mod db;
+pub mod dunning;
 pub mod effects;
 pub mod enqueue;
 pub mod envelope;
@@ -33,13 +34,16 @@ pub mod subscriber;
 pub mod terms;
 
 mod ask_customer;
+mod cancel_subscription;
 mod check_account;
 mod check_charge;
 pub mod check_checkout;
 mod claw_back;
+mod close_dunning;
 mod create_checkout;
 pub mod create_customer;
 mod create_portal;
+mod dunning_step;
 mod grant_purchase;
 mod invoice;
 mod link_subscriber;
@@ -47,6 +51,8 @@ pub mod move_subscription;
 mod note_event;
 pub mod notify_team;
 mod open_account;
+mod open_dunning;
+mod pause_subscription;
 pub mod pay_receiver;
 mod plan;
 mod read_invoice;
@@ -54,6 +60,8 @@ mod record_payout;
 mod refill_month;
 mod refill_tier;
 mod report_usage;
+mod resume_subscription;
+mod retry_invoice;
 mod return_spend;
 mod sale;
 pub mod send_letter;
@@ -89,6 +97,13 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<refill_month::RefillMonth>(),
         Performer::of_call::<sync_subscription::SyncSubscription>(),
         Performer::of_call::<move_subscription::MoveSubscription>(),
+        Performer::of::<close_dunning::CloseDunning>(),
+        Performer::of_call::<open_dunning::OpenDunning>(),
+        Performer::of_call::<dunning_step::DunningStep>(),
+        Performer::of_call::<retry_invoice::RetryInvoice>(),
+        Performer::of_call::<pause_subscription::PauseSubscription>(),
+        Performer::of_call::<cancel_subscription::CancelSubscription>(),
+        Performer::of_call::<resume_subscription::ResumeSubscription>(),
         Performer::of::<send_letter::SendLetter>(),
         Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
         Performer::of_call::<report_usage::ReportUsage>(),

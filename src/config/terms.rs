@@ -8,7 +8,7 @@ use bursar_jobs::{
     terms::{Package, PayoutTerms, Policy, RefillTerms, Selling, Terms, Tier},
 };
 
-use super::{SettingsError, Stripe, number, raw, raw::Raw};
+use super::{SettingsError, Stripe, dunning, number, raw, raw::Raw};
 
 const RATE: &str = "payout.minor_units_per_credit";
 
@@ -57,6 +57,7 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
         selling: selling(raw)?,
+        dunning: dunning::read(&raw.dunning)?,
         grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,
         packages,

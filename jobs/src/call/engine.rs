@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bursar_stripe::{Client, Reply, Request, Seen};
+use bursar_stripe::{Client, Method, Reply, Request, Seen};
 use sqlx::PgConnection;
 
 use super::{
@@ -124,7 +124,8 @@ impl<J: Call> Run<'_, J> {
             tracing::warn!(job = self.claimed.id, "the lease ran out before the request left: it stays here");
             return None;
         }
-        Some(stripe.send(request, key).await)
+        // Stripe takes a key with a POST only. What a DELETE ended is gone for a second one, and a look tells.
+        Some(stripe.send(request, key.filter(|_| request.method == Method::Post)).await)
     }
 
     /// Asks several questions; the answers together are the fact.

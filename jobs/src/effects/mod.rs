@@ -1,6 +1,7 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
 mod clawbacks;
+mod dunning;
 mod links;
 mod payouts;
 mod receivers;
@@ -13,6 +14,7 @@ use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+pub use dunning::{Dunning, NewCase};
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
@@ -85,6 +87,8 @@ pub enum Change {
         /// The stage, in a word.
         told: &'static str,
     },
+    /// Something about a case of dunning.
+    Dunning(Dunning),
     /// A tick of a schedule has come.
     TickSchedule {
         /// The schedule.
@@ -136,6 +140,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
+    dunning::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
