@@ -17,6 +17,7 @@ mod clawbacks;
 mod dev_crash;
 mod dev_postgres;
 mod dev_run;
+mod dunning;
 mod jobs;
 mod ledger;
 mod operate;

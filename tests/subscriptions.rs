@@ -8,5 +8,5 @@ mod refills;
 mod states;
 mod stripe;
 mod two_years;
-mod world;
+pub mod world;
 mod year;
