@@ -9,6 +9,8 @@ mod world;
 
 use world::{DAY, World};
 
+use crate::dev_run::{Folder, said};
+
 const GENERIC: &str = "pm_card_chargeCustomerFail";
 
 fn letters(all: &[(i64, &str)]) -> Vec<(i64, String)> {
@@ -56,4 +58,50 @@ async fn a_month_of_dunning_day_by_day() {
     assert_eq!(world.cases().await, 1);
     assert_eq!(world.balance().await, "150", "what fell due in the pause is void, and grants nothing");
     world.is_clean().await;
+}
+
+/// As a user plays it: `bursar dev`, its sandbox, its worker, and time that passes.
+#[tokio::test]
+async fn a_month_of_dunning_is_played_by_advance() {
+    let folder = Folder::new();
+    let _dev = folder.start(&["dev"]).await;
+    let sandbox = folder.instance().unwrap().sandbox.unwrap();
+    let post = |path: &str, form: &str| {
+        let line = format!("curl -s -u sk_test_bursar_sandbox: {sandbox}/{path} -g -d '{form}'");
+        let made: serde_json::Value = serde_json::from_str(&said(&folder.paste(&line))).unwrap();
+        made["id"].as_str().unwrap_or_default().to_owned()
+    };
+    post("_sandbox/settings", r#"{"smart_retries": false}"#);
+    let customer = post("v1/customers", "metadata[user_id]=dora&email=dora@example.com");
+    let card = |name: &str| {
+        let method = post(&format!("v1/payment_methods/pm_card_{name}/attach"), &format!("customer={customer}"));
+        post(&format!("v1/customers/{customer}"), &format!("invoice_settings[default_payment_method]={method}"));
+    };
+    card("visa");
+    post("v1/subscriptions", &format!("customer={customer}&items[0][price]=price_pro&metadata[user_id]=dora"));
+    folder.eventually("SELECT trim_scale(bursar.balance('dora'))::text", "150").await;
+    card("chargeCustomerFail");
+    let advanced = folder.command(&["sandbox", "advance", "63d", "--json"]).output().unwrap();
+    assert!(advanced.status.success(), "{advanced:?}");
+    let steps = "SELECT string_agg(step || '=' || state, ' ' ORDER BY due_at, day, step) FROM bursar.dunning_step";
+    folder
+        .eventually(
+            steps,
+            "letter:0=done retry:1=done letter:3=done retry:3=done letter:5=done retry:5=done final:7=done retry:7=done",
+        )
+        .await;
+    folder.eventually("SELECT string_agg(state, ' ') FROM bursar.dunning_case", "paused").await;
+    let lines: Vec<serde_json::Value> =
+        said(&advanced).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let tries = lines.iter().filter(|line| line["kind"] == "retry_invoice" && line["outcome"] == "done").count();
+    assert_eq!(tries, 4, "{lines:?}");
+    // Paid at last, it goes on.
+    card("visa");
+    let unpaid = said(&folder.paste(&format!("curl -s -u sk_test_bursar_sandbox: {sandbox}/v1/invoices?status=open")));
+    let unpaid: serde_json::Value = serde_json::from_str(&unpaid).unwrap();
+    post(&format!("v1/invoices/{}/pay", unpaid["data"][0]["id"].as_str().unwrap()), "");
+    folder
+        .eventually("SELECT state || ' ' || outcome FROM bursar.dunning_step WHERE step = 'resume'", "done it goes on")
+        .await;
+    folder.eventually("SELECT trim_scale(bursar.balance('dora'))::text", "300").await;
 }

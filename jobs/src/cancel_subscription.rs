@@ -140,9 +140,13 @@ impl Call for CancelSubscription {
                     Err(JobError::Dead(format!("Stripe says that {} is {}", self.subscription, now.status)))
                 }
             }
-            Answer::Unknown(why) => Ok(Effects { changes: vec![self.stepped(case, "unknown", why)], ..Effects::done() }),
+            Answer::Unknown(why) => {
+                Ok(Effects { changes: vec![self.stepped(case, "unknown", why)], ..Effects::done() })
+            }
             // It was there when the step asked.
-            Answer::Refused { error, .. } if error.code.as_deref() == Some("resource_missing") => Ok(self.cancelled(case)),
+            Answer::Refused { error, .. } if error.code.as_deref() == Some("resource_missing") => {
+                Ok(self.cancelled(case))
+            }
             Answer::Refused { error, .. } => {
                 let why = format!(
                     "Stripe refused to cancel {}: {error}. Put it right there, then retry this job; or run `bursar dunning stop {}`",

@@ -40,9 +40,10 @@ impl Pure for CloseDunning {
         // An event that does not read is judged by run().
         let ids: Vec<Option<String>> = events.iter().map(|event| Some(event.object::<Object>().ok()?.id)).collect();
         let wanted: Vec<String> = ids.iter().flatten().cloned().collect();
-        let known = sqlx::query_scalar!("SELECT invoice_id FROM bursar.dunning_case WHERE invoice_id = ANY ($1)", &wanted)
-            .fetch_all(db)
-            .await?;
+        let known =
+            sqlx::query_scalar!("SELECT invoice_id FROM bursar.dunning_case WHERE invoice_id = ANY ($1)", &wanted)
+                .fetch_all(db)
+                .await?;
         let facts = events.into_iter().zip(ids);
         Ok(facts.map(|(event, id)| Facts { has_case: id.is_some_and(|id| known.contains(&id)), event }).collect())
     }
@@ -56,7 +57,11 @@ impl Pure for CloseDunning {
         let (state, word) = match event.kind.as_str() {
             "invoice.voided" => ("void", "the invoice was made void"),
             "invoice.marked_uncollectible" => ("uncollectible", "the invoice was marked as uncollectible"),
-            other => return Err(JobError::Dead(format!("{other} ends no case of dunning: a mistake in the table of events"))),
+            other => {
+                return Err(JobError::Dead(format!(
+                    "{other} ends no case of dunning: a mistake in the table of events"
+                )));
+            }
         };
         if !facts.has_case {
             return Ok(Effects::skip(format!("{invoice} has no case")));

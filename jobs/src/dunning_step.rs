@@ -1,7 +1,10 @@
 //! A step of dunning: asks Stripe how the invoice stands now, and does what the schedule has for the day, or says why not. What is decided
 //! is in [`decide`](crate::dunning::decide).
 
-use bursar_stripe::{Client, Seen, invoices::{self, Standing}};
+use bursar_stripe::{
+    Client, Seen,
+    invoices::{self, Standing},
+};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;

@@ -7,7 +7,10 @@
 //! - A failure that is told after the payment opens nothing: Stripe is asked.
 //! - How the subscription stands is asked of Stripe afterwards (`sync_subscription`), whatever comes of this.
 
-use bursar_stripe::{Client, Seen, invoices::{self, Standing}};
+use bursar_stripe::{
+    Client, Seen,
+    invoices::{self, Standing},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;

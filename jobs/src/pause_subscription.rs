@@ -134,8 +134,7 @@ impl Call for PauseSubscription {
                     return Err(JobError::Dead(format!("Stripe says that {} is not paused", self.subscription)));
                 }
                 let done = self.stepped(case, "done", "paused");
-                let mut follow_ups =
-                    vec![SyncSubscription::of(&self.subscription, &format!("{}:pause", self.invoice))];
+                let mut follow_ups = vec![SyncSubscription::of(&self.subscription, &format!("{}:pause", self.invoice))];
                 if !case.is_open() {
                     return Ok(Effects { changes: vec![done, self.undo("too_late")], follow_ups, ..Effects::done() });
                 }
@@ -144,7 +143,9 @@ impl Call for PauseSubscription {
                 follow_ups.push(decide::farewell(case, "access_paused", &self.fields));
                 Ok(Effects { changes: vec![done, Change::Dunning(close)], follow_ups, ..Effects::done() })
             }
-            Answer::Unknown(why) => Ok(Effects { changes: vec![self.stepped(case, "unknown", why)], ..Effects::done() }),
+            Answer::Unknown(why) => {
+                Ok(Effects { changes: vec![self.stepped(case, "unknown", why)], ..Effects::done() })
+            }
             Answer::Refused { error, .. } => {
                 let why = format!(
                     "Stripe refused to pause {}: {error}. Put it right there, then retry this job; or run `bursar dunning stop {}`",

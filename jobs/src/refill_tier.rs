@@ -140,11 +140,7 @@ impl Pure for RefillTier {
 }
 
 fn chased_no_more(invoice: &Invoice) -> Change {
-    Change::Dunning(Dunning::Close {
-        invoice: invoice.id.clone(),
-        state: "paid",
-        reason: "the invoice is paid".into(),
-    })
+    Change::Dunning(Dunning::Close { invoice: invoice.id.clone(), state: "paid", reason: "the invoice is paid".into() })
 }
 
 /// What a paid invoice, read whole, refills.

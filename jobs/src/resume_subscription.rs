@@ -89,7 +89,11 @@ impl Call for ResumeSubscription {
     }
 
     fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Dunning(Dunning::Stuck { invoice: self.invoice.clone(), step: Some(Step::Resume), why: why.to_owned() })]
+        vec![Change::Dunning(Dunning::Stuck {
+            invoice: self.invoice.clone(),
+            step: Some(Step::Resume),
+            why: why.to_owned(),
+        })]
     }
 
     fn resolve(&self, _: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {

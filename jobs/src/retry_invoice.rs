@@ -185,7 +185,11 @@ impl Call for RetryInvoice {
     }
 
     fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Dunning(Dunning::Stuck { invoice: self.invoice.clone(), step: Some(self.step()), why: why.to_owned() })]
+        vec![Change::Dunning(Dunning::Stuck {
+            invoice: self.invoice.clone(),
+            step: Some(self.step()),
+            why: why.to_owned(),
+        })]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -201,19 +205,21 @@ impl Call for RetryInvoice {
 
 impl RetryInvoice {
     fn made(&self, case: &Case, object: &Value) -> Result<Effects, JobError> {
-        let tried = Tried::deserialize(object)
-            .map_err(|error| JobError::Retry { after: None, source: format!("the invoice does not read: {error}").into() })?;
+        let tried = Tried::deserialize(object).map_err(|error| JobError::Retry {
+            after: None,
+            source: format!("the invoice does not read: {error}").into(),
+        })?;
         if tried.id != self.invoice {
-            return Err(JobError::Dead(format!("Stripe answered with {}, and {} was to be paid", tried.id, self.invoice)));
+            return Err(JobError::Dead(format!(
+                "Stripe answered with {}, and {} was to be paid",
+                tried.id, self.invoice
+            )));
         }
         Ok(match (tried.status.as_deref(), tried.attempt) {
             (Some("paid"), _) => self.paid(case),
             (_, Some(attempt)) if attempt.status == "failed" => self.declined(case, &attempt),
             // A debit: the final step sees that it is on its way, and waits.
-            _ => Effects {
-                changes: vec![self.stepped("done", "a payment is on its way")],
-                ..Effects::done()
-            },
+            _ => Effects { changes: vec![self.stepped("done", "a payment is on its way")], ..Effects::done() },
         })
     }
 }

@@ -30,7 +30,8 @@ pub(super) fn read(raw: &raw::Dunning) -> Result<Dunning, SettingsError> {
         host.is_some_and(|host| !host.is_empty()) && url.bytes().all(|byte| byte.is_ascii_graphic())
     };
     if let Some(url) = portal_url.as_ref().filter(|url| !is_page(url)) {
-        let remedy = "Write the page where users look after their cards, like https://example.com/billing, or unset it.";
+        let remedy =
+            "Write the page where users look after their cards, like https://example.com/billing, or unset it.";
         return Err(SettingsError::new(PORTAL, format!("is {url:?}, not an http(s) URL"), remedy));
     }
     Ok(Dunning { schedule: Schedule { retry_days, letter_days, final_day, last }, portal_url })

@@ -49,12 +49,8 @@ async fn a_card_that_turns_hard_between_the_steps_is_asked_for_at_once() {
         world.turns_into(number).await;
         world.to_day(6).await;
         assert_eq!(world.asked().await.len(), 1, "{number}: {:?}", world.steps().await);
-        let expected = [
-            (0, "payment_failed_first"),
-            (1, "card_needed"),
-            (3, "payment_failed_again"),
-            (5, "payment_failed_last"),
-        ];
+        let expected =
+            [(0, "payment_failed_first"), (1, "card_needed"), (3, "payment_failed_again"), (5, "payment_failed_last")];
         assert_eq!(world.letters().await, letters(&expected), "{number}");
         world.is_clean().await;
     }
@@ -101,7 +97,11 @@ async fn whether_stripe_tries_again_is_asked_anew_at_each_step() {
     world.to_day(2).await;
     assert!(world.asked().await.is_empty());
     // Somebody turns Stripe's own retries off for this invoice.
-    world.stripe.send("POST", "/_sandbox/settings", r#"{"smart_retries": false, "after_retries": "past_due"}"#, &[]).await.unwrap();
+    world
+        .stripe
+        .send("POST", "/_sandbox/settings", r#"{"smart_retries": false, "after_retries": "past_due"}"#, &[])
+        .await
+        .unwrap();
     let tried = world.stripe.post(&format!("/v1/invoices/{invoice}/pay"), "").await;
     assert_eq!(tried.status, 402, "{}", tried.text);
     world.to_day(8).await;

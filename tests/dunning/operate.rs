@@ -29,7 +29,10 @@ async fn cases_are_listed_and_shown_for_people_and_for_programs() {
     assert!(table.contains(&invoice) && table.contains("19.00 USD") && table.contains("letter:3 in"), "{table}");
 
     let page: Value = serde_json::from_slice(&world.bursar(&["dunning", "show", &invoice, "--json"]).stdout).unwrap();
-    assert_eq!(page["schedule"], json!({"retry_days": [1, 3, 5, 7], "letter_days": [0, 3, 5], "final_day": 7, "final": "pause"}));
+    assert_eq!(
+        page["schedule"],
+        json!({"retry_days": [1, 3, 5, 7], "letter_days": [0, 3, 5], "final_day": 7, "final": "pause"})
+    );
     assert_eq!(page["steps"].as_array().unwrap().len(), 8);
     let words = String::from_utf8(world.bursar(&["dunning", "show", &invoice]).stdout).unwrap();
     for part in [

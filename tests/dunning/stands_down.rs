@@ -190,7 +190,10 @@ async fn an_invoice_of_nobody_is_not_ours() {
     world.pass(33 * DAY).await;
     assert_eq!(world.cases().await, 0);
     let jobs = world.jobs("open_dunning").await;
-    assert!(!jobs.is_empty() && jobs.iter().all(|(state, why)| state == "done" && why.contains("not ours")), "{jobs:?}");
+    assert!(
+        !jobs.is_empty() && jobs.iter().all(|(state, why)| state == "done" && why.contains("not ours")),
+        "{jobs:?}"
+    );
 }
 
 #[tokio::test]

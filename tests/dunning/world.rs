@@ -430,7 +430,8 @@ impl World {
     pub async fn asked(&self) -> Vec<String> {
         let all = self.stripe.get("/_sandbox/requests").await.body;
         let ours = all["requests"].as_array().unwrap().iter().filter(|request| {
-            request["path"].as_str().is_some_and(|path| path.ends_with("/pay")) && request["idempotency_key"].is_string()
+            request["path"].as_str().is_some_and(|path| path.ends_with("/pay"))
+                && request["idempotency_key"].is_string()
         });
         let mut keys: Vec<String> =
             ours.map(|request| request["idempotency_key"].as_str().unwrap().to_owned()).collect();

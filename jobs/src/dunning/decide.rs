@@ -163,7 +163,9 @@ fn last(case: &Case, step: Step, standing: &Standing, now: DateTime<Utc>, terms:
     let (invoice, subscription) = (&case.invoice_id, &case.subscription_id);
     let (say, act): (&str, NewJob) = match case.schedule.last {
         Final::None => return exhausted(case, step, "the schedule ends without a final step"),
-        Final::Pause if paused => return exhausted(case, step, "its subscription is paused already, and not by this case"),
+        Final::Pause if paused => {
+            return exhausted(case, step, "its subscription is paused already, and not by this case");
+        }
         Final::Pause => ("its subscription is to be paused", PauseSubscription::of(invoice, subscription, fields)),
         Final::Cancel => ("its subscription is to be cancelled", CancelSubscription::of(invoice, subscription, fields)),
     };
@@ -178,8 +180,9 @@ fn resume(case: &Case, standing: &Standing) -> Effects {
     };
     match &subscription.pause_collection {
         None => skipped(case, step, "its subscription is not paused".to_owned()),
-        Some(pause) if pause.behavior.as_deref() == Some("void")
-            && subscription.metadata.get("dunning") == Some(&case.invoice_id) =>
+        Some(pause)
+            if pause.behavior.as_deref() == Some("void")
+                && subscription.metadata.get("dunning") == Some(&case.invoice_id) =>
         {
             let changes = vec![stepped(case, step, "running", "its subscription is to go on".to_owned())];
             let act = ResumeSubscription::of(&case.invoice_id, &case.subscription_id);
@@ -204,7 +207,8 @@ fn needs_card(standing: &Standing) -> Option<String> {
     let Some(method) = &standing.method else { return Some("there is no card to charge".to_owned()) };
     let attempt: &Attempt = standing.attempt.as_ref()?;
     let same = attempt.method.as_ref().is_none_or(|tried| tried == method);
-    (is_hard(attempt) && same).then(|| format!("the card needs its owner ({}), and there is no other yet", said(attempt)))
+    (is_hard(attempt) && same)
+        .then(|| format!("the card needs its owner ({}), and there is no other yet", said(attempt)))
 }
 
 fn stepped(case: &Case, step: Step, state: &'static str, outcome: String) -> Change {
@@ -231,8 +235,7 @@ fn closed(case: &Case, step: Step, state: &'static str, why: String) -> Effects 
 }
 
 fn exhausted(case: &Case, step: Step, why: &str) -> Effects {
-    let close =
-        Dunning::Close { invoice: case.invoice_id.clone(), state: "exhausted", reason: why.to_owned() };
+    let close = Dunning::Close { invoice: case.invoice_id.clone(), state: "exhausted", reason: why.to_owned() };
     Effects { changes: vec![stepped(case, step, "done", why.to_owned()), Change::Dunning(close)], ..Effects::done() }
 }
 

@@ -158,8 +158,7 @@ const HARD: &[&str] = &[
 /// Whether a try ended so that only the card's owner can help.
 pub(crate) fn is_hard(attempt: &Attempt) -> bool {
     let words = [&attempt.code, &attempt.decline_code, &attempt.outcome];
-    attempt.status == "requires_action"
-        || words.into_iter().flatten().any(|word| HARD.contains(&word.as_str()))
+    attempt.status == "requires_action" || words.into_iter().flatten().any(|word| HARD.contains(&word.as_str()))
 }
 
 /// What a try came to, in words.
@@ -188,10 +187,7 @@ mod tests {
     #[test]
     fn the_steps_of_a_day_have_an_order() {
         let steps: Vec<String> = Dunning::default().schedule.steps().iter().map(Step::to_string).collect();
-        assert_eq!(
-            steps,
-            ["letter:0", "retry:1", "letter:3", "retry:3", "letter:5", "retry:5", "retry:7", "final:7"]
-        );
+        assert_eq!(steps, ["letter:0", "retry:1", "letter:3", "retry:3", "letter:5", "retry:5", "retry:7", "final:7"]);
     }
 
     #[test]

@@ -267,7 +267,8 @@ pub async fn standing(client: &Client, id: &str) -> Result<Standing, Box<Seen>> 
         None => None,
     };
     let subscription = subscription(client, &invoice).await?;
-    let named = subscription.as_ref().and_then(|s| s.default_payment_method.clone().or_else(|| s.default_source.clone()));
+    let named =
+        subscription.as_ref().and_then(|s| s.default_payment_method.clone().or_else(|| s.default_source.clone()));
     let method = match invoice.default_method.clone().or(named) {
         Some(method) => Some(method),
         None => of_customer(client, &invoice).await?,
@@ -337,8 +338,9 @@ async fn last_attempt(client: &Client, intent: &str) -> Result<Attempt, Box<Seen
         }
         None => None,
     };
-    let (code, decline_code, declined) =
-        intent.last_payment_error.map_or((None, None, None), |error| (error.code, error.decline_code, error.payment_method));
+    let (code, decline_code, declined) = intent
+        .last_payment_error
+        .map_or((None, None, None), |error| (error.code, error.decline_code, error.payment_method));
     Ok(Attempt { status: intent.status, code, decline_code, outcome, method: declined.or(intent.payment_method) })
 }
 

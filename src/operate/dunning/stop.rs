@@ -47,6 +47,9 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, invoice: &str, w
     audit::note(&mut *tx, act).await?;
     tx.commit().await?;
     let answer = Stopped { invoice_id: invoice, was: &was, state: "stopped" };
-    screen.done(&answer, &format!("stopped the case of {invoice}: nothing more is sent or tried; the invoice stays open"))?;
+    screen.done(
+        &answer,
+        &format!("stopped the case of {invoice}: nothing more is sent or tried; the invoice stays open"),
+    )?;
     Ok(())
 }
