@@ -42,7 +42,7 @@ pub struct CancelSubscription {
 
 impl CancelSubscription {
     /// The job of a case; one, ever.
-    pub(crate) fn of(invoice: &str, subscription: &str, fields: Fields) -> NewJob {
+    pub(crate) fn of(invoice: &str, subscription: &str, fields: &Fields) -> NewJob {
         NewJob {
             kind: CANCEL_SUBSCRIPTION.name,
             key: invoice.to_owned(),

@@ -48,7 +48,7 @@ pub struct PauseSubscription {
 
 impl PauseSubscription {
     /// The job of a case; one, ever.
-    pub(crate) fn of(invoice: &str, subscription: &str, fields: Fields) -> NewJob {
+    pub(crate) fn of(invoice: &str, subscription: &str, fields: &Fields) -> NewJob {
         NewJob {
             kind: PAUSE_SUBSCRIPTION.name,
             key: invoice.to_owned(),

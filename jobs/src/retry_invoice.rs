@@ -48,7 +48,7 @@ pub struct RetryInvoice {
 
 impl RetryInvoice {
     /// The job of a step; one for each, ever.
-    pub(crate) fn of(invoice: &str, day: u32, fields: Fields) -> NewJob {
+    pub(crate) fn of(invoice: &str, day: u32, fields: &Fields) -> NewJob {
         NewJob {
             kind: RETRY_INVOICE.name,
             key: format!("{invoice}:{day}"),
@@ -114,21 +114,17 @@ impl RetryInvoice {
             };
             return self.declined(case, &attempt);
         }
-        match error.code.as_deref() {
+        if let Some("invoice_already_paid" | "invoice_not_editable") = error.code.as_deref() {
             // How it stands is told by its event, and asked by the next step.
-            Some("invoice_already_paid" | "invoice_not_editable") => {
-                let why = format!("there is nothing to pay: {error}");
-                Effects { changes: vec![self.stepped("skipped", why.clone())], ..Effects::skip(why) }
-            }
-            _ => {
-                let why = format!(
-                    "Stripe refused to try {}: {error}. Put it right there, then retry this job; or run `bursar dunning stop {}`",
-                    self.invoice, self.invoice
-                );
-                let changes = vec![self.stepped("unknown", why.clone())];
-                Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() }
-            }
+            let why = format!("there is nothing to pay: {error}");
+            return Effects { changes: vec![self.stepped("skipped", why.clone())], ..Effects::skip(why) };
         }
+        let why = format!(
+            "Stripe refused to try {}: {error}. Put it right there, then retry this job; or run `bursar dunning stop {}`",
+            self.invoice, self.invoice
+        );
+        let changes = vec![self.stepped("unknown", why.clone())];
+        Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() }
     }
 }
 

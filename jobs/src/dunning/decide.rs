@@ -80,7 +80,7 @@ pub(crate) fn after(
         return Ok(resume(case, standing));
     }
     if let Some((state, why)) = over(standing)? {
-        return Ok(closed(case, step, state, why));
+        return Ok(closed(case, step, state, &why));
     }
     Ok(match step {
         Step::Letter(day) => letter(case, step, day, standing, now, terms),
@@ -145,7 +145,7 @@ fn retry(case: &Case, step: Step, day: u32, standing: &Standing, now: DateTime<U
         return effects;
     }
     let changes = vec![stepped(case, step, "running", "the invoice is to be paid".to_owned())];
-    Effects { changes, follow_ups: vec![RetryInvoice::of(&case.invoice_id, day, fields)], ..Effects::done() }
+    Effects { changes, follow_ups: vec![RetryInvoice::of(&case.invoice_id, day, &fields)], ..Effects::done() }
 }
 
 fn last(case: &Case, step: Step, standing: &Standing, now: DateTime<Utc>, terms: &Terms) -> Effects {
@@ -166,8 +166,10 @@ fn last(case: &Case, step: Step, standing: &Standing, now: DateTime<Utc>, terms:
         Final::Pause if paused => {
             return exhausted(case, step, "its subscription is paused already, and not by this case");
         }
-        Final::Pause => ("its subscription is to be paused", PauseSubscription::of(invoice, subscription, fields)),
-        Final::Cancel => ("its subscription is to be cancelled", CancelSubscription::of(invoice, subscription, fields)),
+        Final::Pause => ("its subscription is to be paused", PauseSubscription::of(invoice, subscription, &fields)),
+        Final::Cancel => {
+            ("its subscription is to be cancelled", CancelSubscription::of(invoice, subscription, &fields))
+        }
     };
     let changes = vec![stepped(case, step, "running", say.to_owned())];
     Effects { changes, follow_ups: vec![act], ..Effects::done() }
@@ -228,9 +230,9 @@ fn skipped(case: &Case, step: Step, why: String) -> Effects {
 }
 
 /// The case is over, as Stripe says it.
-fn closed(case: &Case, step: Step, state: &'static str, why: String) -> Effects {
+fn closed(case: &Case, step: Step, state: &'static str, why: &str) -> Effects {
     let said = stepped(case, step, "skipped", format!("stood down: {why}"));
-    let close = Change::Dunning(Dunning::Close { invoice: case.invoice_id.clone(), state, reason: why.clone() });
+    let close = Change::Dunning(Dunning::Close { invoice: case.invoice_id.clone(), state, reason: why.to_owned() });
     Effects { changes: vec![said, close], ..Effects::skip(format!("stood down: {why}")) }
 }
 

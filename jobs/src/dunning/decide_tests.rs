@@ -97,7 +97,7 @@ fn hard() -> Standing {
 
 /// The kinds that follow, the letters among them by name; and why, where nothing does.
 fn comes_to(case: &Case, step: Step, standing: &Standing, now: DateTime<Utc>) -> (Vec<String>, String) {
-    let effects = before(case, step, now).map_or_else(|| after(case, step, standing, now, &terms()).unwrap(), |e| e);
+    let effects = before(case, step, now).unwrap_or_else(|| after(case, step, standing, now, &terms()).unwrap());
     let name = |job: &NewJob| job.args["letter"].as_str().unwrap_or(job.kind).to_owned();
     let why = match effects.outcome {
         Outcome::Skip(why) => why,

@@ -146,7 +146,7 @@ struct Details {
 }
 
 #[derive(Deserialize)]
-struct Payment {
+struct InvoicePayment {
     id: String,
     #[serde(default)]
     created: i64,
@@ -220,7 +220,7 @@ macro_rules! objects {
 }
 objects!(
     Wire = "invoice",
-    Payment = "invoice_payment",
+    InvoicePayment = "invoice_payment",
     Intent = "payment_intent",
     Charge = "charge",
     Subscription = "subscription",
@@ -323,7 +323,7 @@ async fn intent_of(client: &Client, invoice: &Invoice) -> Result<Option<String>,
         fields.extend(after.map(|last| ("starting_after", last)));
         Request::query("/v1/invoice_payments", &fields)
     };
-    let payments = every(client, ask, |payment: &Payment| &payment.id).await?;
+    let payments = every(client, ask, |payment: &InvoicePayment| &payment.id).await?;
     let newest = payments.into_iter().filter_map(|payment| Some((payment.created, payment.payment?.payment_intent?)));
     Ok(newest.max_by_key(|(created, _)| *created).map(|(_, intent)| intent))
 }

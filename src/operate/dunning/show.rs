@@ -10,7 +10,7 @@ use crate::operate::{Failure, Screen, screen::stamp};
 
 /// A step of a case.
 #[derive(Debug, Serialize)]
-struct Step {
+struct Taken {
     step: String,
     due_at: DateTime<Utc>,
     /// `planned`, `running`, `sending`, `unknown`, `done` or `skipped`.
@@ -28,7 +28,7 @@ struct Page<'a> {
     /// The latest deadline that a letter named.
     promised_until: Option<DateTime<Utc>>,
     card_asked_at: Option<DateTime<Utc>>,
-    steps: &'a [Step],
+    steps: &'a [Taken],
 }
 
 /// Shows it.
@@ -43,7 +43,7 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, invoice: &str) -
     .await?
     .ok_or_else(|| no_such(invoice))?;
     let steps = sqlx::query_as!(
-        Step,
+        Taken,
         "SELECT step, due_at, state, outcome, changed_at FROM bursar.dunning_step WHERE invoice_id = $1 ORDER BY due_at, day, step",
         invoice
     )
