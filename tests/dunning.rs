@@ -13,6 +13,9 @@ use crate::dev_run::{Folder, said};
 
 const GENERIC: &str = "pm_card_chargeCustomerFail";
 
+/// A day, the days of tries until then, and the letters.
+type Seen<'a> = (i64, &'a [i64], &'a [(i64, &'a str)]);
+
 fn letters(all: &[(i64, &str)]) -> Vec<(i64, String)> {
     all.iter().map(|(day, name)| (*day, (*name).to_owned())).collect()
 }
@@ -23,7 +26,7 @@ async fn a_month_of_dunning_day_by_day() {
     world.card(GENERIC).await;
     let invoice = world.renewal_fails().await;
     assert_eq!(world.case().await.0, "open");
-    let days: [(i64, &[i64], &[(i64, &str)]); 5] = [
+    let days: [Seen<'_>; 5] = [
         (0, &[0], &[(0, "payment_failed_first")]),
         (1, &[0, 1], &[(0, "payment_failed_first")]),
         (3, &[0, 1, 3], &[(0, "payment_failed_first"), (3, "payment_failed_again")]),
