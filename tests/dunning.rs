@@ -4,6 +4,7 @@ mod cards;
 mod crashes;
 mod late;
 mod operate;
+mod seen;
 mod stands_down;
 mod world;
 
@@ -86,14 +87,14 @@ async fn a_month_of_dunning_is_played_by_advance() {
     card("chargeCustomerFail");
     let advanced = folder.command(&["sandbox", "advance", "63d", "--json"]).output().unwrap();
     assert!(advanced.status.success(), "{advanced:?}");
-    let steps = "SELECT string_agg(step || '=' || state, ' ' ORDER BY due_at, day, step) FROM bursar.dunning_step";
+    let steps = "SELECT coalesce(string_agg(step || '=' || state, ' ' ORDER BY due_at, day, step), '') FROM bursar.dunning_step";
     folder
         .eventually(
             steps,
             "letter:0=done retry:1=done letter:3=done retry:3=done letter:5=done retry:5=done final:7=done retry:7=done",
         )
         .await;
-    folder.eventually("SELECT string_agg(state, ' ') FROM bursar.dunning_case", "paused").await;
+    folder.eventually("SELECT coalesce(string_agg(state, ' '), '') FROM bursar.dunning_case", "paused").await;
     let lines: Vec<serde_json::Value> =
         said(&advanced).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let tries = lines.iter().filter(|line| line["kind"] == "retry_invoice" && line["outcome"] == "done").count();
@@ -104,7 +105,7 @@ async fn a_month_of_dunning_is_played_by_advance() {
     let unpaid: serde_json::Value = serde_json::from_str(&unpaid).unwrap();
     post(&format!("v1/invoices/{}/pay", unpaid["data"][0]["id"].as_str().unwrap()), "");
     folder
-        .eventually("SELECT state || ' ' || outcome FROM bursar.dunning_step WHERE step = 'resume'", "done it goes on")
+        .eventually("SELECT coalesce(string_agg(state || ' ' || coalesce(outcome, ''), ''), '') FROM bursar.dunning_step WHERE step = 'resume'", "done it goes on")
         .await;
     folder.eventually("SELECT trim_scale(bursar.balance('dora'))::text", "300").await;
 }
