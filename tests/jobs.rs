@@ -45,6 +45,7 @@ pub fn terms() -> Terms {
         livemode: false,
         stripe_on: false,
         selling: Selling::default(),
+        dunning: bursar_jobs::dunning::Dunning::default(),
         grace: Duration::from_hours(7 * 24),
     }
 }

@@ -19,6 +19,7 @@ mod console;
 mod dev_crash;
 mod dev_postgres;
 mod dev_run;
+mod dunning;
 mod jobs;
 mod ledger;
 mod letters;

@@ -197,6 +197,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         stripe_on: true,
         grace: std::time::Duration::ZERO,
         selling: bursar_jobs::terms::Selling::default(),
+        dunning: bursar_jobs::dunning::Dunning::default(),
     };
     let (stopper, stop) = stop::channel();
     tokio::spawn(async move {

@@ -101,6 +101,23 @@ pub const WATCH_EVENTS: Kind = pure("watch_events");
 /// Compares a page of Stripe's events with the inbox, and takes what never arrived. Some days of an outage at Stripe: it goes on when that
 /// ends, and until then the watch warns.
 pub const READ_EVENTS: Kind = Kind { max_attempts: 1000, ..call("read_events") };
+/// Ends a case of dunning whose invoice is chased no more.
+pub const CLOSE_DUNNING: Kind = pure("close_dunning");
+/// Opens the case of a renewal whose payment failed.
+pub const OPEN_DUNNING: Kind = Kind { timeout: QUESTIONS, ..call("open_dunning") };
+/// Takes a step of dunning: asks how the invoice stands, and does what the schedule has for the day.
+pub const DUNNING_STEP: Kind = Kind { timeout: QUESTIONS, ..call("dunning_step") };
+/// Tries to take the money of an invoice, for one step of dunning.
+pub const RETRY_INVOICE: Kind = Kind { timeout: QUESTIONS, ..call("retry_invoice") };
+/// Pauses a subscription that is not paid for.
+pub const PAUSE_SUBSCRIPTION: Kind = call("pause_subscription");
+/// Cancels a subscription that is not paid for.
+pub const CANCEL_SUBSCRIPTION: Kind = call("cancel_subscription");
+/// Lets a subscription that we paused go on.
+pub const RESUME_SUBSCRIPTION: Kind = call("resume_subscription");
+
+/// Six questions of ten seconds at most, one after the other.
+const QUESTIONS: Duration = Duration::from_mins(2);
 
 /// All kinds of this version, in the order a worker claims them.
 pub const ALL: &[Kind] = &[
@@ -129,6 +146,13 @@ pub const ALL: &[Kind] = &[
     REFILL_MONTH,
     SYNC_SUBSCRIPTION,
     MOVE_SUBSCRIPTION,
+    CLOSE_DUNNING,
+    OPEN_DUNNING,
+    DUNNING_STEP,
+    RETRY_INVOICE,
+    PAUSE_SUBSCRIPTION,
+    CANCEL_SUBSCRIPTION,
+    RESUME_SUBSCRIPTION,
     SEND_LETTER,
     NOTIFY_TEAM,
     REPORT_USAGE,
@@ -165,7 +189,9 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("customer.subscription.pending_update_applied", SYNC_SUBSCRIPTION),
     ("customer.subscription.pending_update_expired", SYNC_SUBSCRIPTION),
     ("customer.subscription.trial_will_end", SYNC_SUBSCRIPTION),
-    ("invoice.payment_failed", SYNC_SUBSCRIPTION),
+    ("invoice.payment_failed", OPEN_DUNNING),
+    ("invoice.voided", CLOSE_DUNNING),
+    ("invoice.marked_uncollectible", CLOSE_DUNNING),
     ("charge.refunded", CHECK_CHARGE),
     ("charge.refund.updated", CHECK_CHARGE),
     ("refund.created", CHECK_CHARGE),

@@ -14,6 +14,7 @@ pub mod connect;
 pub mod credits;
 pub mod db;
 pub mod desk;
+pub mod dunning;
 pub mod effects;
 pub mod enqueue;
 pub mod envelope;
@@ -39,6 +40,8 @@ pub mod watch;
 
 mod ask_customer;
 pub mod check_account;
+mod cancel_subscription;
+mod check_account;
 mod check_charge;
 pub mod check_checkout;
 mod check_transfer;
@@ -50,6 +53,8 @@ mod create_checkout;
 pub mod create_customer;
 mod create_portal;
 mod expire_checkout;
+mod close_dunning;
+mod dunning_step;
 mod grant_purchase;
 mod invoice;
 mod letter;
@@ -59,6 +64,8 @@ pub mod move_subscription;
 mod note_event;
 pub mod notify_team;
 mod open_account;
+mod open_dunning;
+mod pause_subscription;
 pub mod pay_receiver;
 pub mod payout_books;
 mod plan;
@@ -70,6 +77,9 @@ mod record_payout;
 mod refill_month;
 mod refill_tier;
 pub mod report_usage;
+mod report_usage;
+mod resume_subscription;
+mod retry_invoice;
 mod return_spend;
 pub mod reverse_payout;
 pub mod reverse_transfer;
@@ -114,6 +124,14 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<sync_subscription::SyncSubscription>(),
         Performer::of_call::<move_subscription::MoveSubscription>(),
         Performer { kind: kinds::SEND_LETTER, perform: send_letter::perform },
+        Performer::of::<close_dunning::CloseDunning>(),
+        Performer::of_call::<open_dunning::OpenDunning>(),
+        Performer::of_call::<dunning_step::DunningStep>(),
+        Performer::of_call::<retry_invoice::RetryInvoice>(),
+        Performer::of_call::<pause_subscription::PauseSubscription>(),
+        Performer::of_call::<cancel_subscription::CancelSubscription>(),
+        Performer::of_call::<resume_subscription::ResumeSubscription>(),
+        Performer::of::<send_letter::SendLetter>(),
         Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
         Performer::of_call::<report_usage::ReportUsage>(),
         Performer::of::<sum_usage::SumUsage>(),

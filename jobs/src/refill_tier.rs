@@ -15,6 +15,7 @@
 //! - A user who paid for a subscription price that sells no tier is an operator's matter: dead, with the price. Without a user it is
 //!   not ours.
 //! - The user is named by metadata, or is the one the customer is linked to; where neither is known yet the job waits for the link.
+//! - What is paid is chased no more: its case of dunning, if it has one, stands down at once.
 //! - How the subscription stands is asked of Stripe afterwards (`sync_subscription`).
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,7 +28,7 @@ use crate::{
     ask_customer::AskCustomer,
     calendar,
     credits::Credits,
-    effects::{Change, Link},
+    effects::{Change, Dunning, Link},
     event::{self, Event, OfEvent, check_user},
     invoice::{Invoice, Line},
     job::{Effects, Job, JobError, Pure},
@@ -140,10 +141,16 @@ impl Pure for RefillTier {
         if invoice.has_more {
             let follow_ups = vec![ReadInvoice::of(&self.0, &invoice.id)];
             let why = format!("{} has more lines than its event carries: it is read whole first", invoice.id);
-            return Ok(Effects { follow_ups, ..Effects::skip(why) });
+            return Ok(Effects { changes: vec![chased_no_more(&invoice)], follow_ups, ..Effects::skip(why) });
         }
-        decide(facts, &invoice, terms)
+        let mut effects = decide(facts, &invoice, terms)?;
+        effects.changes.push(chased_no_more(&invoice));
+        Ok(effects)
     }
+}
+
+fn chased_no_more(invoice: &Invoice) -> Change {
+    Change::Dunning(Dunning::Close { invoice: invoice.id.clone(), state: "paid", reason: "the invoice is paid".into() })
 }
 
 /// What a paid invoice, read whole, refills.

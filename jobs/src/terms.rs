@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{credits::Credits, money};
+use crate::{credits::Credits, dunning::Dunning, money};
 
 /// Everything a job must know of this deployment's trade.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Terms {
     pub grace: Duration,
     /// How purchases are priced that are of no package.
     pub selling: Selling,
+    /// How failed renewals are chased.
+    pub dunning: Dunning,
 }
 
 /// How an amount of money becomes credits.

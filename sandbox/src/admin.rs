@@ -4,6 +4,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
+    cards,
     event_faults::EventFault,
     failure::{Answer, Failure},
     faults::Fault,
@@ -36,6 +37,12 @@ struct Balance {
 #[serde(deny_unknown_fields)]
 struct Account {
     state: accounts::State,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Becomes {
+    becomes: String,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +151,15 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
             let succeeds = given::<Authenticate>(request)?.success.unwrap_or(true);
             let intent = payments::authenticate(world, id, succeeds)?;
             Ok(view::shown(&world.store, intent, &[]))
+        }
+        // A card that was good when it was kept is lost, stolen, empty …: which none of Stripe's test cards can be.
+        ("POST", ["payment_methods", id]) => {
+            let number = read::<Becomes>(request)?.becomes;
+            let mut method = world.object("payment_method", "payment method", id)?;
+            cards::card(&number).ok_or_else(|| Failure::invalid("No test card has this number.").param("becomes"))?;
+            method["_number"] = json!(number);
+            world.store.insert("payment_method", method.clone());
+            Ok(view::shown(&world.store, method, &[]))
         }
         ("POST", ["setup_intents", id, "authenticate"]) => {
             let succeeds = given::<Authenticate>(request)?.success.unwrap_or(true);

@@ -28,6 +28,7 @@ pub(super) struct Raw {
     pub skills: BTreeMap<String, Text>,
     pub payout: Payout,
     pub subscriptions: Subscriptions,
+    pub dunning: Dunning,
     #[serde(default)]
     pub schedules: BTreeMap<String, Schedule>,
     #[serde(default)]
@@ -38,6 +39,17 @@ pub(super) struct Raw {
 #[serde(deny_unknown_fields)]
 pub(super) struct Subscriptions {
     pub grace_days: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dunning {
+    pub retry_days: List,
+    pub letter_days: List,
+    pub final_day: Text,
+    #[serde(rename = "final")]
+    pub last: Text,
+    pub portal_url: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,9 @@ use bursar_jobs::{
 };
 
 use super::{SettingsError, Stripe, number, payout, raw, raw::Raw};
+use super::{SettingsError, Stripe, dunning, number, raw, raw::Raw};
+
+const RATE: &str = "payout.minor_units_per_credit";
 
 pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
     let mut tiers = Vec::new();
@@ -52,6 +55,8 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
         selling,
+        selling: selling(raw)?,
+        dunning: dunning::read(&raw.dunning)?,
         grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,
         packages,

@@ -316,4 +316,34 @@ fn the_rate_at_stripe_follows_the_mode() {
         let refused = rate(&[("BURSAR_STRIPE__REQUESTS_PER_SECOND", bad)]).unwrap_err().to_string();
         assert!(refused.contains("requests_per_second"), "{bad}: {refused}");
     }
+fn the_schedule_of_dunning_is_in_order() {
+    let read = |file: &str| read(&[], Some(file)).unwrap().terms().unwrap().dunning;
+    assert_eq!(
+        read(""),
+        bursar_jobs::dunning::Dunning::default(),
+        "the defaults of the file and of the jobs are the same"
+    );
+    let own = read(
+        "[dunning]\nretry_days = []\nletter_days = [0, 10]\nfinal_day = 14\nfinal = \"cancel\"\nportal_url = \"https://shop.example/me\"",
+    );
+    assert_eq!((own.schedule.retry_days, own.schedule.letter_days), (vec![], vec![0, 10]));
+    assert_eq!((own.schedule.final_day, own.schedule.last), (14, bursar_jobs::dunning::Final::Cancel));
+    assert_eq!(own.portal_url.as_deref(), Some("https://shop.example/me"));
+    for (file, words) in [
+        ("retry_days = [3, 1]", &["dunning.retry_days", "3 before 1"][..]),
+        ("retry_days = [1, 1]", &["dunning.retry_days"]),
+        ("retry_days = [0]", &["dunning.retry_days", "from 1 to 60"]),
+        ("letter_days = [-1]", &["dunning.letter_days"]),
+        ("final_day = 6", &["dunning.final_day", "the last retry is on day 7"]),
+        ("final_day = 61", &["dunning.final_day", "from 1 to 60"]),
+        ("final = \"shrug\"", &["dunning.final", "pause, cancel or none"]),
+        ("portal_url = \"shop.example\"", &["dunning.portal_url", "http"]),
+    ] {
+        let refused = refusal(&[], Some(&format!("[dunning]\n{file}")));
+        assert!(words.iter().all(|word| refused.contains(word)), "{file}: {refused}");
+    }
+    let by_variable = [("BURSAR_DUNNING__RETRY_DAYS", "2,4"), ("BURSAR_DUNNING__LETTER_DAYS", "")];
+    let schedule = super::Settings::from_parts(&[], by_variable.map(|(k, v)| (k.to_owned(), v.to_owned())), None);
+    let schedule = schedule.unwrap().terms().unwrap().dunning.schedule;
+    assert_eq!((schedule.retry_days, schedule.letter_days), (vec![2, 4], vec![0, 3, 5]), "an empty variable is none");
 }

@@ -3,6 +3,7 @@
 //! Every command works on one connection. Data goes to stdout, words to stderr; `--json` gives one object a line.
 
 mod credits;
+mod dunning;
 mod events;
 mod failure;
 mod jobs;
@@ -34,6 +35,8 @@ pub enum Command {
     Credits(Asked<credits::Credits>),
     /// What receivers are owed and were paid.
     Payouts(Asked<payouts::Payouts>),
+    /// Renewals whose payment failed: letters, retries, the last step; stop one.
+    Dunning(Asked<dunning::Dunning>),
     /// Users' subscriptions, as Stripe has them: which tier, until when; move one to another price.
     Subscriptions(Asked<subscriptions::Subscriptions>),
     /// What runs by the calendar.
@@ -64,6 +67,7 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Jobs(asked) => jobs::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Credits(asked) => credits::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Dunning(asked) => dunning::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Subscriptions(asked) => subscriptions::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Tokens(asked) => tokens::run(asked.what, db, &Screen::new(asked.json, now)).await,

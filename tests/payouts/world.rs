@@ -349,6 +349,7 @@ fn terms() -> Terms {
         livemode: false,
         stripe_on: true,
         selling: Selling::default(),
+        dunning: bursar_jobs::dunning::Dunning::default(),
         grace: Duration::from_hours(7 * 24),
     }
 }

@@ -129,6 +129,7 @@ async fn every_kind_gets_its_turn_in_a_worker_with_room_for_one_batch() {
         stripe_on: false,
         grace: std::time::Duration::ZERO,
         selling: bursar_jobs::terms::Selling::default(),
+        dunning: bursar_jobs::dunning::Dunning::default(),
     };
     let worker = tokio::spawn(bursar::queue::run(db.pool.clone(), options, Arc::new(terms), stop));
     until(&db.pool, "SELECT count(*) FROM bursar.job WHERE state IN ('ready', 'running')", 0).await;

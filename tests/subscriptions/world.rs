@@ -55,6 +55,7 @@ pub fn terms() -> Terms {
         stripe_on: true,
         grace: Duration::from_hours(7 * 24),
         selling: bursar_jobs::terms::Selling::default(),
+        dunning: bursar_jobs::dunning::Dunning::default(),
     }
 }
 

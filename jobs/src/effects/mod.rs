@@ -4,6 +4,7 @@ mod clawbacks;
 mod connecting;
 mod events;
 mod letters;
+mod dunning;
 mod links;
 mod paid_changes;
 mod money_out;
@@ -20,6 +21,7 @@ use sqlx::PgConnection;
 
 pub use connecting::Connecting;
 pub use events::Listed;
+pub use dunning::{Dunning, NewCase};
 pub use links::Link;
 pub use paid_changes::PaidChange;
 pub use money_out::{Going, ReversalMove, TakenBack};
@@ -134,6 +136,8 @@ pub enum Change {
         /// `re_…`
         id: String,
     },
+    /// Something about a case of dunning.
+    Dunning(Dunning),
     /// A tick of a schedule has come.
     TickSchedule {
         /// The schedule.
@@ -197,6 +201,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
     letters::apply(db, batch, &mut verdicts).await?;
+    dunning::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;
     events::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;

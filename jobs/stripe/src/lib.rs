@@ -11,6 +11,7 @@ pub mod charges;
 pub mod checkout;
 pub mod customers;
 pub mod events;
+pub mod invoices;
 pub mod meters;
 pub mod portal;
 pub mod reversals;

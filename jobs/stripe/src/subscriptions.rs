@@ -91,6 +91,25 @@ pub fn set_phases(schedule: &str, phases: &[Phase]) -> Request {
     with(Method::Post, format!("/v1/subscription_schedules/{}", segment(schedule)), fields)
 }
 
+/// Pauses the collection of a subscription: invoices of that time are made void, and a mark of ours says for which invoice.
+pub fn pause_for(subscription: &str, invoice: &str) -> Request {
+    let fields = [("pause_collection[behavior]", "void"), ("metadata[dunning]", invoice)];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    with(Method::Post, format!("/v1/subscriptions/{}", segment(subscription)), fields)
+}
+
+/// Lets the collection of a subscription go on, and takes our mark off it.
+pub fn unpause(subscription: &str) -> Request {
+    let fields = [("pause_collection", ""), ("metadata[dunning]", "")];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    with(Method::Post, format!("/v1/subscriptions/{}", segment(subscription)), fields)
+}
+
+/// Ends a subscription now. Stripe takes no key for it: a second time it is no longer there.
+pub fn cancel(subscription: &str) -> Request {
+    with(Method::Delete, format!("/v1/subscriptions/{}", segment(subscription)), Vec::new())
+}
+
 /// The same fields give the same bytes.
 fn with(method: Method, path: String, mut fields: Vec<(String, String)>) -> Request {
     fields.sort_unstable();

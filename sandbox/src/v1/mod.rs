@@ -77,7 +77,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
 
 impl World {
     /// The object that a path names, or a 404.
-    fn object(&self, kind: &str, noun: &str, id: &str) -> Result<Value, Failure> {
+    pub(super) fn object(&self, kind: &str, noun: &str, id: &str) -> Result<Value, Failure> {
         self.store.get(kind, id).cloned().ok_or_else(|| Failure::no_such(noun, id))
     }
 
