@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod charges;
 pub mod checkout;
 pub mod customers;
+pub mod lists;
 pub mod meters;
 pub mod portal;
 pub mod subscriptions;
