@@ -23,6 +23,7 @@ mod operate;
 mod outage;
 mod payouts;
 mod queue;
+mod reconcile;
 mod sandbox;
 mod schedules;
 mod sdk;

@@ -77,6 +77,15 @@ pub const CLAW_BACK: Kind = pure("claw_back");
 /// Tells the team, by a signed webhook.
 pub const NOTIFY_TEAM: Kind = call("notify_team");
 
+/// Begins to compare a month with Stripe.
+pub const RECONCILE: Kind = pure("reconcile");
+/// Reads a page of what is compared.
+pub const RECONCILE_READ: Kind = call("reconcile_read");
+/// Compares a page with the books.
+pub const RECONCILE_COMPARE: Kind = Kind { batch: 1, ..pure("reconcile_compare") };
+/// Repairs what was found.
+pub const RECONCILE_REPAIR: Kind = call("reconcile_repair");
+
 /// Fires what a schedule is for.
 pub const FIRE_SCHEDULE: Kind = pure("fire_schedule");
 /// Puts what metered skills were used for into reports.
@@ -112,6 +121,10 @@ pub const ALL: &[Kind] = &[
     SUM_USAGE,
     FIRE_SCHEDULE,
     SWEEP_HELD,
+    RECONCILE,
+    RECONCILE_READ,
+    RECONCILE_COMPARE,
+    RECONCILE_REPAIR,
     NOTE_EVENT,
 ];
 

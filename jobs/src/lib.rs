@@ -27,6 +27,7 @@ pub mod meters;
 pub mod money;
 pub mod packages;
 pub mod perform;
+pub mod reconcile;
 pub mod schedules;
 pub mod settle;
 pub mod subscriber;
@@ -95,6 +96,10 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<sum_usage::SumUsage>(),
         Performer::of::<schedules::FireSchedule>(),
         Performer::of::<sweep_held::SweepHeld>(),
+        Performer::of::<reconcile::Reconcile>(),
+        Performer::of_call::<reconcile::Read>(),
+        Performer::of::<reconcile::Compare>(),
+        Performer::of_call::<reconcile::Repair>(),
         Performer::of::<note_event::NoteEvent>(),
     ]
 }

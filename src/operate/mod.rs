@@ -8,6 +8,7 @@ mod failure;
 mod jobs;
 mod ledger;
 mod payouts;
+mod reconcile;
 mod schedule;
 mod screen;
 mod subscriptions;
@@ -36,6 +37,12 @@ pub enum Command {
     Subscriptions(Asked<subscriptions::Subscriptions>),
     /// What runs by the calendar.
     Schedule(Asked<schedule::Schedule>),
+    /// Compare a month at Stripe with the books, by the worker: what is missing, what is too much; and repair it.
+    #[command(
+        after_help = "A worker does it, with its key: the run goes on when this command ends. Exit code 1: something is left.\n\n\
+                      Example:\n  bursar reconcile --month 2026-10\n  bursar reconcile --month 2026-10 --repair"
+    )]
+    Reconcile(reconcile::Reconcile),
     /// The books.
     Ledger(Asked<ledger::Ledger>),
 }
@@ -60,6 +67,10 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Payouts(asked) => payouts::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Subscriptions(asked) => subscriptions::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Reconcile(asked) => {
+            let screen = Screen::new(asked.is_json(), now);
+            reconcile::run(asked, db, &screen).await
+        }
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }

@@ -87,10 +87,47 @@ impl Screen {
         format!("{} ({})", stamp(at), self.away(at))
     }
 
+    /// The business time that the command was given.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// Shows how far something is, on stderr.
+    pub fn progress(&self) -> Progress {
+        Progress { drawn: false, terminal: !self.json && io::stderr().is_terminal() }
+    }
+
     /// Says something beside the answer, on stderr.
     pub fn note(&self, text: &str) {
         // Nobody is left to tell where stderr is closed.
         drop(writeln!(anstream::stderr().lock(), "{}", clean(text)));
+    }
+}
+
+/// How far something is: one line that changes on a terminal, a line now and then elsewhere.
+pub struct Progress {
+    drawn: bool,
+    terminal: bool,
+}
+
+impl Progress {
+    /// Shows it; `news` is what is worth a line of its own where lines stay.
+    pub fn show(&mut self, line: &str, news: Option<&str>) {
+        // Nobody is left to tell where stderr is closed.
+        if self.terminal {
+            self.drawn = true;
+            drop(write!(anstream::stderr().lock(), "\r{}\u{1b}[K", clean(line)));
+        } else if let Some(news) = news {
+            drop(writeln!(anstream::stderr().lock(), "{}", clean(news).trim_end()));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.drawn {
+            drop(write!(anstream::stderr().lock(), "\r\u{1b}[K"));
+        }
     }
 }
 

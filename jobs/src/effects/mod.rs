@@ -4,6 +4,7 @@ mod clawbacks;
 mod links;
 mod payouts;
 mod receivers;
+mod reconcile;
 mod selling;
 mod subscriptions;
 
@@ -16,6 +17,7 @@ use sqlx::PgConnection;
 pub use links::Link;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
+pub use reconcile::Reconciled;
 pub use selling::Selling;
 pub use subscriptions::{Address, Month, PlanChange, SubscriptionRow};
 
@@ -108,6 +110,8 @@ pub enum Change {
         /// Why, in words.
         reason: Option<String>,
     },
+    /// Something about a reconciliation.
+    Reconcile(Reconciled),
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -137,6 +141,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     subscriptions::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;
+    reconcile::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
     post(db, batch, &mut verdicts).await?;
