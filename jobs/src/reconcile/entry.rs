@@ -239,3 +239,103 @@ impl Reversal {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        credits::Credits,
+        terms::{PayoutTerms, RefillTerms, Selling, Tier},
+    };
+
+    fn terms() -> Terms {
+        let tier = |name: &str, credits| Tier {
+            name: name.into(),
+            credits: Credits::whole(credits).unwrap(),
+            prices: vec![format!("price_{name}")],
+            refill: RefillTerms::default(),
+        };
+        Terms {
+            tiers: vec![tier("pro", 150), tier("team", 500)],
+            packages: Vec::new(),
+            skills: std::collections::BTreeMap::new(),
+            payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+            initial_credits: Credits::ZERO,
+            livemode: false,
+            stripe_on: true,
+            grace: std::time::Duration::ZERO,
+            selling: Selling::default(),
+        }
+    }
+
+    fn line(price: &str, amount: i64, proration: bool, legacy: bool) -> Value {
+        let mut line = json!({"id": "il_1", "amount": amount, "quantity": 1, "period": {"start": 1_790_000_000, "end": 1_792_000_000}});
+        if legacy {
+            line["price"] = json!({"id": price});
+            line["proration"] = json!(proration);
+            line["subscription"] = json!("sub_1");
+        } else {
+            line["pricing"] = json!({"price_details": {"price": price}});
+            line["parent"] = json!({"subscription_item_details": {"subscription": "sub_1", "proration": proration}});
+        }
+        line
+    }
+
+    fn invoice(lines: &[Value], legacy: bool) -> Value {
+        let mut invoice = json!({"id": "in_1", "customer": "cus_1", "status": "paid", "amount_paid": 1900, "currency": "usd",
+            "status_transitions": {"paid_at": 1_790_000_100}, "lines": {"data": lines, "has_more": false}});
+        let details = json!({"subscription": "sub_1", "metadata": {"user_id": "alice"}});
+        if legacy {
+            invoice["subscription"] = json!("sub_1");
+            invoice["subscription_details"] = json!({"metadata": {"user_id": "alice"}});
+        } else {
+            invoice["parent"] = json!({"subscription_details": details});
+        }
+        invoice
+    }
+
+    #[test]
+    fn an_invoice_is_worth_the_same_in_both_layouts() {
+        for legacy in [false, true] {
+            let lines = [line("price_pro", 1900, false, legacy)];
+            let paid = PaidInvoice::read(&invoice(&lines, legacy), &terms()).unwrap();
+            let due = Due { key: "refill:sub_1:pro:2026-09-21T14:13:20Z".into(), credits: 150_000_000 };
+            assert_eq!(
+                (paid.grants, paid.named, paid.problem),
+                (vec![due], vec!["alice".to_owned()], None),
+                "{legacy}"
+            );
+            assert_eq!(paid.paid_at.unwrap().timestamp(), 1_790_000_100);
+        }
+    }
+
+    #[test]
+    fn a_rise_of_plan_is_read_of_its_two_lines_in_both_layouts_and_a_fall_is_none() {
+        for legacy in [false, true] {
+            let rise = [line("price_pro", -900, true, legacy), line("price_team", 2400, true, legacy)];
+            let paid = PaidInvoice::read(&invoice(&rise, legacy), &terms()).unwrap();
+            let values: Vec<(i64, i64)> =
+                paid.changes.iter().map(|change| (change.old_value, change.new_value)).collect();
+            assert_eq!((values, paid.grants.len()), (vec![(150_000_000, 500_000_000)], 0), "{legacy}");
+            let fall = [line("price_team", -2400, true, legacy), line("price_pro", 900, true, legacy)];
+            assert!(!PaidInvoice::read(&invoice(&fall, legacy), &terms()).unwrap().is_worth_something());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_says_why() {
+        let lines = [line("price_gone", 1900, false, false)];
+        let paid = PaidInvoice::read(&invoice(&lines, false), &terms()).unwrap();
+        assert_eq!(paid.problem.as_deref(), Some("price_gone sells no tier"));
+    }
+
+    #[test]
+    fn a_reversal_is_read_of_the_movement_that_told_of_it() {
+        let movement = json!({"id": "txn_1", "object": "balance_transaction", "amount": 40, "source":
+            {"id": "trr_1", "object": "transfer_reversal", "transfer": "tr_1", "amount": 40, "currency": "usd"}});
+        let reversal = Reversal::read(&movement).unwrap();
+        assert_eq!((reversal.id.as_str(), reversal.transfer.as_str(), reversal.amount), ("trr_1", "tr_1", 40));
+    }
+}

@@ -108,8 +108,7 @@ pub(super) async fn invoices(
 /// Whose an invoice is, by the rules of a refill: one user, named or linked; an `Err` says what is known instead.
 fn whose(invoice: &PaidInvoice, linked: Option<&String>) -> Result<String, Value> {
     match (invoice.named.as_slice(), linked) {
-        ([], Some(user)) => Ok(user.clone()),
-        ([user], None) => Ok(user.clone()),
+        ([], Some(user)) | ([user], None) => Ok(user.clone()),
         ([user], Some(linked)) if user == linked => Ok(user.clone()),
         (named, linked) => Err(json!({ "named": named, "linked": linked })),
     }

@@ -56,7 +56,7 @@ pub(super) async fn page(db: &mut PgConnection, run: &Run, after: Option<&str>) 
                 if !run.holds(at) || over || refilled.contains(&at) {
                     continue;
                 }
-                let evidence = json!({ "subscription": row.id, "status": row.status, "start": start, "end": end, "month": month, "begins": at });
+                let evidence = json!({ "subscription": row.id, "status": row.status, "start": start, "end": end, "nth": month, "begins": at });
                 let found = Finding::new(Type::MissingGrant, object(&row.id, at), evidence).of_user(Some(&row.user_id));
                 let found = found.credits(row.plan_value);
                 let waits = matches!(row.status.as_str(), "unpaid" | "paused");

@@ -86,9 +86,9 @@ impl Call for Read {
         };
         let step = &self.0;
         if !step.ask.is_empty() {
-            let entries = serde_json::from_value(answer.clone())
+            let entries: Vec<Entry> = serde_json::from_value(answer.clone())
                 .map_err(|error| JobError::Dead(format!("what was asked for does not read: {error}")))?;
-            return Ok(self.put_down(entries, Vec::new(), 0, step.compare(true)));
+            return Ok(self.put_down(&entries, Vec::new(), 0, step.compare(true)));
         }
         let Listed { data, has_more } = lists::read(answer.clone()).ok_or_else(|| JobError::Retry {
             after: None,
@@ -110,12 +110,12 @@ impl Call for Read {
                 entries.push(entry);
             }
         }
-        Ok(self.put_down(entries, seen, data.len(), next.compare(false)))
+        Ok(self.put_down(&entries, seen, data.len(), next.compare(false)))
     }
 }
 
 impl Read {
-    fn put_down(&self, entries: Vec<Entry>, seen: Vec<String>, objects: usize, next: crate::job::NewJob) -> Effects {
+    fn put_down(&self, entries: &[Entry], seen: Vec<String>, objects: usize, next: crate::job::NewJob) -> Effects {
         let page = Reconciled::Page {
             run: self.0.run.clone(),
             step: self.0.nth,

@@ -76,7 +76,7 @@ struct Month {
     subscription: String,
     start: DateTime<Utc>,
     end: DateTime<Utc>,
-    month: usize,
+    nth: usize,
 }
 
 impl Call for Repair {
@@ -181,14 +181,13 @@ impl Repair {
                 Effects { changes: vec![release], ..Effects::done() }
             }
             "missing_grant" if !found.evidence["change"].is_null() => {
-                let change: Changed =
-                    serde_json::from_value(found.evidence["change"].clone()).map_err(does_not_read)?;
-                let sync = SyncSubscription::of(&change.subscription, &occasion);
+                let rise: Changed = serde_json::from_value(found.evidence["change"].clone()).map_err(does_not_read)?;
+                let sync = SyncSubscription::of(&rise.subscription, &occasion);
                 let noted = Change::NotePlanChange(PlanChange {
-                    subscription_id: change.subscription,
-                    at: change.at,
-                    old_value: change.old_value,
-                    new_value: change.new_value,
+                    subscription_id: rise.subscription,
+                    at: rise.at,
+                    old_value: rise.old_value,
+                    new_value: rise.new_value,
                     event_id: None,
                 });
                 Effects { changes: vec![noted], follow_ups: vec![sync], ..Effects::done() }
@@ -197,7 +196,7 @@ impl Repair {
                 let month: Month = serde_json::from_value(found.evidence.clone()).map_err(does_not_read)?;
                 let told = found.told.clone().unwrap_or_else(|| occasion.clone());
                 let refill =
-                    RefillMonth::again(&month.subscription, (month.start, month.end), month.month, &told, &occasion);
+                    RefillMonth::again(&month.subscription, (month.start, month.end), month.nth, &told, &occasion);
                 Effects { follow_ups: vec![refill], ..Effects::done() }
             }
             other => return Err(JobError::Dead(format!("nothing repairs a finding of the type {other}"))),
@@ -206,7 +205,7 @@ impl Repair {
             || format!("the payout for {} was let go", found.evidence["job_id"].as_str().unwrap_or(&found.object)),
             |job| format!("job {} {}", job.kind, job.key),
         );
-        effects.changes.push(self.done(run, found, how));
+        effects.changes.push(done(run, found, how));
         effects.follow_ups.push(Self::after(&self.run, found.id));
         Ok(effects)
     }
@@ -245,18 +244,19 @@ impl Repair {
             .map_err(|error| JobError::Dead(format!("the event for finding {} cannot be made: {error}", found.id)))?;
         let changes = vec![
             Change::Reconcile(Reconciled::Hear { envelope: Box::new(envelope), body }),
-            self.done(run, found, format!("event {id}")),
+            done(run, found, format!("event {id}")),
         ];
         Ok(Effects { changes, follow_ups: vec![Self::after(&self.run, found.id)], ..Effects::done() })
     }
+}
 
-    fn done(&self, run: &Run, found: &Found, how: String) -> Change {
-        Change::Reconcile(Reconciled::Repaired {
-            finding: found.id,
-            subject: found.object.clone(),
-            how,
-            who: run.repair_by.clone().unwrap_or_else(|| run.asked_by.clone()),
-            why: format!("{} ({BY_REPAIR}, run {})", found.what, run.id),
-        })
-    }
+/// A finding whose repair is under way.
+fn done(run: &Run, found: &Found, how: String) -> Change {
+    Change::Reconcile(Reconciled::Repaired {
+        finding: found.id,
+        subject: found.object.clone(),
+        how,
+        who: run.repair_by.clone().unwrap_or_else(|| run.asked_by.clone()),
+        why: format!("{} ({BY_REPAIR}, run {})", found.what, run.id),
+    })
 }

@@ -16,7 +16,7 @@ use crate::operate::{
 
 /// A comparison, under the names that programs rely on.
 #[derive(Debug, Serialize)]
-struct Run {
+struct Comparison {
     run: String,
     #[serde(serialize_with = "as_month")]
     month: NaiveDate,
@@ -33,6 +33,7 @@ struct Run {
     open: i64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
 fn as_month<S: serde::Serializer>(month: &NaiveDate, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&month.format("%Y-%m"))
 }
@@ -60,14 +61,14 @@ struct Finding {
 #[derive(Serialize)]
 struct Verdict<'a> {
     #[serde(flatten)]
-    run: &'a Run,
+    run: &'a Comparison,
     findings: &'a [Finding],
 }
 
 /// All comparisons.
 pub(super) async fn list(db: &mut PgConnection, screen: &Screen, limit: Limit) -> Result<(), Failure> {
     let mut runs = sqlx::query_as!(
-        Run,
+        Comparison,
         r#"SELECT r.id AS run, r.month, r.state, r.phase, r.objects, r.asked_by, r.repair_by, r.reason, r.begun_at, r.ended_at,
                   (SELECT count(*) FROM bursar.finding f WHERE f.run = r.id) AS "found!",
                   (SELECT count(*) FROM bursar.finding f WHERE f.run = r.id AND f.state = 'open') AS "open!"
@@ -98,9 +99,9 @@ pub(super) async fn list(db: &mut PgConnection, screen: &Screen, limit: Limit) -
     Ok(())
 }
 
-async fn load(db: &mut PgConnection, run: &str) -> Result<(Run, Vec<Finding>), Failure> {
+async fn load(db: &mut PgConnection, run: &str) -> Result<(Comparison, Vec<Finding>), Failure> {
     let found = sqlx::query_as!(
-        Run,
+        Comparison,
         r#"SELECT r.id AS run, r.month, r.state, r.phase, r.objects, r.asked_by, r.repair_by, r.reason, r.begun_at, r.ended_at,
                   (SELECT count(*) FROM bursar.finding f WHERE f.run = r.id) AS "found!",
                   (SELECT count(*) FROM bursar.finding f WHERE f.run = r.id AND f.state = 'open') AS "open!"
