@@ -251,3 +251,28 @@ async fn a_rise_of_plan_that_was_paid_for_and_not_heard_of_is_granted() {
     assert_eq!(world.reconcile(true).await, []);
     world.verify();
 }
+
+#[tokio::test]
+async fn a_repair_whose_job_came_to_nothing_is_repaired_again() {
+    let world = World::new().await;
+    let (_, intent) = world.buy("alice").await;
+    world.hear_all().await;
+    let (_, invoice) = world.subscribe("bob", &world.monthly).await;
+    let refund = world.stripe.post("/v1/refunds", &format!("payment_intent={intent}&amount=2999")).await.id();
+    world.hear(|_| true).await;
+    world.month_is_over().await;
+    let lost = ["refill_tier", "check_charge"];
+    let pause = "INSERT INTO bursar.paused_kind (kind) SELECT unnest($1::text[])";
+    sqlx::query(pause).bind(lost).execute(&world.db.pool).await.unwrap();
+    let repaired = [
+        found("missing_grant", &invoice, "bob", "150", "repaired"),
+        found("refund_not_clawed", &refund, "alice", "200", "repaired"),
+    ];
+    assert_eq!(world.reconcile(true).await, repaired);
+    // What was to follow is lost as well.
+    sqlx::query("DELETE FROM apalis.jobs WHERE job_type = ANY ($1)").bind(lost).execute(&world.db.pool).await.unwrap();
+    sqlx::query("DELETE FROM bursar.paused_kind").execute(&world.db.pool).await.unwrap();
+    assert_eq!(world.reconcile(true).await, repaired);
+    assert_eq!((world.balance("bob").await, world.balance("alice").await), ("150".into(), "0".into()));
+    assert_eq!(world.reconcile(true).await, []);
+}

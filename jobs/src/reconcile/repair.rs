@@ -64,8 +64,8 @@ struct Found {
     what: String,
     object: String,
     evidence: Value,
-    /// The repairs of this object before.
-    heard: i64,
+    /// Whether an event was made of it before, and came to nothing.
+    heard: bool,
     /// The event that told of the payment of a period, for a month of it.
     told: Option<String>,
 }
@@ -87,7 +87,9 @@ impl Call for Repair {
         let next = sqlx::query_as!(
             Found,
             r#"SELECT f.id, f.type AS what, f.object, f.evidence,
-                      (SELECT count(*) FROM bursar.event e WHERE e.source = 'stripe' AND e.object_id = f.object AND e.id LIKE 'reconcile:%') AS "heard!",
+                      EXISTS (SELECT FROM bursar.event e WHERE e.source = 'stripe'
+                              AND e.id IN ('reconcile:' || f.object || ':paid', 'reconcile:' || f.object || ':back',
+                                           'reconcile:' || f.object || ':reversed')) AS "heard!",
                       (SELECT p.event_id FROM bursar.service_month m JOIN bursar.posting p ON p.key = m.refill_key
                        WHERE m.subscription_id = f.evidence ->> 'subscription' AND m.start_at = (f.evidence ->> 'start')::timestamptz) AS told
                FROM bursar.finding f WHERE f.run = $1 AND f.id > $2 AND f.state = 'open' AND f.automatic ORDER BY f.id LIMIT 1"#,
@@ -229,7 +231,7 @@ impl Repair {
             "transfer.reversed" => "reversed",
             _ => "back",
         };
-        let again = if found.heard > 0 { format!(":{}", run.id) } else { String::new() };
+        let again = if found.heard { format!(":{}", run.id) } else { String::new() };
         let id = format!("reconcile:{}:{told}{again}", found.object);
         let created = object.pointer("/status_transitions/paid_at").and_then(Value::as_i64);
         let event = json!({
