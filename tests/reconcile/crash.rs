@@ -124,3 +124,18 @@ async fn a_step_that_gives_up_stops_its_run_and_the_next_begins_anew() {
     assert_eq!(world.stripe.send("DELETE", "/_sandbox/faults", "", &[]).await.unwrap().status, 200);
     assert!(!world.reconcile(true).await.is_empty());
 }
+
+#[tokio::test]
+async fn a_run_whose_jobs_are_gone_is_stopped_and_another_begins() {
+    let world = damaged().await;
+    let run = world.begin(false).await;
+    world.step().await;
+    sqlx::query("DELETE FROM apalis.jobs WHERE job_type LIKE 'reconcile%'").execute(&world.db.pool).await.unwrap();
+    assert!(!world.reconcile(false).await.is_empty());
+    let state: String = sqlx::query_scalar("SELECT state FROM bursar.reconciliation WHERE id = $1")
+        .bind(&run)
+        .fetch_one(&world.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(state, "stopped");
+}

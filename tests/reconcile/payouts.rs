@@ -230,3 +230,28 @@ async fn a_reversal_that_the_books_do_not_have_is_found() {
     let (evidence, _) = world.evidence("reversal_not_booked").await;
     assert_eq!((&evidence["transfer"], &evidence["job_id"]), (&json!(transfer), &json!("job_1")));
 }
+
+#[tokio::test]
+async fn a_payout_whose_key_is_young_is_left_to_an_operator_for_it_would_be_sent_without_a_look() {
+    let world = World::new().await;
+    let account = world.receiver("bob").await;
+    sqlx::query("INSERT INTO bursar.paused_kind (kind) VALUES ('pay_receiver')").execute(&world.db.pool).await.unwrap();
+    world.verified("job_1", "bob").await;
+    let made = world.transfer(&account, "job_1", 100).await;
+    sqlx::query("DELETE FROM apalis.jobs WHERE job_type = 'pay_receiver'").execute(&world.db.pool).await.unwrap();
+    sqlx::query("DELETE FROM bursar.paused_kind").execute(&world.db.pool).await.unwrap();
+    world.month_is_over().await;
+    // It was recorded by our own clock just now, say of a verification that came late.
+    sqlx::query("UPDATE bursar.payout SET recorded_at = bursar.now(), verified_at = bursar.now()")
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(world.reconcile(true).await, [found("unknown_transfer", &made, "bob", "100 usd", "open")]);
+    assert_eq!(world.transfers().await.len(), 1, "no second one");
+    assert!(world.evidence("unknown_transfer").await.1.contains("tomorrow"));
+    world.pass(2).await;
+    assert_eq!(world.reconcile(true).await, [found("unknown_transfer", &made, "bob", "100 usd", "repaired")]);
+    assert_eq!(world.transfer_of("job_1").await, made);
+    assert_eq!(world.transfers().await.len(), 1);
+    world.verify();
+}

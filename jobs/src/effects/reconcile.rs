@@ -234,15 +234,16 @@ async fn forget(db: &mut PgConnection, run: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Lets a payout go, as an operator does; one that a job is at, or that could leave without a look, stays as it is.
+/// Lets a payout go, as an operator does; one that a job is at, or that could leave without a look, stays as it is: its key must be old.
 async fn release(db: &mut PgConnection, job_id: &str) -> Result<(), sqlx::Error> {
     let released = sqlx::query!(
         r#"UPDATE bursar.payout p
            SET state = CASE WHEN p.state IN ('held', 'skipped', 'rejected') THEN 'held' ELSE p.state END,
                releases = p.releases + 1, reason = 'released by reconciliation', changed_at = bursar.now()
            WHERE p.job_id = $1 AND p.state IN ('held', 'skipped', 'rejected', 'sending', 'unknown')
-             AND (p.state IN ('sending', 'unknown')
-                  OR NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0))))
+             AND NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0)))
+             AND NOT EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id AND i.state IN ('open', 'unknown')
+                             AND coalesce(bursar.is_young(i.young_since), false))
              AND NOT EXISTS (SELECT FROM bursar.job j WHERE j.kind = 'pay_receiver' AND j.state IN ('ready', 'scheduled', 'running')
                              AND j.key = p.job_id || ':' || p.releases)
            RETURNING p.releases"#,

@@ -25,12 +25,12 @@ pub struct Begun {
 
 /// Begins to compare a month, or joins the run that does, in the caller's transaction. `repair` also repairs what can be repaired.
 pub async fn begin(db: &mut PgConnection, month: NaiveDate, who: &str, repair: bool) -> Result<Begun, sqlx::Error> {
-    // One whose job is dead or cancelled goes on no more: another begins anew.
+    // One whose job is dead, cancelled or gone goes on no more: another begins anew.
     sqlx::query!(
-        "UPDATE bursar.reconciliation r SET state = 'stopped', reason = 'job ' || j.id || ' is ' || j.state, ended_at = bursar.now()
-         FROM bursar.job j
-         WHERE r.month = $1 AND r.state = 'running' AND j.kind IN ('reconcile_read', 'reconcile_compare', 'reconcile_repair')
-           AND j.key LIKE r.id || ':%' AND j.state IN ('dead', 'cancelled')",
+        "UPDATE bursar.reconciliation r SET state = 'stopped', reason = 'no job of it is left', ended_at = bursar.now()
+         WHERE r.month = $1 AND r.state = 'running'
+           AND NOT EXISTS (SELECT FROM bursar.job j WHERE j.kind IN ('reconcile_read', 'reconcile_compare', 'reconcile_repair')
+                           AND j.key LIKE r.id || ':%' AND j.state IN ('ready', 'scheduled', 'running'))",
         month
     )
     .execute(&mut *db)

@@ -69,7 +69,11 @@ pub(super) async fn stuck(db: &mut PgConnection, after: Option<&str>) -> Result<
     let rows = sqlx::query!(
         r#"SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, p.reason, p.changed_at,
                   (SELECT j.id FROM bursar.job j WHERE j.kind = 'pay_receiver' AND j.state IN ('ready', 'scheduled', 'running')
-                     AND j.key = p.job_id || ':' || p.releases) AS live
+                     AND j.key = p.job_id || ':' || p.releases) AS live,
+                  -- Under a young key it would be sent again without a look.
+                  (bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0)))
+                   OR EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id AND i.state IN ('open', 'unknown')
+                              AND coalesce(bursar.is_young(i.young_since), false))) AS "young!"
            FROM bursar.payout p
            WHERE p.state IN ('sending', 'unknown') AND p.changed_at < bursar.now() - interval '3 days' AND p.job_id > $1
            ORDER BY p.job_id LIMIT $2"#,
@@ -85,6 +89,9 @@ pub(super) async fn stuck(db: &mut PgConnection, after: Option<&str>) -> Result<
         let found = Finding::new(Type::PayoutStuck, &row.job_id, evidence).of_user(Some(&row.receiver_id));
         let found = found.money(row.amount, &row.currency);
         match row.live {
+            None if row.young => {
+                found.by_hand(format!("nothing goes on with it: bursar payouts release {}", quoted(&row.job_id)))
+            }
             None => found.by_repair(),
             Some(job) => {
                 found.by_hand(format!("its job goes on by itself, and says what it waits for: bursar jobs show {job}"))

@@ -51,9 +51,11 @@ pub(super) async fn sent(db: &mut PgConnection, transfers: &[Transfer]) -> Resul
                   (EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id
                              AND '&' || (i.request ->> 'form') || '&' LIKE '%&destination=' || w.destination || '&%')
                    OR EXISTS (SELECT FROM bursar.receiver r WHERE r.user_id = p.receiver_id AND r.account_id = w.destination)) AS "fits!",
-                  -- One that is young and was never sent would be sent without a look: not from here.
-                  (p.state IN ('unknown', 'sending')
-                   OR p.state IN ('held', 'skipped', 'rejected') AND NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0)))) AS "releasable!",
+                  -- Under a young key it would be sent again without a look, and this Transfer may have another key: not from here.
+                  (p.state IN ('unknown', 'sending', 'held', 'skipped', 'rejected')
+                   AND NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0)))
+                   AND NOT EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id AND i.state IN ('open', 'unknown')
+                                   AND coalesce(bursar.is_young(i.young_since), false))) AS "releasable!",
                   (SELECT j.id FROM bursar.job j WHERE j.kind = 'pay_receiver' AND j.state IN ('ready', 'scheduled', 'running')
                      AND j.key = p.job_id || ':' || p.releases) AS live
            FROM unnest($1::text[], $2::text[], $3::text[]) AS w (id, job, destination)

@@ -27,6 +27,8 @@ pub(super) async fn until_over(db: &mut PgConnection, screen: &Screen, run: &str
                       (SELECT j.id || ': ' || coalesce(j.reason, j.last_error, j.state) FROM bursar.job j
                        WHERE j.kind IN ('reconcile_read', 'reconcile_compare', 'reconcile_repair') AND j.key LIKE r.id || ':%'
                          AND j.state IN ('dead', 'cancelled') LIMIT 1) AS dead,
+                      EXISTS (SELECT FROM bursar.job j WHERE j.kind IN ('reconcile_read', 'reconcile_compare', 'reconcile_repair')
+                              AND j.key LIKE r.id || ':%' AND j.state IN ('ready', 'scheduled', 'running')) AS "live!",
                       EXISTS (SELECT FROM bursar.job j WHERE j.kind IN ('reconcile_read', 'reconcile_repair') AND j.key LIKE r.id || ':%'
                               AND j.state = 'scheduled' AND j.reason = 'Stripe is off') AS "off!"
                FROM bursar.reconciliation r WHERE r.id = $1"#,
@@ -51,6 +53,13 @@ pub(super) async fn until_over(db: &mut PgConnection, screen: &Screen, run: &str
                 let dead = now.dead.unwrap_or_default();
                 let hint = format!("see it with: bursar jobs show {}", dead.split(':').next().unwrap_or_default());
                 return Err(Failure::refused(format!("{run} cannot go on: job {dead}"), hint));
+            }
+            // Its row and its jobs are read in one statement, so between two of its jobs there is always one.
+            _ if !now.live => {
+                return Err(Failure::refused(
+                    format!("{run} cannot go on: no job of it is left"),
+                    "compare the month again: it begins anew",
+                ));
             }
             _ if now.off => {
                 let why = format!("{run} waits: Stripe is off at the worker");
