@@ -28,6 +28,7 @@ mod outage;
 mod payout_limits;
 mod payouts;
 mod queue;
+mod reconcile;
 mod reversals;
 mod sandbox;
 mod schedules;

@@ -128,9 +128,9 @@ async fn a_changed_file_takes_effect_at_restart_and_shows() {
     let declare = async |text: &str| {
         let file = File { name: "bursar.toml".into(), text: text.into() };
         let settings = Settings::from_parts(&[], std::iter::empty(), Some(&file)).unwrap();
-        let own: Vec<_> =
-            settings.calendar().unwrap().schedules.into_iter().filter(|schedule| !schedule.built_in).collect();
-        schedules::declare(pool, &own).await.unwrap()
+        let mut declared = settings.calendar().unwrap().schedules;
+        declared.retain(|one| !one.built_in);
+        schedules::declare(pool, &declared).await.unwrap()
     };
     let new = declare(
         "[schedules.a]\ncron = '0 * * * *'\nkind = 'sum_usage'\n[schedules.b]\ncron = '15 * * * *'\nkind = 'sum_usage'",

@@ -375,3 +375,28 @@ async fn facts_of(
     facts.grants.extend(changes.into_iter().map(Grant::from));
     Ok(facts)
 }
+
+/// What is still to be taken for a charge's refunds and disputes, by what Stripe said of it last: the refund or dispute, the user, and how
+/// many millionths; less than none is still to be given back. An `Err` of it says why that cannot be told.
+pub(crate) async fn outstanding(
+    db: &mut PgConnection,
+    charge: &str,
+) -> Result<Result<Vec<(String, String, i64)>, String>, sqlx::Error> {
+    let ids = claw_changes::of_charges(&mut *db, &[charge.to_owned()]).await?;
+    let standings = crate::plan::hold(&mut *db, &ids).await?;
+    let facts = facts_of(db, charge, &standings).await?;
+    let disputes: Vec<Dispute> = facts.disputes.iter().map(|dispute| dispute.of.clone()).collect();
+    let mut left = Vec::new();
+    for grant in &facts.grants {
+        let paid = Paid { amount: facts.amount, total: grant.total.max(facts.amount) };
+        let targets = match clawback::targets(grant.amount, paid, &facts.refunds, &disputes) {
+            Ok(targets) => targets,
+            Err(odd) => return Ok(Err(odd.to_string())),
+        };
+        left.extend(clawback::moves(&targets, &grant.clawed).into_iter().map(|one| match one {
+            Move::Claw { source, amount, .. } => (source, grant.user.clone(), amount),
+            Move::Restore { source, amount, .. } => (source, grant.user.clone(), -amount),
+        }));
+    }
+    Ok(Ok(left))
+}

@@ -89,6 +89,15 @@ pub const CLAW_BACK: Kind = pure("claw_back");
 /// Tells the team, by a signed webhook.
 pub const NOTIFY_TEAM: Kind = call("notify_team");
 
+/// Begins to compare a month with Stripe.
+pub const RECONCILE: Kind = pure("reconcile");
+/// Reads a page of what is compared.
+pub const RECONCILE_READ: Kind = call("reconcile_read");
+/// Compares a page with the books.
+pub const RECONCILE_COMPARE: Kind = Kind { batch: 1, ..pure("reconcile_compare") };
+/// Repairs what was found.
+pub const RECONCILE_REPAIR: Kind = call("reconcile_repair");
+
 /// Fires what a schedule is for.
 pub const FIRE_SCHEDULE: Kind = pure("fire_schedule");
 /// Puts what metered skills were used for into reports.
@@ -161,11 +170,15 @@ pub const ALL: &[Kind] = &[
     SWEEP_HELD,
     WATCH_EVENTS,
     READ_EVENTS,
+    RECONCILE,
+    RECONCILE_READ,
+    RECONCILE_COMPARE,
+    RECONCILE_REPAIR,
     NOTE_EVENT,
 ];
 
-/// Kinds that release money: who retries one releases it.
-pub const MONEY: &[Kind] = &[PAY_RECEIVER];
+/// Kinds that move money at Stripe, or set right what was moved: who retries one releases it.
+pub const MONEY: &[Kind] = &[PAY_RECEIVER, REVERSE_TRANSFER, RETRY_INVOICE, RECONCILE_REPAIR];
 
 /// Whether a job of a kind releases money.
 pub fn moves_money(kind: &str) -> bool {

@@ -31,6 +31,7 @@ pub mod money;
 pub mod owed;
 pub mod packages;
 pub mod perform;
+pub mod reconcile;
 pub mod schedules;
 pub mod settle;
 pub mod subscriber;
@@ -39,22 +40,21 @@ pub mod turns;
 pub mod watch;
 
 mod ask_customer;
-pub mod check_account;
 mod cancel_subscription;
-mod check_account;
+pub mod check_account;
 mod check_charge;
 pub mod check_checkout;
 mod check_transfer;
 mod claw_back;
 mod claw_changes;
+mod close_dunning;
 mod create_account;
 mod create_account_link;
 mod create_checkout;
 pub mod create_customer;
 mod create_portal;
-mod expire_checkout;
-mod close_dunning;
 mod dunning_step;
+mod expire_checkout;
 mod grant_purchase;
 mod invoice;
 mod letter;
@@ -77,7 +77,6 @@ mod record_payout;
 mod refill_month;
 mod refill_tier;
 pub mod report_usage;
-mod report_usage;
 mod resume_subscription;
 mod retry_invoice;
 mod return_spend;
@@ -131,7 +130,6 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<pause_subscription::PauseSubscription>(),
         Performer::of_call::<cancel_subscription::CancelSubscription>(),
         Performer::of_call::<resume_subscription::ResumeSubscription>(),
-        Performer::of::<send_letter::SendLetter>(),
         Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
         Performer::of_call::<report_usage::ReportUsage>(),
         Performer::of::<sum_usage::SumUsage>(),
@@ -139,6 +137,10 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<sweep_held::SweepHeld>(),
         Performer::of::<watch::WatchEvents>(),
         Performer::of_call::<read_events::ReadEvents>(),
+        Performer::of::<reconcile::Reconcile>(),
+        Performer::of_call::<reconcile::Read>(),
+        Performer::of::<reconcile::Compare>(),
+        Performer::of_call::<reconcile::Repair>(),
         Performer::of::<note_event::NoteEvent>(),
     ]
 }

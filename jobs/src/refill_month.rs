@@ -53,6 +53,18 @@ impl RefillMonth {
         Self { subscription: subscription.to_owned(), start, end, month: 0, event: event.id.clone() }.job(0)
     }
 
+    /// The job that sees to a month of a period once more: it was due, and was not refilled.
+    pub(crate) fn again(
+        subscription: &str,
+        (start, end): (DateTime<Utc>, DateTime<Utc>),
+        month: usize,
+        event: &str,
+        occasion: &str,
+    ) -> NewJob {
+        let job = Self { subscription: subscription.to_owned(), start, end, month, event: event.to_owned() }.job(0);
+        NewJob { key: format!("{}:{occasion}", job.key), ..job }
+    }
+
     fn job(&self, delay_ms: i64) -> NewJob {
         NewJob {
             kind: REFILL_MONTH.name,

@@ -194,9 +194,10 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     let (mut balance, mut standings) = (facts.balance, facts.standings.clone());
     for (Service { subscription, start }, paid) in refills {
         let standing = standings.entry(subscription.clone()).or_default();
-        let trials = paid.trials.into_iter().map(|(tier, credits)| {
-            Posting::grant("refill", format!("trial:{subscription}:{}", tier.name), &user, credits)
-        });
+        let trials = paid
+            .trials
+            .into_iter()
+            .map(|(tier, credits)| Posting::grant("refill", trial_key(&subscription, &tier.name), &user, credits));
         effects.postings.extend(trials);
         if paid.grants.is_empty() {
             continue;
@@ -233,23 +234,28 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     Ok(effects)
 }
 
+/// The key of what a trial grants: once per subscription and tier.
+pub(crate) fn trial_key(subscription: &str, tier: &str) -> String {
+    format!("trial:{subscription}:{tier}")
+}
+
 /// A time of service that an invoice pays for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Service {
-    subscription: String,
-    start: DateTime<Utc>,
+pub(crate) struct Service {
+    pub(crate) subscription: String,
+    pub(crate) start: DateTime<Utc>,
 }
 
 /// What is paid for it, by the tier's name.
 #[derive(Debug)]
-struct Paid<'a> {
+pub(crate) struct Paid<'a> {
     end: DateTime<Utc>,
-    grants: BTreeMap<String, (&'a Tier, Credits)>,
-    trials: Vec<(&'a Tier, Credits)>,
+    pub(crate) grants: BTreeMap<String, (&'a Tier, Credits)>,
+    pub(crate) trials: Vec<(&'a Tier, Credits)>,
 }
 
 /// The refills that an invoice pays for; two lines for one tier and period are one refill of their sum.
-fn refills<'a>(invoice: &Invoice, terms: &'a Terms) -> Result<BTreeMap<Service, Paid<'a>>, JobError> {
+pub(crate) fn refills<'a>(invoice: &Invoice, terms: &'a Terms) -> Result<BTreeMap<Service, Paid<'a>>, JobError> {
     let mut refills: BTreeMap<Service, Paid<'a>> = BTreeMap::new();
     for line in invoice.lines.iter().filter(|line| !line.proration) {
         let Some(tier) = line.price.as_deref().and_then(|price| terms.tier_of_price(price)) else { continue };
@@ -294,7 +300,7 @@ fn is_metered(line: &Line, terms: &Terms) -> bool {
 }
 
 /// A price that a subscription was paid for and that sells no tier of ours.
-fn paid_without_tier<'a>(invoice: &'a Invoice, terms: &Terms) -> Option<&'a str> {
+pub(crate) fn paid_without_tier<'a>(invoice: &'a Invoice, terms: &Terms) -> Option<&'a str> {
     let paid =
         |line: &&Line| line.subscription.is_some() && !line.proration && line.amount > 0 && !is_metered(line, terms);
     invoice

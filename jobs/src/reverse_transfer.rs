@@ -220,6 +220,7 @@ mod tests {
             stripe_on: true,
             grace: Duration::ZERO,
             selling: Selling::default(),
+            dunning: crate::dunning::Dunning::default(),
         };
         job.resolve(&facts(state), answer, &terms)
     }

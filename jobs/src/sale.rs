@@ -126,6 +126,11 @@ impl Shop {
         Ok(Effects { postings, changes: vec![complete], ..Effects::done() })
     }
 
+    /// The credits of the packages of ours that a session sold, by their prices alone, whoever bought them.
+    pub(crate) fn sells(&self, session: &Session, terms: &Terms) -> Option<Credits> {
+        by_price(session.line_items.as_ref()?, &self.packages.or(terms))
+    }
+
     /// The credits of what was paid: by price id where the lines are there, else by the amount before discounts and tax.
     fn paid_for(&self, session: &Session, terms: &Terms) -> Result<Credits, JobError> {
         let packages = self.packages.or(terms);

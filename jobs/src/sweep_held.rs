@@ -68,8 +68,8 @@ pub async fn is_due(db: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
                           WHERE p.state = 'held' AND r.account_id IS NOT NULL
+                            AND p.held_by IS DISTINCT FROM 'cap'
                             AND (r.state <> 'deauthorised' OR r.deauthorised_at > bursar.now() - interval '1 day')) AS "due!""#
-                          WHERE p.state = 'held' AND p.held_by IS DISTINCT FROM 'cap' AND r.account_id IS NOT NULL) AS "due!""#
     )
     .fetch_one(db)
     .await
@@ -89,7 +89,6 @@ impl Pure for SweepHeld {
                WHERE r.account_id IS NOT NULL
                  -- One that is gone is asked about for a day, in case it was a mistake; then its owner must connect again.
                  AND (r.state <> 'deauthorised' OR r.deauthorised_at > bursar.now() - interval '1 day')
-                 AND EXISTS (SELECT FROM bursar.payout p WHERE p.receiver_id = r.user_id AND p.state = 'held')
                  AND EXISTS (SELECT FROM bursar.payout p WHERE p.receiver_id = r.user_id AND p.state = 'held' AND p.held_by IS NULL)
                ORDER BY r.user_id LIMIT 1000"#
         )

@@ -13,6 +13,10 @@ use super::{SettingsError, raw::Raw};
 const USAGE: &str = "usage";
 /// Five minutes after the hour: most transactions of the hour have ended by then, and the rest go into the next report.
 const AFTER_THE_HOUR: &str = "5 * * * *";
+/// The name of the built-in schedule that compares the month before with Stripe.
+const RECONCILE: &str = "reconcile";
+/// A day and some hours into the month: what was paid at its very end has been told of by then.
+const ON_THE_SECOND: &str = "0 5 2 * *";
 /// Stripe: meters, `event_name`.
 const LONGEST_EVENT_NAME: usize = 100;
 
@@ -52,6 +56,19 @@ pub(super) fn read(raw: &Raw) -> Result<Calendar, SettingsError> {
             args: serde_json::Map::new(),
             // One walk goes back over all that was missed.
             catch_up: CatchUp::Once,
+            built_in: true,
+        });
+    }
+    if !raw.schedules.contains_key(RECONCILE) {
+        schedules.push(Declared {
+            name: RECONCILE.into(),
+            cron: ON_THE_SECOND.parse().map_err(|error| {
+                SettingsError::about("the built-in schedule", format!("{error}"), "This is a bug; please report it.")
+            })?,
+            kind: kinds::RECONCILE.name.into(),
+            args: serde_json::Map::new(),
+            // A month that was missed is compared all the same.
+            catch_up: CatchUp::All,
             built_in: true,
         });
     }

@@ -8,10 +8,7 @@ use bursar_jobs::{
     terms::{Package, Policy, RefillTerms, Selling, Terms, Tier},
 };
 
-use super::{SettingsError, Stripe, number, payout, raw, raw::Raw};
-use super::{SettingsError, Stripe, dunning, number, raw, raw::Raw};
-
-const RATE: &str = "payout.minor_units_per_credit";
+use super::{SettingsError, Stripe, dunning, number, payout, raw, raw::Raw};
 
 pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
     let mut tiers = Vec::new();
@@ -55,7 +52,6 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
         selling,
-        selling: selling(raw)?,
         dunning: dunning::read(&raw.dunning)?,
         grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,

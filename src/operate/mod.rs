@@ -9,6 +9,7 @@ mod failure;
 mod jobs;
 mod ledger;
 mod payouts;
+mod reconcile;
 mod schedule;
 mod screen;
 mod subscriptions;
@@ -45,6 +46,12 @@ pub enum Command {
     Tokens(Asked<tokens::Tokens>),
     /// What metered skills were used for, and what Stripe was told of it.
     Usage(Asked<usage::Usage>),
+    /// Compare a month at Stripe with the books, by the worker: what is missing, what is too much; and repair it.
+    #[command(
+        after_help = "A worker does it, with its key: the run goes on when this command ends. Exit code 1: something is left.\n\n\
+                      Example:\n  bursar reconcile --month 2026-10\n  bursar reconcile --month 2026-10 --repair"
+    )]
+    Reconcile(reconcile::Reconcile),
     /// The books.
     Ledger(Asked<ledger::Ledger>),
 }
@@ -72,6 +79,10 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Tokens(asked) => tokens::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Usage(asked) => usage::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Reconcile(asked) => {
+            let screen = Screen::new(asked.is_json(), now);
+            reconcile::run(asked, db, &screen).await
+        }
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }
 }

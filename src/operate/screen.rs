@@ -93,11 +93,6 @@ impl Screen {
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
-    /// A bar for long work, on stderr; none where that is no terminal.
-    pub fn progress(&self, of: i64) -> Progress {
-        Progress { of, shown: !self.json && io::stderr().is_terminal() && of > 0 }
-    }
-
     /// How far away a moment is: `3m ago`, `in 2h`.
     pub fn away(&self, at: DateTime<Utc>) -> String {
         away(at, self.now)
@@ -108,6 +103,11 @@ impl Screen {
         format!("{} ({})", stamp(at), self.away(at))
     }
 
+    /// Shows how far something is, on stderr.
+    pub fn progress(&self) -> Progress {
+        Progress { drawn: false, terminal: !self.json && io::stderr().is_terminal() }
+    }
+
     /// Says something beside the answer, on stderr.
     pub fn note(&self, text: &str) {
         // Nobody is left to tell where stderr is closed.
@@ -115,28 +115,29 @@ impl Screen {
     }
 }
 
-/// How far long work has come, on one line.
-#[derive(Debug)]
+/// How far something is: one line that changes on a terminal, a line now and then elsewhere.
 pub struct Progress {
-    of: i64,
-    shown: bool,
+    drawn: bool,
+    terminal: bool,
 }
 
 impl Progress {
-    /// So many are done.
-    pub fn at(&mut self, done: i64) {
-        if self.shown {
-            let done = done.clamp(0, self.of);
-            let filled = usize::try_from(done * 30 / self.of).unwrap_or_default();
-            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled));
-            drop(write!(anstream::stderr().lock(), "\r{bar} {done} of {}", self.of));
+    /// Shows it; `news` is what is worth a line of its own where lines stay.
+    pub fn show(&mut self, line: &str, news: Option<&str>) {
+        // Nobody is left to tell where stderr is closed.
+        if self.terminal {
+            self.drawn = true;
+            drop(write!(anstream::stderr().lock(), "\r{}\u{1b}[K", clean(line)));
+        } else if let Some(news) = news {
+            drop(writeln!(anstream::stderr().lock(), "{}", clean(news).trim_end()));
         }
     }
+}
 
-    /// It is over.
-    pub fn end(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            drop(writeln!(anstream::stderr().lock()));
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.drawn {
+            drop(write!(anstream::stderr().lock(), "\r\u{1b}[K"));
         }
     }
 }

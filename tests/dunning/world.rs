@@ -84,6 +84,7 @@ impl World {
         let mut config = StripeConfig::new(&stripe.0.url, &stripe.0.key);
         config.timeout = Duration::from_secs(1);
         let context = Context {
+            letters: None,
             notify: None,
             pool: db.pool.clone(),
             terms: Arc::new(terms),

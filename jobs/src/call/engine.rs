@@ -130,9 +130,8 @@ impl<J: Call> Run<'_, J> {
             tracing::warn!(job = self.claimed.id, "the lease ran out before the request left: it stays here");
             return None;
         }
-        Some(stripe.send_in(turn, request, key).await)
         // Stripe takes a key with a POST only. What a DELETE ended is gone for a second one, and a look tells.
-        Some(stripe.send(request, key.filter(|_| request.method == Method::Post)).await)
+        Some(stripe.send_in(turn, request, key.filter(|_| request.method == Method::Post)).await)
     }
 
     /// Asks several questions; the answers together are the fact.

@@ -17,7 +17,7 @@ fn terms() -> Terms {
         tiers: Vec::new(),
         packages: Vec::new(),
         skills: BTreeMap::new(),
-        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into() },
+        payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into(), ..PayoutTerms::default() },
         initial_credits: crate::credits::Credits::ZERO,
         livemode: false,
         stripe_on: true,

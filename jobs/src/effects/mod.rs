@@ -2,14 +2,15 @@
 
 mod clawbacks;
 mod connecting;
+mod dunning;
 mod events;
 mod letters;
-mod dunning;
 mod links;
-mod paid_changes;
 mod money_out;
+mod paid_changes;
 mod payouts;
 mod receivers;
+mod reconcile;
 mod selling;
 mod subscriptions;
 
@@ -20,13 +21,14 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use connecting::Connecting;
-pub use events::Listed;
 pub use dunning::{Dunning, NewCase};
+pub use events::Listed;
 pub use links::Link;
-pub use paid_changes::PaidChange;
 pub use money_out::{Going, ReversalMove, TakenBack};
+pub use paid_changes::PaidChange;
 pub use payouts::{Payout, PayoutMove};
 pub use receivers::Standing;
+pub use reconcile::Reconciled;
 pub use selling::Selling;
 pub use subscriptions::{Address, Month, PlanChange, SubscriptionRow};
 
@@ -170,6 +172,8 @@ pub enum Change {
         /// When it began.
         walk: DateTime<Utc>,
     },
+    /// Something about a reconciliation.
+    Reconcile(Reconciled),
     /// A user has an account, even before the first credit.
     OpenAccount {
         /// The user.
@@ -204,6 +208,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     dunning::apply(db, batch, &mut verdicts).await?;
     schedules::apply(db, batch, &mut verdicts).await?;
     events::apply(db, batch, &mut verdicts).await?;
+    reconcile::apply(db, batch, &mut verdicts).await?;
     open_accounts(db, batch).await?;
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
     follow_ups.extend(paid_changes::apply(db, batch, &mut verdicts).await?);

@@ -12,6 +12,7 @@ pub mod checkout;
 pub mod customers;
 pub mod events;
 pub mod invoices;
+pub mod lists;
 pub mod meters;
 pub mod portal;
 pub mod reversals;

@@ -44,12 +44,12 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, asked: Asked<'_>
         Refused::Database(error) => error.into(),
         other => Failure::WrongUse { why: other.to_string(), hint: format!("see: bursar jobs {verb} --help") },
     })?;
-    let mut bar = screen.progress(so_far.matching);
+    let mut bar = screen.progress();
     while so_far.ended_at.is_none() {
         so_far = bulk::step(&mut *db, &so_far.id).await?.unwrap_or(so_far);
-        bar.at(so_far.changed + so_far.skipped);
+        bar.show(&drawn(so_far.changed + so_far.skipped, so_far.matching), None);
     }
-    bar.end();
+    drop(bar);
     finished(screen, asked.verb, &so_far)
 }
 
@@ -66,6 +66,12 @@ fn finished(screen: &Screen, verb: Verb, so_far: &Progress) -> Result<(), Failur
         n => format!("; {n} were in another state by then"),
     };
     Ok(screen.done(so_far, &format!("{} are {done}{others}", jobs(so_far.changed)))?)
+}
+
+/// A bar of what is done.
+fn drawn(done: i64, of: i64) -> String {
+    let filled = usize::try_from(done.clamp(0, of) * 30 / of.max(1)).unwrap_or_default();
+    format!("{}{} {done} of {of}", "#".repeat(filled), ".".repeat(30 - filled))
 }
 
 fn jobs(count: i64) -> String {

@@ -148,12 +148,10 @@ async fn list(
 ) -> Result<(), Failure> {
     let mut payouts = sqlx::query_as!(
         Payout,
-        "SELECT job_id, receiver_id, amount, currency, state, transfer_id, skill, sender_id, recorded_at, credits,
+        r#"SELECT job_id, receiver_id, amount, currency, state, transfer_id, skill, sender_id, recorded_at, credits,
                 -- Of one that is held, what its receiver's account lacks now, unless something else stopped it.
                 CASE WHEN state = 'held' AND reason NOT LIKE 'stopped: %' OR state = 'held' AND reason IS NULL
                      THEN coalesce(bursar.why_held(receiver_id), reason) ELSE reason END AS reason,
-                event_id, changed_at
-        r#"SELECT job_id, receiver_id, amount, currency, state, transfer_id, reason, skill, sender_id, recorded_at, credits,
                 event_id, changed_at, transfer_amount, netted, returned, undone AS reversed, greatest(carried - recovered, 0) AS "carried!"
          FROM bursar.payout
          WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR receiver_id = $2)

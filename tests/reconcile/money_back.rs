@@ -1,0 +1,101 @@
+//! Refunds and disputes that nobody heard of.
+
+use serde_json::json;
+
+use super::world::{World, found};
+
+#[tokio::test]
+async fn a_refund_that_was_not_heard_of_is_found_and_taken_back_once() {
+    let world = World::new().await;
+    let (_, intent) = world.buy("alice").await;
+    world.hear_all().await;
+    let refund = world.stripe.post("/v1/refunds", &format!("payment_intent={intent}&amount=2999")).await.id();
+    world.hear(|_| true).await;
+    world.month_is_over().await;
+    assert_eq!(world.reconcile(false).await, [found("refund_not_clawed", &refund, "alice", "200", "open")]);
+    assert_eq!(world.balance("alice").await, "200");
+    assert_eq!(world.reconcile(true).await, [found("refund_not_clawed", &refund, "alice", "200", "repaired")]);
+    assert_eq!(world.balance("alice").await, "0");
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
+}
+
+#[tokio::test]
+async fn a_refund_of_a_purchase_that_was_not_heard_of_either_is_found_with_it() {
+    let world = World::new().await;
+    let (session, intent) = world.buy("alice").await;
+    let refund = world.stripe.post("/v1/refunds", &format!("payment_intent={intent}&amount=1000")).await.id();
+    world.hear(|_| true).await;
+    world.month_is_over().await;
+    let seen = world.reconcile(true).await;
+    assert_eq!(
+        seen,
+        [
+            found("missing_grant", &session, "alice", "200", "repaired"),
+            found("refund_not_clawed", &refund, "alice", "0", "repaired"),
+        ]
+    );
+    assert_eq!(world.balance("alice").await, "133.311104");
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
+}
+
+#[tokio::test]
+async fn a_refund_that_failed_since_gives_the_credits_back() {
+    let world = World::new().await;
+    let (_, intent) = world.buy("alice").await;
+    world.hear_all().await;
+    let refund = world.stripe.post("/v1/refunds", &format!("payment_intent={intent}&amount=2999")).await.id();
+    world.hear_all().await;
+    assert_eq!(world.balance("alice").await, "0");
+    let body = json!({ "status": "failed" }).to_string();
+    let failed = world.stripe.send("POST", &format!("/_sandbox/refunds/{refund}"), &body, &[]).await.unwrap();
+    assert_eq!(failed.status, 200, "{}", failed.text);
+    world.hear(|_| true).await;
+    world.month_is_over().await;
+    assert_eq!(world.reconcile(true).await, [found("refund_not_clawed", &refund, "alice", "-200", "repaired")]);
+    assert_eq!(world.balance("alice").await, "200");
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
+}
+
+#[tokio::test]
+async fn a_dispute_that_was_not_heard_of_is_found_and_flags_its_user() {
+    let world = World::new().await;
+    let (_, intent) = world.buy("alice").await;
+    world.hear_all().await;
+    let charge = world.stripe.get(&format!("/v1/payment_intents/{intent}")).await.body["latest_charge"].clone();
+    let path = format!("/_sandbox/charges/{}/dispute", charge.as_str().unwrap());
+    let opened = world.stripe.send("POST", &path, "{}", &[]).await.unwrap();
+    let dispute = opened.body["id"].as_str().unwrap_or_else(|| panic!("{}", opened.text)).to_owned();
+    world.hear(|_| true).await;
+    world.month_is_over().await;
+    world.hear(|_| true).await;
+    let seen = world.reconcile(true).await;
+    assert_eq!(seen, [found("dispute_not_taken", &dispute, "alice", "200", "repaired")]);
+    assert_eq!(world.balance("alice").await, "0");
+    let flagged: Vec<String> = sqlx::query_scalar("SELECT user_id FROM bursar.user_flag WHERE flag = 'dispute'")
+        .fetch_all(&world.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(flagged, ["alice"]);
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
+}
+
+#[tokio::test]
+async fn a_refund_that_was_heard_of_and_whose_job_never_ran_is_found_by_the_books_alone() {
+    let world = World::new().await;
+    let (_, intent) = world.buy("alice").await;
+    world.hear_all().await;
+    let refund = world.stripe.post("/v1/refunds", &format!("payment_intent={intent}&amount=2999")).await.id();
+    // The charge is on record; the job that takes back is cancelled before it runs.
+    sqlx::query("INSERT INTO bursar.paused_kind (kind) VALUES ('claw_back')").execute(&world.db.pool).await.unwrap();
+    world.hear_all().await;
+    sqlx::query("DELETE FROM apalis.jobs WHERE job_type = 'claw_back'").execute(&world.db.pool).await.unwrap();
+    sqlx::query("DELETE FROM bursar.paused_kind").execute(&world.db.pool).await.unwrap();
+    world.month_is_over().await;
+    assert_eq!(world.reconcile(true).await, [found("refund_not_clawed", &refund, "alice", "200", "repaired")]);
+    assert_eq!(world.balance("alice").await, "0");
+    assert_eq!(world.reconcile(true).await, []);
+}
