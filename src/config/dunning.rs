@@ -6,9 +6,10 @@ use super::{SettingsError, number, raw};
 
 const FINAL_DAY: &str = "dunning.final_day";
 const FINAL: &str = "dunning.final";
-const PORTAL: &str = "dunning.portal_url";
+const PORTAL: &str = "letters.portal_url";
 
-pub(super) fn read(raw: &raw::Dunning) -> Result<Dunning, SettingsError> {
+/// `portal`: where users see to their payments, which letters of any kind lead to.
+pub(super) fn read(raw: &raw::Dunning, portal: Option<&raw::Text>) -> Result<Dunning, SettingsError> {
     let retry_days = days("dunning.retry_days", &raw.retry_days.0, 1)?;
     let letter_days = days("dunning.letter_days", &raw.letter_days.0, 0)?;
     let final_day = day(FINAL_DAY, &raw.final_day.0, 1)?;
@@ -24,7 +25,7 @@ pub(super) fn read(raw: &raw::Dunning) -> Result<Dunning, SettingsError> {
         "none" => Final::None,
         other => return Err(SettingsError::new(FINAL, format!("is {other:?}"), "Write pause, cancel or none.")),
     };
-    let portal_url = raw.portal_url.as_ref().map(|url| url.0.clone()).filter(|url| !url.is_empty());
+    let portal_url = portal.map(|url| url.0.clone()).filter(|url| !url.is_empty());
     let is_page = |url: &String| {
         let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         host.is_some_and(|host| !host.is_empty()) && url.bytes().all(|byte| byte.is_ascii_graphic())

@@ -49,7 +49,6 @@ pub(super) struct Dunning {
     pub final_day: Text,
     #[serde(rename = "final")]
     pub last: Text,
-    pub portal_url: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

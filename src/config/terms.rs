@@ -52,7 +52,7 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         livemode: stripe.livemode,
         stripe_on: stripe.is_on(),
         selling,
-        dunning: dunning::read(&raw.dunning)?,
+        dunning: dunning::read(&raw.dunning, raw.letters.portal_url.as_ref())?,
         grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,
         packages,

@@ -331,7 +331,7 @@ fn the_schedule_of_dunning_is_in_order() {
         "the defaults of the file and of the jobs are the same"
     );
     let own = read(
-        "[dunning]\nretry_days = []\nletter_days = [0, 10]\nfinal_day = 14\nfinal = \"cancel\"\nportal_url = \"https://shop.example/me\"",
+        "[dunning]\nretry_days = []\nletter_days = [0, 10]\nfinal_day = 14\nfinal = \"cancel\"\n[letters]\nportal_url = \"https://shop.example/me\"",
     );
     assert_eq!((own.schedule.retry_days, own.schedule.letter_days), (vec![], vec![0, 10]));
     assert_eq!((own.schedule.final_day, own.schedule.last), (14, bursar_jobs::dunning::Final::Cancel));
@@ -344,7 +344,7 @@ fn the_schedule_of_dunning_is_in_order() {
         ("final_day = 6", &["dunning.final_day", "the last retry is on day 7"]),
         ("final_day = 61", &["dunning.final_day", "from 1 to 60"]),
         ("final = \"shrug\"", &["dunning.final", "pause, cancel or none"]),
-        ("portal_url = \"shop.example\"", &["dunning.portal_url", "http"]),
+        ("[letters]\nportal_url = \"shop.example\"", &["letters.portal_url", "http"]),
     ] {
         let refused = refusal(&[], Some(&format!("[dunning]\n{file}")));
         assert!(words.iter().all(|word| refused.contains(word)), "{file}: {refused}");
