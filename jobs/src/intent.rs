@@ -21,6 +21,8 @@ pub struct Intent {
     pub matter: Matter,
     /// A request of it was to leave, and no answer was seen.
     pub lost: bool,
+    /// One left within the last hour, and nothing certain came back: it may still be executed.
+    pub under_way: bool,
     /// Nothing has changed about it for an hour, longer than a request can be under way.
     pub rested: bool,
 }
@@ -32,6 +34,9 @@ pub async fn newest(db: &mut PgConnection, subject: &str) -> Result<Option<Inten
                   coalesce(bursar.is_young(young_since), false) AS "young!", saved_failure, look_first, refusals, looks, raise_after_look,
                   EXISTS (SELECT FROM bursar.call c WHERE c.subject = i.subject AND c.intent_id = i.id AND c.what = 'send'
                             AND c.answered_at IS NULL) AS "lost!",
+                  EXISTS (SELECT FROM bursar.call c WHERE c.subject = i.subject AND c.intent_id = i.id AND c.what = 'send'
+                            AND (c.status IS NULL OR c.status NOT BETWEEN 200 AND 299 AND c.status NOT BETWEEN 400 AND 499)
+                            AND c.begun_at > bursar.now() - interval '1 hour') AS "under_way!",
                   changed_at < bursar.now() - interval '1 hour' AS "rested!"
            FROM bursar.intent i WHERE subject = $1 ORDER BY generation DESC LIMIT 1 FOR UPDATE"#,
         subject
@@ -58,6 +63,7 @@ pub async fn newest(db: &mut PgConnection, subject: &str) -> Result<Option<Inten
             raise_after_look: row.raise_after_look,
         },
         lost: row.lost,
+        under_way: row.under_way,
         rested: row.rested,
     }))
 }
@@ -92,7 +98,7 @@ pub async fn make(
     )
     .fetch_one(db)
     .await?;
-    Ok(Intent { id, key, request: request.clone(), fingerprint, matter, lost: false, rested: false })
+    Ok(Intent { id, key, request: request.clone(), fingerprint, matter, lost: false, under_way: false, rested: false })
 }
 
 /// Writes how an intent stands now, where that is another than before.

@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod meters;
 pub mod money;
 pub mod packages;
+pub mod payout;
 pub mod perform;
 pub mod schedules;
 pub mod settle;

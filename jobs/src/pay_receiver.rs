@@ -26,6 +26,7 @@ use crate::{
     job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, PAY_RECEIVER},
     ledger::{Account, Posting},
+    payout::{Act, Refusal, Seen as Saw, State, turn},
     terms::Terms,
 };
 
@@ -96,16 +97,25 @@ impl Payout {
         })
     }
 
-    fn moved(&self, to: &'static str, reason: impl Into<String>) -> Change {
+    fn state(&self) -> Result<State, JobError> {
+        State::parse(&self.state).ok_or_else(|| {
+            JobError::Dead(format!(
+                "the payout is {}, which this version does not know: update, then retry",
+                self.state
+            ))
+        })
+    }
+
+    fn moved(&self, to: State, reason: impl Into<String>) -> Change {
         Change::MovePayout(PayoutMove {
             job_id: self.job_id.clone(),
-            state: to,
+            state: to.name(),
             reason: Some(reason.into()),
             transfer_id: None,
         })
     }
 
-    fn paid(&self, object: &Value) -> Result<Effects, JobError> {
+    fn booked(&self, state: State, object: &Value) -> Result<Effects, JobError> {
         let transfer: Transfer = serde_json::from_value(object.clone()).map_err(|error| JobError::Retry {
             after: None,
             source: format!("the Transfer does not read: {error}").into(),
@@ -131,7 +141,7 @@ impl Payout {
         posting.reference = Some(transfer.id.clone());
         let paid = PayoutMove {
             job_id: self.job_id.clone(),
-            state: "paid",
+            state: state.name(),
             reason: transfer.reversed.then(|| "the Transfer was reversed since".to_owned()),
             transfer_id: Some(transfer.id),
         };
@@ -197,27 +207,31 @@ impl Call for PayReceiver {
 
     fn intent(&self, facts: &Facts, _: &Terms) -> Result<Plan, JobError> {
         let payout = facts.payout()?;
-        match payout.state.as_str() {
-            "held" | "sending" | "unknown" => {}
-            other => return Ok(Plan::Nothing(Effects::skip(format!("the payout is {other}")))),
-        }
-        match &payout.destination {
-            // What has an intent is brought to its end, whatever became of the account.
-            Some(account) if payout.active || payout.state != "held" => Ok(Plan::Send {
+        let was = payout.state()?;
+        let (state, act) = turn(was, Saw::Begins { ready: payout.active && payout.destination.is_some() });
+        match (act, &payout.destination) {
+            (Act::Send, Some(account)) => Ok(Plan::Send {
                 subject: payout.subject(),
                 request: payout.request(account),
                 since: payout.since,
-                marks: if payout.state == "held" { vec![payout.moved("sending", "under way")] } else { Vec::new() },
+                marks: if state == was { Vec::new() } else { vec![payout.moved(state, "under way")] },
             }),
-            destination => {
+            (Act::Send, None) => Err(JobError::Dead(format!(
+                "it is {}, and the account of {} is not known any more: connect it again, then `bursar payouts release`",
+                payout.state, payout.receiver_id
+            ))),
+            (Act::Hold, destination) => {
                 let why = match destination {
                     Some(account) => format!("transfers to {account} are not active"),
                     None => format!("{} has no connected account", payout.receiver_id),
                 };
                 Ok(Plan::Nothing(Effects {
-                    changes: vec![payout.moved("held", why.clone())],
+                    changes: vec![payout.moved(state, why.clone())],
                     ..Effects::skip(format!("held: {why}"))
                 }))
+            }
+            (Act::Nothing | Act::Book | Act::Wait | Act::Deactivate | Act::Leave | Act::Enqueue, _) => {
+                Ok(Plan::Nothing(Effects::skip(format!("the payout is {}", payout.state))))
             }
         }
     }
@@ -249,34 +263,49 @@ impl Call for PayReceiver {
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
         let payout = facts.payout()?;
+        let was = payout.state()?;
         match answer {
-            Answer::Made(object) => payout.paid(object),
-            Answer::Unknown(why) => Ok(Effects { changes: vec![payout.moved("unknown", why)], ..Effects::done() }),
-            Answer::Refused { error, saved } => Ok(match error.code.as_deref() {
-                Some("balance_insufficient") if saved => {
-                    let why = "waits for the platform's balance at Stripe";
-                    let wait = Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) };
-                    Effects { changes: vec![payout.moved("sending", why)], ..Effects::snooze(wait) }
-                }
-                Some("insufficient_capabilities_for_transfer") if saved => {
-                    let why = format!("Stripe says that transfers to its account are not active: {error}");
-                    let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
-                    // The refusal may be older than what is known of the account by now.
-                    let ask = payout.destination.iter();
-                    let ask =
-                        ask.map(|account| CheckAccount::of(account, &format!("{}:{}", payout.job_id, payout.releases)));
-                    Effects {
-                        changes: vec![payout.moved("held", why.clone()), inactive],
-                        follow_ups: ask.collect(),
-                        ..Effects::skip(format!("held: {why}"))
+            Answer::Made(object) => match turn(was, Saw::Made) {
+                (state, Act::Book) => payout.booked(state, object),
+                _ => Err(JobError::Dead(format!("it was sent, and the payout is {}: look at both", payout.state))),
+            },
+            Answer::Unknown(why) => {
+                let (state, _) = turn(was, Saw::NotKnown);
+                Ok(Effects { changes: vec![payout.moved(state, why)], ..Effects::done() })
+            }
+            Answer::Refused { error, saved } => {
+                let why = Refusal::of(error.code.as_deref());
+                let (state, act) = turn(was, Saw::Refused { why, saved });
+                Ok(match act {
+                    Act::Wait => {
+                        let why = "waits for the platform's balance at Stripe";
+                        let wait =
+                            Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) };
+                        Effects { changes: vec![payout.moved(state, why)], ..Effects::snooze(wait) }
                     }
-                }
-                _ => {
-                    let why = format!("Stripe refused it: {error}");
-                    let outcome = Outcome::Dead(why.clone());
-                    Effects { outcome, changes: vec![payout.moved("rejected", why)], ..Effects::done() }
-                }
-            }),
+                    Act::Deactivate => {
+                        let why = format!("Stripe says that transfers to its account are not active: {error}");
+                        let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
+                        // The refusal may be older than what is known of the account by now.
+                        let cause = format!("{}:{}", payout.job_id, payout.releases);
+                        let ask = payout.destination.iter().map(|account| CheckAccount::of(account, &cause));
+                        Effects {
+                            changes: vec![payout.moved(state, why.clone()), inactive],
+                            follow_ups: ask.collect(),
+                            ..Effects::skip(format!("held: {why}"))
+                        }
+                    }
+                    Act::Leave => {
+                        let why = format!("Stripe refused it: {error}");
+                        let outcome = Outcome::Dead(why.clone());
+                        Effects { outcome, changes: vec![payout.moved(state, why)], ..Effects::done() }
+                    }
+                    Act::Nothing | Act::Send | Act::Hold | Act::Book | Act::Enqueue => {
+                        let why = format!("Stripe refused it, and the payout is {}: {error}", payout.state);
+                        Effects { outcome: Outcome::Dead(why), ..Effects::done() }
+                    }
+                })
+            }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a payout asks no question".into())),
         }
     }

@@ -70,7 +70,7 @@ impl<J: Call> Run<'_, J> {
                 self.mark_unknown(&mut tx, &facts, &format!("not known: {}", word.why)).await?;
                 Err(retry(self.claimed, word.after, &word.why))
             }
-            Do::Stop if word.heard == (Heard::Nothing { moved: false }) => self.for_an_operator(
+            Do::Stop if matches!(word.heard, Heard::Nothing { .. }) => self.for_an_operator(
                 &facts,
                 format!(
                     "Stripe saved a failure under {} and nothing is there after {MOST_LOOKS} looks: decide, then \
@@ -109,7 +109,7 @@ impl<J: Call> Run<'_, J> {
             Came::Looked(Ok(Looked::Nothing)) => {
                 // Age is no news: it only asks for more care.
                 let moved = machine::Matter { young: now.matter.young, ..sent.matter } != now.matter;
-                Word::new(Heard::Nothing { moved }, &"nothing there")
+                Word::new(Heard::Nothing { moved, under_way: now.under_way }, &"nothing there")
             }
             Came::Looked(Err(seen)) => Word { after: seen.reply.after(), ..Word::new(Heard::NotLooked, &seen.reply) },
             Came::Answered(seen) => {

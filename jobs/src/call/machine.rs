@@ -9,7 +9,7 @@
 //!     open --> open: not now (401, 409, 429), or refused without being saved
 //!     open --> unknown: no answer, a 5xx, one that cannot be read, or an earlier attempt that left no answer
 //!     unknown --> unknown: the same; or refused without being saved, for an earlier request may have been executed
-//!     unknown --> open: a look found nothing, and no 5xx is saved: sent in the same attempt
+//!     unknown --> open: a look found nothing, no 5xx is saved, and no other request is under way: sent in the same attempt
 //!     unknown --> rejected: a 5xx is saved, an operator says so, and one more look found nothing
 //!     open --> rejected: refused, and the refusal is saved under the key
 //!     unknown --> rejected: the same
@@ -171,6 +171,8 @@ pub enum Heard {
     Nothing {
         /// The matter has changed since the look began: it tells of another state.
         moved: bool,
+        /// A request of the last hour, to which nothing certain came back, may still be executed, after the look.
+        under_way: bool,
     },
     /// A look that came to nothing itself.
     NotLooked,
@@ -226,13 +228,14 @@ pub const fn hear(matter: Matter, generation: i32, heard: Heard) -> (Matter, Do)
         },
         Heard::Lost => (unknown, Do::Unsure),
         Heard::SavedFailure => (Matter { saved_failure: true, ..unknown }, Do::Unsure),
-        Heard::NotNow | Heard::NotLooked | Heard::Nothing { moved: true } => (matter, Do::Retry),
+        Heard::NotNow | Heard::NotLooked | Heard::Nothing { moved: true, .. } => (matter, Do::Retry),
         Heard::NotSent => (matter, Do::Dead),
-        Heard::Nothing { moved: false } if !matter.saved_failure => {
-            (Matter { state: State::Open, look_first: false, looks: 0, ..matter }, Do::Send)
+        Heard::Nothing { moved: false, under_way } if !matter.saved_failure => {
+            let state = if under_way { State::Unknown } else { State::Open };
+            (Matter { state, look_first: false, looks: 0, ..matter }, Do::Send)
         }
-        Heard::Nothing { moved: false } if matter.raise_after_look => (rejected, Do::Raise),
-        Heard::Nothing { moved: false } => {
+        Heard::Nothing { moved: false, .. } if matter.raise_after_look => (rejected, Do::Raise),
+        Heard::Nothing { moved: false, .. } => {
             let looked = Matter { looks: matter.looks + 1, ..matter };
             if looked.looks >= MOST_LOOKS {
                 (looked, Do::Stop)
