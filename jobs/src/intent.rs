@@ -4,56 +4,73 @@ use bursar_stripe::{Request, Seen};
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
+use crate::call::machine::{Matter, State};
+
 /// The committed decision to make one call.
 #[derive(Debug, Clone)]
 pub struct Intent {
     /// Its row.
     pub id: i64,
-    /// From 1; raised only after a rejection that Stripe saved.
-    pub generation: i32,
     /// What the request goes under.
     pub key: String,
     /// The bytes.
     pub request: Request,
     /// Of the parameters.
     pub fingerprint: String,
-    /// `open`, `unknown`, `succeeded` or `rejected`.
-    pub state: String,
-    /// Whether the key is surely young: by the database's clock, which also wrote when it was first used.
-    pub young: bool,
-    /// Whether Stripe replays a 5xx under the key.
-    pub saved_failure: bool,
-    /// Rejections that were not seen to be saved.
-    pub refusals: i32,
-    /// Looks that found nothing since the last answer.
-    pub looks: i32,
-    /// An operator wants the next generation, if one more look finds nothing.
-    pub raise_after_look: bool,
+    /// How it stands.
+    pub matter: Matter,
+    /// A request of it was to leave, and no answer was seen.
+    pub lost: bool,
+    /// One left within the last hour, and nothing certain came back: it may still be executed.
+    pub under_way: bool,
+    /// Nothing has changed about it for an hour, longer than a request can be under way.
+    pub rested: bool,
 }
 
 /// The newest intent of a subject, locked.
 pub async fn newest(db: &mut PgConnection, subject: &str) -> Result<Option<Intent>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT id, generation, idempotency_key, request AS "request: Json<Request>", fingerprint, state,
-                  coalesce(bursar.is_young(young_since), false) AS "young!", saved_failure, refusals, looks, raise_after_look
-           FROM bursar.intent WHERE subject = $1 ORDER BY generation DESC LIMIT 1 FOR UPDATE"#,
+                  coalesce(bursar.is_young(young_since), false) AS "young!", saved_failure, look_first, refusals, looks, raise_after_look,
+                  EXISTS (SELECT FROM bursar.call c WHERE c.subject = i.subject AND c.intent_id = i.id AND c.what = 'send'
+                            AND c.answered_at IS NULL) AS "lost!",
+                  EXISTS (SELECT FROM bursar.call c WHERE c.subject = i.subject AND c.intent_id = i.id AND c.what = 'send'
+                            AND (c.status IS NULL OR c.status NOT BETWEEN 200 AND 299 AND c.status NOT BETWEEN 400 AND 499)
+                            AND c.begun_at > bursar.now() - interval '1 hour') AS "under_way!",
+                  changed_at < bursar.now() - interval '1 hour' AS "rested!"
+           FROM bursar.intent i WHERE subject = $1 ORDER BY generation DESC LIMIT 1 FOR UPDATE"#,
         subject
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| Intent {
+    let Some(row) = row else { return Ok(None) };
+    let state = State::parse(&row.state).ok_or_else(|| {
+        sqlx::Error::Decode(format!("an intent is {}, which this version does not know", row.state).into())
+    })?;
+    Ok(Some(Intent {
         id: row.id,
-        generation: row.generation,
         key: row.idempotency_key,
         request: row.request.0,
         fingerprint: row.fingerprint,
-        state: row.state,
-        young: row.young,
-        saved_failure: row.saved_failure,
-        refusals: row.refusals,
-        looks: row.looks,
-        raise_after_look: row.raise_after_look,
+        matter: Matter {
+            generation: row.generation,
+            state,
+            young: row.young,
+            saved_failure: row.saved_failure,
+            look_first: row.look_first,
+            refusals: row.refusals,
+            looks: row.looks,
+            raise_after_look: row.raise_after_look,
+        },
+        lost: row.lost,
+        under_way: row.under_way,
+        rested: row.rested,
     }))
+}
+
+/// Whether a key that was first used then is surely still kept by Stripe.
+pub async fn is_young(db: &mut PgConnection, since: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT bursar.is_young($1) AS "young!""#, since).fetch_one(db).await
 }
 
 /// Makes the intent of a generation. Its key counts from `since`, when the matter began by anyone's word: a database that was restored
@@ -61,102 +78,49 @@ pub async fn newest(db: &mut PgConnection, subject: &str) -> Result<Option<Inten
 pub async fn make(
     db: &mut PgConnection,
     subject: &str,
-    generation: i32,
+    matter: Matter,
     request: &Request,
     since: DateTime<Utc>,
 ) -> Result<Intent, sqlx::Error> {
-    let key = bursar_stripe::idempotency_key(subject, generation.unsigned_abs());
+    let key = bursar_stripe::idempotency_key(subject, matter.generation.unsigned_abs());
     let fingerprint = request.fingerprint();
-    let row = sqlx::query!(
+    let id = sqlx::query_scalar!(
         r#"INSERT INTO bursar.intent (subject, generation, idempotency_key, request, fingerprint, young_since)
-           VALUES ($1, $2, $3, $4, $5, CASE WHEN bursar.is_young($6) THEN least($6, bursar.now()) END)
-           RETURNING id, young_since IS NOT NULL AS "young!""#,
+           VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN least($7, bursar.now()) END)
+           RETURNING id"#,
         subject,
-        generation,
+        matter.generation,
         key,
         Json(request) as _,
         fingerprint,
+        matter.young,
         since,
     )
     .fetch_one(db)
     .await?;
-    Ok(Intent {
-        id: row.id,
-        generation,
-        key,
-        request: request.clone(),
-        fingerprint,
-        state: "open".into(),
-        young: row.young,
-        saved_failure: false,
-        refusals: 0,
-        looks: 0,
-        raise_after_look: false,
-    })
+    Ok(Intent { id, key, request: request.clone(), fingerprint, matter, lost: false, under_way: false, rested: false })
 }
 
-/// Whether an intent is still the one that counts, and still open: another job may have brought the matter to its end meanwhile.
-pub async fn is_current(db: &mut PgConnection, intent: &Intent) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM bursar.intent i WHERE i.id = $1 AND i.state IN ('open', 'unknown')
-               AND NOT EXISTS (SELECT FROM bursar.intent n WHERE n.subject = i.subject AND n.generation > i.generation)) AS "current!""#,
-        intent.id
-    )
-    .fetch_one(db)
-    .await
-}
-
-/// What an answer changes about an intent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// It had its effect.
-    Succeeded,
-    /// Refused, and the refusal is saved under the key.
-    Rejected,
-    /// Refused, and not seen to be saved.
-    Refused,
-    /// Nobody knows: send the same again while the key is young.
-    Unknown,
-    /// Nobody knows, and what came asks for a look before anything is sent again.
-    LookFirst,
-    /// Nobody knows, and Stripe has a 5xx to give under the key and nothing else: sending again will not tell.
-    SavedFailure,
-    /// A look found nothing, and the key's answer may have been forgotten: it may be sent again, as if young.
-    NothingCame,
-    /// A look found nothing, but a saved failure stands under the key: look again later.
-    NothingYet,
-    /// The answer says nothing about the effect.
-    Nothing,
-}
-
-/// Records it.
-pub async fn record(db: &mut PgConnection, intent: &Intent, news: News) -> Result<(), sqlx::Error> {
-    let (state, saved) = match news {
-        News::Succeeded => ("succeeded", false),
-        News::Rejected => ("rejected", false),
-        News::Unknown | News::LookFirst => ("unknown", intent.saved_failure),
-        News::SavedFailure => ("unknown", true),
-        News::NothingCame => ("open", false),
-        News::Refused | News::NothingYet | News::Nothing => (intent.state.as_str(), intent.saved_failure),
-    };
-    sqlx::query!(
-        "UPDATE bursar.intent SET state = $2, saved_failure = $3, changed_at = bursar.now(),
-                refusals = refusals + $4,
-                looks = CASE WHEN $5 THEN looks + 1 WHEN $6 THEN 0 ELSE looks END,
-                young_since = CASE WHEN $7 THEN bursar.now() WHEN $8 THEN NULL ELSE young_since END
-         WHERE id = $1 AND state <> 'succeeded'",
-        intent.id,
-        state,
-        saved,
-        i32::from(news == News::Refused),
-        news == News::NothingYet,
-        matches!(news, News::NothingCame),
-        news == News::NothingCame,
-        news == News::LookFirst,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+/// Writes how an intent stands now, where that is another than before.
+pub async fn write(db: &mut PgConnection, intent: &Intent, now: Matter) -> Result<Intent, sqlx::Error> {
+    if now != intent.matter {
+        // Not its age: that is the clock's.
+        sqlx::query!(
+            "UPDATE bursar.intent SET state = $2, saved_failure = $3, look_first = $4, refusals = $5, looks = $6, raise_after_look = $7,
+                    changed_at = bursar.now()
+             WHERE id = $1 AND state <> 'succeeded'",
+            intent.id,
+            now.state.name(),
+            now.saved_failure,
+            now.look_first,
+            now.refusals,
+            now.looks,
+            now.raise_after_look,
+        )
+        .execute(db)
+        .await?;
+    }
+    Ok(Intent { matter: now, ..intent.clone() })
 }
 
 /// A call that has begun.
@@ -206,8 +170,12 @@ pub async fn end_call(db: &mut PgConnection, call: i64, seen: &Seen) -> Result<(
 
 /// Adds what a look came to, which may have taken several requests.
 pub async fn note_call(db: &mut PgConnection, call: i64, answer: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE bursar.call SET answered_at = bursar.now(), answer = $2 WHERE id = $1", call, answer)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "UPDATE bursar.call SET answered_at = bursar.now(), answer = $2 WHERE id = $1",
+        call,
+        answer.replace('\0', "\u{fffd}")
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }

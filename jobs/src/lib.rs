@@ -30,6 +30,7 @@ pub mod meters;
 pub mod money;
 pub mod owed;
 pub mod packages;
+pub mod payout;
 pub mod perform;
 pub mod reconcile;
 pub mod schedules;

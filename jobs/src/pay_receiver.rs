@@ -31,6 +31,7 @@ use crate::{
     ledger::{Account, Posting},
     limits::{self, Held, Verdict, Weights},
     money,
+    payout::{Act, Refusal, Seen as Saw, State, turn},
     terms::Terms,
 };
 
@@ -123,24 +124,33 @@ impl Payout {
         })
     }
 
-    fn moved(&self, to: &'static str, reason: impl Into<String>) -> Change {
+    fn state(&self) -> Result<State, JobError> {
+        State::parse(&self.state).ok_or_else(|| {
+            JobError::Dead(format!(
+                "the payout is {}, which this version does not know: update, then retry",
+                self.state
+            ))
+        })
+    }
+
+    fn moved(&self, to: State, reason: impl Into<String>) -> Change {
         Change::MovePayout(PayoutMove {
             job_id: self.job_id.clone(),
-            state: to,
+            state: to.name(),
             reason: Some(reason.into()),
             transfer_id: None,
         })
     }
 
-    fn paid(&self, object: &Value) -> Result<Effects, JobError> {
+    fn plan(&self, request: Request, marks: Vec<Change>) -> Plan {
+        Plan::Send { subject: self.subject(), request, since: self.since, marks }
+    }
+
+    fn booked(&self, state: State, object: &Value) -> Result<Effects, JobError> {
         let transfer: Transfer = serde_json::from_value(object.clone()).map_err(|error| JobError::Retry {
             after: None,
             source: format!("the Transfer does not read: {error}").into(),
         })?;
-        if self.state == "reversed" {
-            let why = format!("{} was made for a payout that is reversed: reverse it at Stripe", transfer.id);
-            return Err(JobError::Dead(why));
-        }
         if let Some(how) = self.differs(&transfer) {
             return Err(JobError::Dead(how));
         }
@@ -162,7 +172,7 @@ impl Payout {
         posting.reference = Some(transfer.id.clone());
         let paid = PayoutMove {
             job_id: self.job_id.clone(),
-            state: "paid",
+            state: state.name(),
             reason: (self.netted > 0)
                 .then(|| format!("{} of it settled earlier debts", money::format(self.netted, &self.currency))),
             transfer_id: Some(transfer.id.clone()),
@@ -244,33 +254,33 @@ impl Call for PayReceiver {
 
     fn intent(&self, facts: &Facts, terms: &Terms) -> Result<Plan, JobError> {
         let payout = facts.payout()?;
-        match payout.state.as_str() {
-            "held" | "sending" | "unknown" => {}
-            other => return Ok(Plan::Nothing(Effects::skip(format!("the payout is {other}")))),
-        }
-        match &payout.destination {
-            // What has an intent is brought to its end, whatever became of the account.
-            Some(account) if payout.active || payout.state != "held" => {
-                let (amount, marks) = if payout.state == "held" {
-                    match limits::judge(&payout.held(), &facts.weights, terms) {
-                        Verdict::Goes { amount, marks } => (amount, marks),
-                        Verdict::Stays(effects) => return Ok(Plan::Nothing(effects)),
-                    }
-                } else {
-                    (payout.sends(), Vec::new())
-                };
-                let (subject, request) = (payout.subject(), payout.request(account, amount));
-                Ok(Plan::Send { subject, request, since: payout.since, marks })
+        let was = payout.state()?;
+        let ready = payout.active && payout.destination.is_some();
+        let verdict = (was == State::Held && ready).then(|| limits::judge(&payout.held(), &facts.weights, terms));
+        let goes = ready && !matches!(verdict, Some(Verdict::Stays(_)));
+        let (state, act) = turn(was, Saw::Begins { ready: goes });
+        match (act, &payout.destination, verdict) {
+            (Act::Send, Some(account), Some(Verdict::Goes { amount, marks })) => {
+                Ok(payout.plan(payout.request(account, amount), marks))
             }
-            destination => {
+            (Act::Send, Some(account), _) => Ok(payout.plan(payout.request(account, payout.sends()), Vec::new())),
+            (Act::Send, None, _) => Err(JobError::Dead(format!(
+                "it is {}, and the account of {} is not known any more: connect it again, then `bursar payouts release`",
+                payout.state, payout.receiver_id
+            ))),
+            (Act::Hold, _, Some(Verdict::Stays(effects))) => Ok(Plan::Nothing(effects)),
+            (Act::Hold, destination, _) => {
                 let why = match destination {
                     Some(account) => format!("transfers to {account} are not active"),
                     None => format!("{} has no connected account", payout.receiver_id),
                 };
                 Ok(Plan::Nothing(Effects {
-                    changes: vec![payout.moved("held", why.clone())],
+                    changes: vec![payout.moved(state, why.clone())],
                     ..Effects::skip(format!("held: {why}"))
                 }))
+            }
+            (Act::Nothing | Act::Book | Act::Wait | Act::Deactivate | Act::Leave | Act::Enqueue, _, _) => {
+                Ok(Plan::Nothing(Effects::skip(format!("the payout is {}", payout.state))))
             }
         }
     }
@@ -302,34 +312,49 @@ impl Call for PayReceiver {
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
         let payout = facts.payout()?;
+        let was = payout.state()?;
         match answer {
-            Answer::Made(object) => payout.paid(object),
-            Answer::Unknown(why) => Ok(Effects { changes: vec![payout.moved("unknown", why)], ..Effects::done() }),
-            Answer::Refused { error, saved } => Ok(match error.code.as_deref() {
-                Some("balance_insufficient") if saved => {
-                    let why = "waits for the platform's balance at Stripe";
-                    let wait = Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) };
-                    Effects { changes: vec![payout.moved("sending", why)], ..Effects::snooze(wait) }
-                }
-                Some("insufficient_capabilities_for_transfer") if saved => {
-                    let why = format!("Stripe says that transfers to its account are not active: {error}");
-                    let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
-                    // The refusal may be older than what is known of the account by now.
-                    let ask = payout.destination.iter();
-                    let ask =
-                        ask.map(|account| CheckAccount::of(account, &format!("{}:{}", payout.job_id, payout.releases)));
-                    Effects {
-                        changes: vec![payout.moved("held", why.clone()), inactive],
-                        follow_ups: ask.collect(),
-                        ..Effects::skip(format!("held: {why}"))
+            Answer::Made(object) => match turn(was, Saw::Made) {
+                (state, Act::Book) => payout.booked(state, object),
+                _ => Err(JobError::Dead(format!("it was sent, and the payout is {}: look at both", payout.state))),
+            },
+            Answer::Unknown(why) => {
+                let (state, _) = turn(was, Saw::NotKnown);
+                Ok(Effects { changes: vec![payout.moved(state, why)], ..Effects::done() })
+            }
+            Answer::Refused { error, saved } => {
+                let why = Refusal::of(error.code.as_deref());
+                let (state, act) = turn(was, Saw::Refused { why, saved });
+                Ok(match act {
+                    Act::Wait => {
+                        let why = "waits for the platform's balance at Stripe";
+                        let wait =
+                            Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) };
+                        Effects { changes: vec![payout.moved(state, why)], ..Effects::snooze(wait) }
                     }
-                }
-                _ => {
-                    let why = format!("Stripe refused it: {error}");
-                    let outcome = Outcome::Dead(why.clone());
-                    Effects { outcome, changes: vec![payout.moved("rejected", why)], ..Effects::done() }
-                }
-            }),
+                    Act::Deactivate => {
+                        let why = format!("Stripe says that transfers to its account are not active: {error}");
+                        let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
+                        // The refusal may be older than what is known of the account by now.
+                        let cause = format!("{}:{}", payout.job_id, payout.releases);
+                        let ask = payout.destination.iter().map(|account| CheckAccount::of(account, &cause));
+                        Effects {
+                            changes: vec![payout.moved(state, why.clone()), inactive],
+                            follow_ups: ask.collect(),
+                            ..Effects::skip(format!("held: {why}"))
+                        }
+                    }
+                    Act::Leave => {
+                        let why = format!("Stripe refused it: {error}");
+                        let outcome = Outcome::Dead(why.clone());
+                        Effects { outcome, changes: vec![payout.moved(state, why)], ..Effects::done() }
+                    }
+                    Act::Nothing | Act::Send | Act::Hold | Act::Book | Act::Enqueue => {
+                        let why = format!("Stripe refused it, and the payout is {}: {error}", payout.state);
+                        Effects { outcome: Outcome::Dead(why), ..Effects::done() }
+                    }
+                })
+            }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a payout asks no question".into())),
         }
     }

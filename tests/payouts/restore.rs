@@ -5,7 +5,7 @@ use super::world::World;
 /// Makes everything that is known here 30 hours older, and lets Stripe forget its keys.
 async fn thirty_hours_later(world: &World) {
     for older in [
-        "UPDATE bursar.intent SET young_since = young_since - interval '30 hours'",
+        "UPDATE bursar.intent SET young_since = young_since - interval '30 hours', changed_at = changed_at - interval '30 hours'",
         "UPDATE bursar.payout SET recorded_at = recorded_at - interval '30 hours', verified_at = verified_at - interval '30 hours'",
     ] {
         sqlx::query(older).execute(&world.db.pool).await.unwrap();

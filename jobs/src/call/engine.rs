@@ -3,24 +3,17 @@
 use std::time::Duration;
 
 use bursar_stripe::{Client, Method, Reply, Request, Seen};
-use sqlx::PgConnection;
 
-use super::{
-    Answer, Call, Looked,
-    decide::{Decided, Step},
-};
+use super::{Answer, Call, Looked, conclude::Came, decide::Decided};
 use crate::{
     backoff, db,
     effects::{self, Applied},
-    intent::{self, Begun, Intent, News},
+    intent::{self, Begun, Intent},
     job::{Batch, Claimed, Effects, JobError, Outcome, Snooze},
     kinds,
     perform::{Context, Disturbed, Report, is_code, is_disturbance},
     settle::{Settlement, settle},
 };
-
-/// Looks after a saved 5xx before an operator must decide, spaced by a minute, two, four and eight.
-const MOST_LOOKS: i32 = 4;
 
 /// Performs the one job of a claim.
 pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result<Report, Disturbed> {
@@ -83,6 +76,20 @@ pub(super) struct Run<'a, J> {
     pub(super) job: &'a J,
 }
 
+/// A request that is to leave, or a look that is to be made, under a committed intent.
+pub(super) struct Under {
+    pub(super) intent: Intent,
+    pub(super) subject: String,
+    pub(super) call: Begun,
+}
+
+/// What an attempt does next.
+pub(super) enum Next {
+    Send(Under),
+    Look(Under),
+    End(End),
+}
+
 impl<J: Call> Run<'_, J> {
     async fn perform(&self) -> Result<End, sqlx::Error> {
         self.context.reach("before_intent").await;
@@ -91,32 +98,57 @@ impl<J: Call> Run<'_, J> {
             return self.settle_plainly(Ok(Effects::snooze(wait("Stripe is off")))).await;
         };
         let stripe = &stripe.in_lane(kinds::lane_of(self.batch.kind));
-        let (step, subject, call) = match self.decide().await? {
-            Decided::Step { step, subject, call } => (step, subject, call),
-            Decided::End(end) => return Ok(end),
-        };
-        self.context.reach("after_intent").await;
-        match step {
-            Step::Ask(request) => {
+        let decided = self.decide().await?;
+        if !matches!(decided, Decided::Under(Next::End(_))) {
+            self.context.reach("after_intent").await;
+        }
+        let mut next = match decided {
+            Decided::Ask(request, call) => {
                 let Some(seen) = self.leave(stripe, &request, None).await else { return Ok(End::Stale) };
-                self.conclude(call, &seen, None).await
+                return self.answered(call, &seen).await;
             }
-            Step::AskAll => self.ask_all(stripe, call).await,
-            Step::Look(intent) => self.look(stripe, call, intent, &subject).await,
-            Step::Send(intent) => {
-                let Some(mut seen) = self.leave(stripe, &intent.request, Some(&intent.key)).await else {
-                    return Ok(End::Stale);
-                };
-                if matches!(seen.reply, Reply::Rejected { replayed: false, .. }) {
-                    // A refusal that Stripe saved is told from one that it did not by asking again: the saved one is replayed.
-                    let Some(again) = self.leave(stripe, &intent.request, Some(&intent.key)).await else {
-                        return Ok(End::Stale);
-                    };
-                    seen = again;
+            Decided::AskAll(call) => return self.ask_all(stripe, call).await,
+            Decided::Under(next) => next,
+        };
+        // A look leads to one send at most, and a send to nothing more.
+        loop {
+            next = match next {
+                Next::End(end) => return Ok(end),
+                Next::Look(under) => {
+                    let facts = self.facts().await?;
+                    let looked = self.job.look(&facts, stripe).await;
+                    if let Err(seen) = &looked
+                        && let Some(after) = seen.kept_back()
+                    {
+                        return self.wait_for_turn(under.call, seen, after).await;
+                    }
+                    self.context.reach("after_request").await;
+                    self.conclude(under, Came::Looked(looked)).await?
                 }
-                self.context.reach("after_request").await;
-                self.conclude(call, &seen, Some(&intent)).await
+                Next::Send(under) => {
+                    let Some(seen) = self.send(stripe, &under.intent).await else { return Ok(End::Stale) };
+                    if let Some(after) = seen.kept_back() {
+                        return self.wait_for_turn(under.call, &seen, after).await;
+                    }
+                    self.context.reach("after_request").await;
+                    self.context.reach("before_settlement").await;
+                    self.conclude(under, Came::Answered(seen)).await?
+                }
             }
+        }
+    }
+
+    /// Sends what an intent says. None: the lease ran out.
+    async fn send(&self, stripe: &Client, intent: &Intent) -> Option<Seen> {
+        let seen = self.leave(stripe, &intent.request, Some(&intent.key)).await?;
+        match seen.reply {
+            // A refusal that Stripe saved is told from one that it did not by asking again: the saved one is replayed.
+            Reply::Rejected { replayed: false, .. } => {
+                let again = self.leave(stripe, &intent.request, Some(&intent.key)).await?;
+                // Kept back, the second question was never asked: what is known is that it was refused.
+                Some(if again.kept_back().is_some() { seen } else { again })
+            }
+            _ => Some(seen),
         }
     }
 
@@ -134,14 +166,19 @@ impl<J: Call> Run<'_, J> {
         Some(stripe.send_in(turn, request, key.filter(|_| request.method == Method::Post)).await)
     }
 
+    /// The facts as they are now, for a look.
+    async fn facts(&self) -> Result<J::Facts, sqlx::Error> {
+        let mut tx = db::begin(&self.context.pool).await?;
+        let facts = self.job.gather(&mut tx).await?;
+        tx.rollback().await?;
+        Ok(facts)
+    }
+
     /// Asks several questions; the answers together are the fact.
     async fn ask_all(&self, stripe: &Client, call: Begun) -> Result<End, sqlx::Error> {
         if !self.context.may_send(self.batch) {
             return Ok(End::Stale);
         }
-        let mut tx = db::begin(&self.context.pool).await?;
-        let facts = self.job.gather(&mut tx).await?;
-        tx.rollback().await?;
         let answered = |value| Seen {
             request_id: None,
             status: None,
@@ -149,81 +186,18 @@ impl<J: Call> Run<'_, J> {
             reply: Reply::Success(value),
             raw: String::new(),
         };
-        let seen = match self.job.look(&facts, stripe).await {
+        let seen = match self.job.look(&self.facts().await?, stripe).await {
             Ok(Looked::Found(value)) => answered(value),
             Ok(Looked::Nothing) => answered(serde_json::Value::Null),
             Ok(Looked::Different(how)) => return self.settle_plainly(Err(JobError::Dead(how))).await,
             Err(seen) => *seen,
         };
         self.context.reach("after_request").await;
-        self.conclude(call, &seen, None).await
+        self.answered(call, &seen).await
     }
 
-    async fn look(&self, stripe: &Client, call: Begun, intent: Intent, subject: &str) -> Result<End, sqlx::Error> {
-        let mut tx = db::begin(&self.context.pool).await?;
-        let facts = self.job.gather(&mut tx).await?;
-        tx.rollback().await?;
-        let looked = self.job.look(&facts, stripe).await;
-        if let Err(seen) = &looked
-            && let Some(after) = seen.kept_back()
-        {
-            return self.wait_for_turn(call, seen, after).await;
-        }
-        self.context.reach("after_request").await;
-        let mut tx = db::begin(&self.context.pool).await?;
-        let facts = self.job.gather(&mut tx).await?;
-        let terms = &self.context.terms;
-        if !intent::is_current(&mut tx, &intent).await? {
-            return self.finish(tx, Ok(Effects::skip(OVERTAKEN))).await;
-        }
-        let ended = match looked {
-            Err(seen) => {
-                intent::end_call(&mut tx, call.id, &seen).await?;
-                Err(retry(self.claimed, &seen))
-            }
-            Ok(Looked::Different(how)) => {
-                intent::note_call(&mut tx, call.id, &format!("found something else: {how}")).await?;
-                intent::record(&mut tx, &intent, News::Unknown).await?;
-                self.for_an_operator(&facts, format!("{subject}: {how}"))
-            }
-            Ok(Looked::Found(object)) => {
-                intent::note_call(&mut tx, call.id, "found").await?;
-                intent::record(&mut tx, &intent, News::Succeeded).await?;
-                self.job.resolve(&facts, Answer::Made(&object), terms)
-            }
-            Ok(Looked::Nothing) if !intent.saved_failure => {
-                intent::note_call(&mut tx, call.id, "nothing there").await?;
-                intent::record(&mut tx, &intent, News::NothingCame).await?;
-                Ok(Effects::snooze(wait("looked, and nothing had come of it: sending it now")))
-            }
-            Ok(Looked::Nothing) if intent.raise_after_look => {
-                intent::note_call(&mut tx, call.id, "nothing there").await?;
-                intent::record(&mut tx, &intent, News::Rejected).await?;
-                Ok(Effects::snooze(wait(
-                    "looked once more, and nothing is there: using a new key, as an operator said",
-                )))
-            }
-            Ok(Looked::Nothing) => {
-                intent::note_call(&mut tx, call.id, "nothing there").await?;
-                intent::record(&mut tx, &intent, News::NothingYet).await?;
-                if intent.looks + 1 >= MOST_LOOKS {
-                    let why = format!(
-                        "Stripe saved a failure under {} and nothing is there after {MOST_LOOKS} looks: decide, then \
-                         `bursar payouts release`",
-                        intent.key
-                    );
-                    self.for_an_operator(&facts, why)
-                } else {
-                    let after = Duration::from_mins(1) * (1 << intent.looks.clamp(0, 10));
-                    Err(JobError::Retry { after: Some(after), source: "nothing there yet: looking again".into() })
-                }
-            }
-        };
-        self.finish(tx, ended).await
-    }
-
-    /// The second transaction: settles what came back.
-    async fn conclude(&self, call: Begun, seen: &Seen, intent: Option<&Intent>) -> Result<End, sqlx::Error> {
+    /// Settles the answer to a question.
+    async fn answered(&self, call: Begun, seen: &Seen) -> Result<End, sqlx::Error> {
         if let Some(after) = seen.kept_back() {
             return self.wait_for_turn(call, seen, after).await;
         }
@@ -232,74 +206,18 @@ impl<J: Call> Run<'_, J> {
         let facts = self.job.gather(&mut tx).await?;
         intent::end_call(&mut tx, call.id, seen).await?;
         let terms = &self.context.terms;
-        let Some(intent) = intent else {
-            let ended = match &seen.reply {
-                Reply::Success(value) => self.job.resolve(&facts, Answer::Fact(value, call.at), terms),
-                Reply::Rejected { error, .. } if seen.status == Some(404) => {
-                    self.job.resolve(&facts, Answer::Gone(error), terms)
-                }
-                Reply::Rejected { error, .. } => Err(JobError::Dead(format!("Stripe refused the question: {error}"))),
-                Reply::NotSent { why } => Err(JobError::Dead((*why).to_owned())),
-                Reply::Limited { .. }
-                | Reply::Busy { .. }
-                | Reply::KeyMisuse { .. }
-                | Reply::Unauthorized { .. }
-                | Reply::Unknown { .. } => Err(retry(self.claimed, seen)),
-            };
-            return self.finish(tx, ended).await;
-        };
-        if !intent::is_current(&mut tx, intent).await? {
-            return self.finish(tx, Ok(Effects::skip(OVERTAKEN))).await;
-        }
         let ended = match &seen.reply {
-            Reply::Success(value) => {
-                match self.job.resolve(&facts, Answer::Made(value), terms) {
-                    // What was made is not what was asked for.
-                    Err(JobError::Dead(how)) => {
-                        intent::record(&mut tx, intent, News::Unknown).await?;
-                        self.for_an_operator(&facts, how)
-                    }
-                    // It was done, says the status, but what was done cannot be read: look.
-                    Err(JobError::Retry { after, source }) => {
-                        intent::record(&mut tx, intent, News::LookFirst).await?;
-                        self.mark_unknown(&mut tx, &facts, &source.to_string()).await?;
-                        Err(JobError::Retry { after, source })
-                    }
-                    Ok(effects) => {
-                        intent::record(&mut tx, intent, News::Succeeded).await?;
-                        Ok(effects)
-                    }
-                }
+            Reply::Success(value) => self.job.resolve(&facts, Answer::Fact(value, call.at), terms),
+            Reply::Rejected { error, .. } if seen.status == Some(404) => {
+                self.job.resolve(&facts, Answer::Gone(error), terms)
             }
-            // This one was refused before it was executed; an earlier one may have been executed all the same.
-            Reply::Rejected { replayed: false, .. } if intent.state == "unknown" => {
-                intent::record(&mut tx, intent, News::LookFirst).await?;
-                Err(retry(self.claimed, seen))
-            }
-            Reply::Rejected { error, replayed } => {
-                intent::record(&mut tx, intent, if *replayed { News::Rejected } else { News::Refused }).await?;
-                self.job.resolve(&facts, Answer::Refused { error, saved: *replayed }, terms)
-            }
-            Reply::Unknown { why, look_up, .. } => {
-                let news = match (look_up, seen.status) {
-                    (false, _) => News::Unknown,
-                    (true, Some(500..)) => News::SavedFailure,
-                    (true, _) => News::LookFirst,
-                };
-                intent::record(&mut tx, intent, news).await?;
-                self.mark_unknown(&mut tx, &facts, &format!("not known: {why}")).await?;
-                Err(retry(self.claimed, seen))
-            }
-            Reply::KeyMisuse { error } => {
-                intent::record(&mut tx, intent, News::Unknown).await?;
-                let key = &intent.key;
-                self.for_an_operator(
-                    &facts,
-                    format!("Stripe says that {key} was used with other parameters ({error}): look at both"),
-                )
-            }
-            Reply::Limited { .. } | Reply::Busy { .. } | Reply::Unauthorized { .. } => Err(retry(self.claimed, seen)),
+            Reply::Rejected { error, .. } => Err(JobError::Dead(format!("Stripe refused the question: {error}"))),
             Reply::NotSent { why } => Err(JobError::Dead((*why).to_owned())),
+            Reply::Limited { .. }
+            | Reply::Busy { .. }
+            | Reply::KeyMisuse { .. }
+            | Reply::Unauthorized { .. }
+            | Reply::Unknown { .. } => Err(retry(self.claimed, seen.reply.after(), &seen.reply)),
         };
         self.finish(tx, ended).await
     }
@@ -345,45 +263,18 @@ impl<J: Call> Run<'_, J> {
         Ok(End::of(settlement, &settled))
     }
 
-    /// Says to operators that it is not known for now.
-    async fn mark_unknown(&self, db: &mut PgConnection, facts: &J::Facts, why: &str) -> Result<(), sqlx::Error> {
-        match self.job.resolve(facts, Answer::Unknown(why), &self.context.terms) {
-            Ok(effects) => effects::apply(db, std::slice::from_ref(&effects)).await.map(drop),
-            Err(error) => {
-                tracing::error!(job = self.claimed.id, %error, "a call does not say what unknown means for it");
-                Ok(())
-            }
-        }
-    }
-
-    /// What is not known, and will not become known by itself.
-    fn for_an_operator(&self, facts: &J::Facts, why: String) -> Result<Effects, JobError> {
-        let effects = self.job.resolve(facts, Answer::Unknown(&why), &self.context.terms)?;
-        Ok(Effects { outcome: Outcome::Dead(why), ..effects })
-    }
-
-    async fn settle_plainly(&self, ended: Result<Effects, JobError>) -> Result<End, sqlx::Error> {
+    pub(super) async fn settle_plainly(&self, ended: Result<Effects, JobError>) -> Result<End, sqlx::Error> {
         self.finish(db::begin(&self.context.pool).await?, ended).await
     }
 }
 
-/// What a job says whose answer came after another had brought the matter to its end.
-const OVERTAKEN: &str = "another job has brought it to its end meanwhile";
-
 /// A wait whose end is in our hands, and which therefore has none in time: ten years.
-fn wait(reason: &str) -> Snooze {
+pub(super) fn wait(reason: &str) -> Snooze {
     Snooze { reason: reason.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) }
 }
 
-fn retry(claimed: &Claimed, seen: &Seen) -> JobError {
-    let after = match &seen.reply {
-        Reply::Limited { after } | Reply::Busy { after } | Reply::Unknown { after, .. } => *after,
-        Reply::Success(_)
-        | Reply::Rejected { .. }
-        | Reply::KeyMisuse { .. }
-        | Reply::Unauthorized { .. }
-        | Reply::NotSent { .. } => None,
-    };
+/// The same again later: after what the other side said, else soon the first time, else by the back-off.
+pub(super) fn retry(claimed: &Claimed, after: Option<Duration>, why: &impl ToString) -> JobError {
     let after = after.or_else(|| (claimed.attempt == 1).then_some(backoff::FLOOR));
-    JobError::Retry { after, source: seen.reply.to_string().into() }
+    JobError::Retry { after, source: why.to_string().into() }
 }

@@ -9,18 +9,23 @@
 //! | no intent, and the matter is younger than a key lives | make generation 1, send |
 //! | no intent, and the matter is older (this database may be a restored one) | make generation 1, look; nothing there: send |
 //! | an intent whose answer is not known, key young | send the same bytes under the same key |
-//! | the same, key old | look; nothing there: send the same bytes under the same key |
+//! | the same, key old | look; nothing there: send the same bytes under the same key, in the same attempt |
 //! | Stripe replays a 5xx under the key | look, again and again over minutes; then an operator |
-//! | refused, and the refusal is replayed under the key | the next generation, by the same rules: only that refusal can still answer a late request |
+//! | refused, and the refusal is replayed under a young key | the next generation, by the same rules: only that refusal can still answer a late request |
+//! | the same, key old: Stripe may forget the refusal at any moment | wait for an hour, until no request is under way; then the next generation, which looks first |
 //! | refused, and not replayed | nothing was executed; the key stays |
 //! | another job has brought it to its end meanwhile | nothing: the answer is noted, and changes nothing |
 //! | the parameters differ from the intent's | refused before it leaves |
+//!
+//! The table is a pure function: [`machine`].
 
+mod conclude;
 mod decide;
 mod engine;
+pub mod machine;
 mod turn;
 
-use std::future::Future;
+use std::{fmt, future::Future};
 
 use bursar_stripe::{Client, Request, Seen, StripeError};
 use chrono::{DateTime, Utc};
@@ -99,6 +104,16 @@ pub enum Looked {
     Different(String),
     /// Nothing is there.
     Nothing,
+}
+
+impl fmt::Display for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(_) => f.write_str("found"),
+            Self::Different(how) => write!(f, "found something else: {how}"),
+            Self::Nothing => f.write_str("nothing there"),
+        }
+    }
 }
 
 /// What came back, as far as it is certain.

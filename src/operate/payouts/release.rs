@@ -1,9 +1,10 @@
 //! `bursar payouts release`: an operator lets a payout go. Whether anything may leave is still the engine's to decide.
 
 use bursar_jobs::{
-    audit::{self, Act, Via},
+    audit::{self, Act as Acted, Via},
     enqueue::enqueue,
     pay_receiver::PayReceiver,
+    payout::{Act, Seen, State, turn},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -32,15 +33,13 @@ pub(super) async fn run(
             .fetch_optional(&mut *tx)
             .await?
             .ok_or_else(|| no_such(job))?;
-    let state = match payout.state.as_str() {
-        "held" | "skipped" | "rejected" => "held",
-        "unknown" => "unknown",
-        "sending" => "sending",
-        other => {
-            let hint = format!("see it with: bursar payouts show {job}");
-            return Err(Failure::refused(format!("the payout for {job} is {other}: there is nothing to let go"), hint));
-        }
+    let Some((state, Act::Enqueue)) = State::parse(&payout.state).map(|state| turn(state, Seen::Released)) else {
+        return Err(Failure::refused(
+            format!("the payout for {job} is {}: there is nothing to let go", payout.state),
+            format!("see it with: bursar payouts show {job}"),
+        ));
     };
+    let state = state.name();
     let live = sqlx::query_scalar!(
         "SELECT id FROM bursar.job WHERE kind = 'pay_receiver' AND state IN ('ready', 'scheduled', 'running') AND key = $1 || ':' || $2::int",
         job,
@@ -86,7 +85,7 @@ pub(super) async fn run(
     .await?;
     enqueue(&mut *tx, &[PayReceiver::release(job, releases, "operator")]).await?;
     let who = operator();
-    let act = Act {
+    let act = Acted {
         who: &who,
         via: Via::Cli,
         what: "payouts.release",

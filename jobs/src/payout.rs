@@ -1,0 +1,191 @@
+//! The machine of a payout: its state, what is seen, its next state, and what is done.
+//!
+//! A pure function, like the [machine of the call](crate::call::machine) that it stands on; the check of every interleaving
+//! (`jobs/tests/payout_model.rs`) runs both as they are.
+//!
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> held: verified, Stripe on
+//!     [*] --> skipped: verified, Stripe off
+//!     held --> sending: its account is active: the intent is committed, then the request leaves
+//!     sending --> paid: Stripe made the Transfer
+//!     sending --> unknown: no answer, or none that can be read
+//!     sending --> held: transfers to the account are not active after all
+//!     sending --> rejected: Stripe refused it
+//!     unknown --> paid: found by looking, or made under the same key
+//!     unknown --> held: the same as from sending
+//!     unknown --> rejected: the same
+//!     unknown --> sending: the platform's balance does not suffice: waits
+//!     skipped --> held: released by an operator
+//!     rejected --> held: released by an operator
+//!     paid --> reversed: taken back
+//! ```
+
+/// Where a payout stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Waits for an account to which transfers are active, or for being sent at all.
+    Held,
+    /// An intent is committed.
+    Sending,
+    /// It may have been sent.
+    Unknown,
+    /// Its Transfer is known.
+    Paid,
+    /// Stripe refused it; an operator looks.
+    Rejected,
+    /// Stripe was off; an operator lets it go.
+    Skipped,
+    /// Its Transfer was taken back.
+    Reversed,
+}
+
+impl State {
+    const ALL: [Self; 7] =
+        [Self::Held, Self::Sending, Self::Unknown, Self::Paid, Self::Rejected, Self::Skipped, Self::Reversed];
+
+    /// As the database and the command line name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Sending => "sending",
+            Self::Unknown => "unknown",
+            Self::Paid => "paid",
+            Self::Rejected => "rejected",
+            Self::Skipped => "skipped",
+            Self::Reversed => "reversed",
+        }
+    }
+
+    /// Reads it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// What is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// An attempt begins.
+    Begins {
+        /// The receiver has an account to which transfers are active, and nothing else holds it.
+        ready: bool,
+    },
+    /// Stripe made the Transfer.
+    Made,
+    /// What became of it is not known.
+    NotKnown,
+    /// Stripe refused it.
+    Refused {
+        /// For what reason.
+        why: Refusal,
+        /// Whether the refusal stands under the key, so that the next generation may be used.
+        saved: bool,
+    },
+    /// An operator lets it go.
+    Released,
+}
+
+/// Why Stripe refuses a Transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// `balance_insufficient`
+    Balance,
+    /// `insufficient_capabilities_for_transfer`
+    Capability,
+    /// Anything else.
+    Other,
+}
+
+impl Refusal {
+    /// Reads the code of Stripe's error.
+    pub fn of(code: Option<&str>) -> Self {
+        match code {
+            Some("balance_insufficient") => Self::Balance,
+            Some("insufficient_capabilities_for_transfer") => Self::Capability,
+            Some(_) | None => Self::Other,
+        }
+    }
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Nothing: it is over, or it is not for a job to do.
+    Nothing,
+    /// The Transfer goes out, under an intent that is committed with the state.
+    Send,
+    /// It waits for its receiver.
+    Hold,
+    /// The Transfer is booked.
+    Book,
+    /// It waits, and goes on by itself.
+    Wait,
+    /// It waits for its receiver, whose account is taken for inactive until Stripe was asked.
+    Deactivate,
+    /// An operator looks.
+    Leave,
+    /// A job sends it, or holds it again.
+    Enqueue,
+}
+
+/// The one step of the machine.
+pub const fn turn(state: State, seen: Seen) -> (State, Act) {
+    match (state, seen) {
+        (State::Held, Seen::Begins { ready: true }) => (State::Sending, Act::Send),
+        (State::Held, Seen::Begins { ready: false }) => (State::Held, Act::Hold),
+        // What has an intent is brought to its end, whatever became of the account.
+        (State::Sending | State::Unknown, Seen::Begins { .. }) => (state, Act::Send),
+        (State::Held | State::Sending | State::Unknown | State::Rejected, Seen::Made) => (State::Paid, Act::Book),
+        (State::Held | State::Sending | State::Unknown | State::Rejected, Seen::NotKnown) => {
+            (State::Unknown, Act::Leave)
+        }
+        (State::Sending | State::Unknown, Seen::Refused { why: Refusal::Balance, saved: true }) => {
+            (State::Sending, Act::Wait)
+        }
+        (State::Sending | State::Unknown, Seen::Refused { why: Refusal::Capability, saved: true }) => {
+            (State::Held, Act::Deactivate)
+        }
+        (State::Sending | State::Unknown, Seen::Refused { .. }) => (State::Rejected, Act::Leave),
+        (State::Held | State::Skipped | State::Rejected, Seen::Released) => (State::Held, Act::Enqueue),
+        (State::Sending | State::Unknown, Seen::Released) => (state, Act::Enqueue),
+        (
+            State::Paid | State::Reversed,
+            Seen::Begins { .. } | Seen::Made | Seen::NotKnown | Seen::Refused { .. } | Seen::Released,
+        )
+        | (State::Skipped, Seen::Begins { .. } | Seen::Made | Seen::NotKnown | Seen::Refused { .. })
+        | (State::Rejected, Seen::Begins { .. } | Seen::Refused { .. })
+        | (State::Held, Seen::Refused { .. }) => (state, Act::Nothing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_read_as_it_is_named() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.name()), Some(state));
+        }
+        assert_eq!(State::parse("failed"), None);
+    }
+
+    #[test]
+    fn nothing_moves_what_is_paid_or_reversed() {
+        let refused = |why, saved| Seen::Refused { why, saved };
+        for seen in [
+            Seen::Begins { ready: true },
+            Seen::Made,
+            Seen::NotKnown,
+            Seen::Released,
+            refused(Refusal::Balance, true),
+            refused(Refusal::Capability, true),
+            refused(Refusal::Other, false),
+        ] {
+            for state in [State::Paid, State::Reversed] {
+                assert_eq!(turn(state, seen), (state, Act::Nothing));
+            }
+        }
+    }
+}
