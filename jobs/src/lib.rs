@@ -66,6 +66,7 @@ mod note_event;
 pub mod notify_team;
 mod open_account;
 mod open_dunning;
+mod outside;
 mod pause_subscription;
 pub mod pay_receiver;
 pub mod payout_books;
@@ -123,7 +124,7 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<refill_month::RefillMonth>(),
         Performer::of_call::<sync_subscription::SyncSubscription>(),
         Performer::of_call::<move_subscription::MoveSubscription>(),
-        Performer { kind: kinds::SEND_LETTER, perform: send_letter::perform },
+        Performer::of_outside::<send_letter::SendLetter>(),
         Performer::of::<close_dunning::CloseDunning>(),
         Performer::of_call::<open_dunning::OpenDunning>(),
         Performer::of_call::<dunning_step::DunningStep>(),
@@ -131,7 +132,7 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<pause_subscription::PauseSubscription>(),
         Performer::of_call::<cancel_subscription::CancelSubscription>(),
         Performer::of_call::<resume_subscription::ResumeSubscription>(),
-        Performer { kind: kinds::NOTIFY_TEAM, perform: notify_team::perform },
+        Performer::of_outside::<notify_team::NotifyTeam>(),
         Performer::of_call::<report_usage::ReportUsage>(),
         Performer::of::<sum_usage::SumUsage>(),
         Performer::of::<schedules::FireSchedule>(),

@@ -18,6 +18,7 @@ use crate::{
     money,
     notify_team::NotifyTeam,
     owed::{self, Carrier},
+    payout::{Seen, State, turn},
     terms::{Limits, Terms},
 };
 
@@ -159,13 +160,14 @@ pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdic
     } else {
         "under way".to_owned()
     };
-    let state = if sends == 0 { "paid" } else { "sending" };
+    let seen = if sends == 0 { Seen::Netted } else { Seen::Begins { ready: true } };
+    let (state, _) = turn(State::Held, seen);
     let fixed = held.fixed.is_none().then_some((sends, nettings));
     let going = Going {
         job_id: held.job_id.to_owned(),
         receiver_id: held.receiver_id.to_owned(),
         currency: held.currency.to_owned(),
-        state,
+        state: state.name(),
         reason,
         fixed,
     };

@@ -17,10 +17,11 @@ use sqlx::PgConnection;
 
 use crate::{
     clock, db, intent,
-    job::{Batch, Claimed, JobError, NewJob, Outcome},
-    kinds::NOTIFY_TEAM,
-    perform::{Context, Disturbed, Performing, Report, is_disturbance},
-    settle::{Settlement, settle},
+    job::{Batch, Claimed, Job, JobError, NewJob, Outcome},
+    kinds::{Kind, NOTIFY_TEAM},
+    outside::{self, Outside},
+    perform::Context,
+    settle::Settlement,
 };
 
 /// Tells the team one thing.
@@ -58,31 +59,14 @@ impl NotifyTeam {
     }
 }
 
-/// Performs the jobs of a claim, one after the other.
-pub fn perform<'a>(context: &'a Context, batch: &'a Batch) -> Performing<'a> {
-    Box::pin(async move {
-        let mut report = Report::default();
-        for claimed in &batch.jobs {
-            match tell(context, &batch.only(claimed), claimed).await {
-                Ok(Some(settlement)) => report.settled.push(settlement),
-                Ok(None) => report.stale.push(claimed.id.clone()),
-                Err(error) if is_disturbance(&error) => return Err(Disturbed(error)),
-                Err(error) => {
-                    let retry = JobError::Retry { after: None, source: error.into() };
-                    let mut tx = db::begin(&context.pool).await?;
-                    let settlement = Settlement::of_error(claimed, &retry);
-                    let settled = settle(&mut *tx, &batch.only(claimed), std::slice::from_ref(&settlement)).await?;
-                    tx.commit().await?;
-                    if settled.is_empty() {
-                        report.stale.push(claimed.id.clone());
-                    } else {
-                        report.settled.push(settlement);
-                    }
-                }
-            }
-        }
-        Ok(report)
-    })
+impl Job for NotifyTeam {
+    const KIND: Kind = NOTIFY_TEAM;
+}
+
+impl Outside for NotifyTeam {
+    async fn attempt(context: &Context, batch: &Batch, claimed: &Claimed) -> Result<Option<Settlement>, sqlx::Error> {
+        tell(context, batch, claimed).await
+    }
 }
 
 /// One attempt. None: the job is another worker's.
@@ -108,15 +92,7 @@ async fn tell(context: &Context, batch: &Batch, claimed: &Claimed) -> Result<Opt
             judge(came)
         }
     };
-    context.reach("before_settlement").await;
-    let settlement = match &told {
-        Ok(outcome) => Settlement::of_outcome(claimed, outcome),
-        Err(error) => Settlement::of_error(claimed, error),
-    };
-    let mut tx = db::begin(&context.pool).await?;
-    let settled = settle(&mut *tx, batch, std::slice::from_ref(&settlement)).await?;
-    tx.commit().await?;
-    Ok((!settled.is_empty()).then_some(settlement))
+    outside::end(context, batch, claimed, told).await
 }
 
 async fn note(db: &mut PgConnection, call: i64, came: &Result<Answer, Lost>) -> Result<(), sqlx::Error> {

@@ -306,6 +306,10 @@ impl Call for PayReceiver {
         }
     }
 
+    fn remedy(&self) -> String {
+        format!("decide, then `bursar payouts release {} --after-saved-failure`", self.job_id)
+    }
+
     fn gave_up(&self, why: &str) -> Vec<Change> {
         vec![Change::NotePayout { job_id: self.job_id.clone(), why: why.to_owned() }]
     }

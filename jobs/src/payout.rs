@@ -16,9 +16,13 @@
 //!     unknown --> held: the same as from sending
 //!     unknown --> rejected: the same
 //!     unknown --> sending: the platform's balance does not suffice: waits
+//!     held --> paid: all of it settled earlier debts, and no Transfer is made
 //!     skipped --> held: released by an operator
 //!     rejected --> held: released by an operator
-//!     paid --> reversed: taken back
+//!     held --> reversed: taken back by an operator, nothing was sent
+//!     skipped --> reversed: the same
+//!     rejected --> reversed: the same
+//!     paid --> reversed: all of it came back, or is carried
 //! ```
 
 /// Where a payout stands.
@@ -84,6 +88,10 @@ pub enum Seen {
     },
     /// An operator lets it go.
     Released,
+    /// All of it settles earlier debts of its receiver.
+    Netted,
+    /// All of it is undone: it came back, is carried, or had never been sent.
+    Undone,
 }
 
 /// Why Stripe refuses a Transfer.
@@ -136,7 +144,9 @@ pub const fn turn(state: State, seen: Seen) -> (State, Act) {
         (State::Held, Seen::Begins { ready: false }) => (State::Held, Act::Hold),
         // What has an intent is brought to its end, whatever became of the account.
         (State::Sending | State::Unknown, Seen::Begins { .. }) => (state, Act::Send),
-        (State::Held | State::Sending | State::Unknown | State::Rejected, Seen::Made) => (State::Paid, Act::Book),
+        (State::Held | State::Sending | State::Unknown | State::Rejected, Seen::Made) | (State::Held, Seen::Netted) => {
+            (State::Paid, Act::Book)
+        }
         (State::Held | State::Sending | State::Unknown | State::Rejected, Seen::NotKnown) => {
             (State::Unknown, Act::Leave)
         }
@@ -149,12 +159,16 @@ pub const fn turn(state: State, seen: Seen) -> (State, Act) {
         (State::Sending | State::Unknown, Seen::Refused { .. }) => (State::Rejected, Act::Leave),
         (State::Held | State::Skipped | State::Rejected, Seen::Released) => (State::Held, Act::Enqueue),
         (State::Sending | State::Unknown, Seen::Released) => (state, Act::Enqueue),
+        (State::Held | State::Skipped | State::Rejected | State::Paid, Seen::Undone) => (State::Reversed, Act::Book),
         (
             State::Paid | State::Reversed,
-            Seen::Begins { .. } | Seen::Made | Seen::NotKnown | Seen::Refused { .. } | Seen::Released,
+            Seen::Begins { .. } | Seen::Made | Seen::NotKnown | Seen::Refused { .. } | Seen::Released | Seen::Netted,
         )
-        | (State::Skipped, Seen::Begins { .. } | Seen::Made | Seen::NotKnown | Seen::Refused { .. })
-        | (State::Rejected, Seen::Begins { .. } | Seen::Refused { .. })
+        | (State::Skipped, Seen::Begins { .. } | Seen::Made | Seen::NotKnown | Seen::Refused { .. } | Seen::Netted)
+        | (State::Rejected, Seen::Begins { .. } | Seen::Refused { .. } | Seen::Netted)
+        // What may be under way is neither settled nor undone before that is known.
+        | (State::Sending | State::Unknown, Seen::Netted | Seen::Undone)
+        | (State::Reversed, Seen::Undone)
         | (State::Held, Seen::Refused { .. }) => (state, Act::Nothing),
     }
 }
@@ -184,6 +198,17 @@ mod tests {
             refused(Refusal::Other, false),
         ] {
             for state in [State::Paid, State::Reversed] {
+                assert_eq!(turn(state, seen), (state, Act::Nothing));
+            }
+        }
+        assert_eq!(turn(State::Paid, Seen::Undone), (State::Reversed, Act::Book), "but for its being undone");
+        assert_eq!(turn(State::Reversed, Seen::Undone), (State::Reversed, Act::Nothing));
+    }
+
+    #[test]
+    fn what_may_be_under_way_is_neither_settled_nor_undone() {
+        for state in [State::Sending, State::Unknown] {
+            for seen in [Seen::Netted, Seen::Undone] {
                 assert_eq!(turn(state, seen), (state, Act::Nothing));
             }
         }

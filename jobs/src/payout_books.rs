@@ -21,6 +21,7 @@ use crate::{
     money,
     notify_team::NotifyTeam,
     owed::{Step, Sums},
+    payout::{Seen, State, turn},
 };
 
 /// A payout, held.
@@ -278,7 +279,9 @@ impl Books {
             (true, _) => format!("{} came back", self.said(after.returned)),
             (false, _) => format!("{} of it is reversed", self.said(after.undone)),
         };
-        Change::TakeBack(TakenBack { job_id: self.job_id.clone(), step, reversed: after.is_reversed(), reason })
+        let undone = State::parse(&self.state).map(|state| turn(state, Seen::Undone));
+        let reversed = after.is_reversed() && matches!(undone, Some((State::Reversed, _)));
+        Change::TakeBack(TakenBack { job_id: self.job_id.clone(), step, reversed, reason })
     }
 }
 

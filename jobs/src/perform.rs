@@ -21,6 +21,7 @@ use crate::{
     effects::{self, Applied},
     job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure, Snooze},
     kinds::Kind,
+    outside::{self, Outside},
     settle::{Settlement, settle},
     terms::Terms,
 };
@@ -112,6 +113,11 @@ impl Performer {
     /// The performer of a pure job.
     pub const fn of<J: Pure>() -> Self {
         Self { kind: J::KIND, perform: |context, batch| Box::pin(perform::<J>(&context.pool, &context.terms, batch)) }
+    }
+
+    /// The performer of a job that talks to somebody else than Stripe.
+    pub(crate) const fn of_outside<J: Outside>() -> Self {
+        Self { kind: J::KIND, perform: |context, batch| Box::pin(outside::perform::<J>(context, batch)) }
     }
 
     /// The performer of a call.

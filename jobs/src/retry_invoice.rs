@@ -180,6 +180,10 @@ impl Call for RetryInvoice {
         })
     }
 
+    fn remedy(&self) -> String {
+        format!("see the invoice at Stripe; `bursar dunning stop {}` ends its case", self.invoice)
+    }
+
     fn gave_up(&self, why: &str) -> Vec<Change> {
         vec![Change::Dunning(Dunning::Stuck {
             invoice: self.invoice.clone(),

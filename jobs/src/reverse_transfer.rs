@@ -122,6 +122,10 @@ impl Call for ReverseTransfer {
         })
     }
 
+    fn remedy(&self) -> String {
+        format!("decide, then `bursar payouts reverse {} --after-saved-failure`", self.job_id)
+    }
+
     fn gave_up(&self, why: &str) -> Vec<Change> {
         vec![Change::NoteReversal { job_id: self.job_id.clone(), n: self.n, why: why.to_owned() }]
     }

@@ -18,7 +18,6 @@ use std::{collections::BTreeMap, time::Duration};
 use bursar_letters::{Came, Postbox, Sealed, redacted};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
 
 use crate::{
     ask_customer::AskCustomer,
@@ -26,8 +25,9 @@ use crate::{
     job::{Batch, Claimed, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, SEND_LETTER},
     letter::{self, Known, Reader},
-    perform::{Context, Disturbed, Performing, Report, is_disturbance},
-    settle::{Settlement, settle},
+    outside::{self, Outside},
+    perform::Context,
+    settle::Settlement,
     terms::Terms,
 };
 
@@ -107,29 +107,6 @@ pub fn moment(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// Performs the jobs of a claim, one after the other.
-pub fn perform<'a>(context: &'a Context, batch: &'a Batch) -> Performing<'a> {
-    Box::pin(async move {
-        let mut report = Report::default();
-        for claimed in &batch.jobs {
-            match send(context, &batch.only(claimed), claimed).await {
-                Ok(Some(settlement)) => report.settled.push(settlement),
-                Ok(None) => report.stale.push(claimed.id.clone()),
-                Err(error) if is_disturbance(&error) => return Err(Disturbed(error)),
-                Err(error) => {
-                    let retry = JobError::Retry { after: None, source: error.into() };
-                    let settlement = Settlement::of_error(claimed, &retry);
-                    match conclude(context, &batch.only(claimed), settlement).await? {
-                        Some(settlement) => report.settled.push(settlement),
-                        None => report.stale.push(claimed.id.clone()),
-                    }
-                }
-            }
-        }
-        Ok(report)
-    })
-}
-
 /// What an attempt begins with.
 enum Begun {
     /// It is over before anything left.
@@ -138,6 +115,12 @@ enum Begun {
     Stale,
     /// It may leave: under this call, these bytes.
     Sends(i64, Sealed),
+}
+
+impl Outside for SendLetter {
+    async fn attempt(context: &Context, batch: &Batch, claimed: &Claimed) -> Result<Option<Settlement>, sqlx::Error> {
+        send(context, batch, claimed).await
+    }
 }
 
 /// One attempt. None: the job is another worker's.
@@ -168,19 +151,7 @@ async fn send(context: &Context, batch: &Batch, claimed: &Claimed) -> Result<Opt
             }
         },
     };
-    context.reach("before_settlement").await;
-    let settlement = match &ended {
-        Ok(outcome) => Settlement::of_outcome(claimed, outcome),
-        Err(error) => Settlement::of_error(claimed, error),
-    };
-    conclude(context, batch, settlement).await
-}
-
-async fn conclude(context: &Context, batch: &Batch, settlement: Settlement) -> Result<Option<Settlement>, sqlx::Error> {
-    let mut tx = db::begin(&context.pool).await?;
-    let settled = settle(&mut *tx, batch, std::slice::from_ref(&settlement)).await?;
-    tx.commit().await?;
-    Ok((!settled.is_empty()).then_some(settlement))
+    outside::end(context, batch, claimed, ended).await
 }
 
 /// The first transaction: writes the letter and commits to sending it.
@@ -193,7 +164,7 @@ async fn begin(
     key: &str,
 ) -> Result<Begun, sqlx::Error> {
     let mut tx = db::begin(&context.pool).await?;
-    if !is_ours(&mut tx, batch, claimed).await? {
+    if !outside::is_ours(&mut tx, batch, claimed).await? {
         return Ok(Begun::Stale);
     }
     let sealed = match letter::find(&mut tx, key).await? {
@@ -225,19 +196,6 @@ async fn begin(
     let call = letter::intend(&mut tx, key, claimed, (&job.letter, job.user_id.as_deref()), &sealed).await?;
     tx.commit().await?;
     Ok(Begun::Sends(call, sealed))
-}
-
-/// Whether the job is still this attempt's, and stays so until the intent is committed.
-async fn is_ours(db: &mut PgConnection, batch: &Batch, claimed: &Claimed) -> Result<bool, sqlx::Error> {
-    let held = sqlx::query_scalar!(
-        "SELECT 1 FROM apalis.jobs WHERE id = $1 AND lease = $2 AND attempts = $3 AND status = 'Running' FOR SHARE",
-        claimed.id,
-        batch.lease,
-        claimed.attempt
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(held.is_some())
 }
 
 impl SendLetter {

@@ -15,6 +15,7 @@ use crate::{
     db, effects,
     intent::{self, Intent},
     job::{Effects, JobError, Outcome},
+    outside,
 };
 
 /// What came back of a request, or of a look.
@@ -73,9 +74,9 @@ impl<J: Call> Run<'_, J> {
             Do::Stop if matches!(word.heard, Heard::Nothing { .. }) => self.for_an_operator(
                 &facts,
                 format!(
-                    "Stripe saved a failure under {} and nothing is there after {MOST_LOOKS} looks: decide, then \
-                     `bursar payouts release`",
-                    intent.key
+                    "Stripe saved a failure under {} and nothing is there after {MOST_LOOKS} looks: {}",
+                    intent.key,
+                    self.job.remedy()
                 ),
             ),
             Do::Stop => self.for_an_operator(&facts, word.why),
@@ -84,7 +85,7 @@ impl<J: Call> Run<'_, J> {
                 after: Some(Duration::from_mins(1) * minutes),
                 source: "nothing there yet: looking again".into(),
             }),
-            Do::Send if self.is_ours(&mut tx).await? => {
+            Do::Send if outside::is_ours(&mut tx, self.batch, self.claimed).await? => {
                 let call = intent::begin_call(&mut tx, &subject, Some(&now), self.claimed, "send").await?;
                 tx.commit().await?;
                 self.context.reach("after_intent").await;

@@ -12,6 +12,7 @@ use crate::{
     db, effects,
     intent::{self, Begun},
     job::{Effects, JobError},
+    outside,
 };
 
 /// What came of deciding.
@@ -29,7 +30,7 @@ impl<J: Call> Run<'_, J> {
     pub(super) async fn decide(&self) -> Result<Decided, sqlx::Error> {
         let end = |end| Decided::Under(Next::End(end));
         let mut tx = db::begin(&self.context.pool).await?;
-        if !self.is_ours(&mut tx).await? {
+        if !outside::is_ours(&mut tx, self.batch, self.claimed).await? {
             tx.rollback().await?;
             return Ok(end(End::Stale));
         }
@@ -91,20 +92,6 @@ impl<J: Call> Run<'_, J> {
 
     async fn begin_asking(&self, db: &mut PgConnection) -> Result<Begun, sqlx::Error> {
         intent::begin_call(db, &format!("job:{}", self.claimed.id), None, self.claimed, "ask").await
-    }
-
-    /// Whether the job is still this attempt's, and stays so until the intent is committed: one that was cancelled, or swept up and given to
-    /// another, lets nothing out.
-    pub(super) async fn is_ours(&self, db: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        let held = sqlx::query_scalar!(
-            "SELECT 1 FROM apalis.jobs WHERE id = $1 AND lease = $2 AND attempts = $3 AND status = 'Running' FOR SHARE",
-            self.claimed.id,
-            self.batch.lease,
-            self.claimed.attempt
-        )
-        .fetch_optional(db)
-        .await?;
-        Ok(held.is_some())
     }
 }
 

@@ -64,6 +64,11 @@ pub trait Call: Job {
     /// Looks for the effect at Stripe, by list, all pages; or asks what [`Plan::AskAll`] leaves to it.
     fn look(&self, facts: &Self::Facts, stripe: &Client) -> impl Future<Output = Result<Looked, Box<Seen>>> + Send;
 
+    /// What an operator does once looks have found nothing behind a failure that Stripe saved.
+    fn remedy(&self) -> String {
+        "look at Stripe's dashboard, then retry the job: it looks again".to_owned()
+    }
+
     /// What is to be seen of it when the job gives up.
     fn gave_up(&self, _why: &str) -> Vec<Change> {
         Vec::new()
