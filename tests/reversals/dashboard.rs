@@ -115,8 +115,7 @@ async fn a_transfer_that_a_look_finds_reversed_is_booked_as_paid_and_reversed() 
     let world = World::new().await;
     world.receiver("bob").await;
     world.verify_at("job_1", "bob", 48).await;
-    assert!(world.step_of("pay_receiver", None).await, "looked, and nothing there");
-    assert!(world.step_of("pay_receiver", Some("after_request")).await);
+    assert!(world.step_of("pay_receiver", Some("before_settlement")).await, "looked, sent, and told nobody");
     world.stripe.send("POST", "/_sandbox/keys/prune", "", &[]).await.unwrap();
     // The key is old by now, by our books.
     sqlx::query("UPDATE bursar.intent SET young_since = NULL").execute(&world.db.pool).await.unwrap();

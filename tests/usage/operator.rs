@@ -67,8 +67,10 @@ async fn a_release_lets_an_outcome_go_that_was_not_known_once_and_not_for_ever()
         world.settle_down().await;
         assert_eq!(world.dead().await.len(), 1);
         assert!(world.bursar(&["usage", "release", "1"]).status.success());
-        assert!(world.step_of("report_usage", None).await, "looks, and is told that an operator has");
-        assert!(world.step_of("report_usage", Some("after_request")).await);
+        assert!(
+            world.step_of("report_usage", Some("before_settlement")).await,
+            "looks, is told that an operator has, and sends"
+        );
         assert_eq!(asked(&world), sends);
     }
 }
