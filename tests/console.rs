@@ -189,7 +189,10 @@ async fn all_that_match_are_shown_first_and_then_retried() {
     assert!(stale.status == 200 && stale.body.contains("Retry all 230"), "what was confirmed is not what is there");
     assert_eq!(desk.count("dead").await, 230);
 
-    let begun = olga.send("/bulk", "state=dead&kind=refill_tier&verb=retry&step=act&matching=230&why=mended").await;
+    let confirmed = confirmation(&stale.body);
+    assert!(confirmed.starts_with("matching=230&shown=2"), "{confirmed}");
+    let act = format!("state=dead&kind=refill_tier&verb=retry&step=act&{confirmed}&why=mended");
+    let begun = olga.send("/bulk", &act).await;
     assert_eq!(begun.status, 303);
     let progress = begun.header("location").unwrap().to_owned();
     eventually(shop::SOON, || async {
@@ -198,6 +201,29 @@ async fn all_that_match_are_shown_first_and_then_retried() {
     })
     .await;
     assert_eq!((desk.count("dead").await, desk.count("ready").await), (0, 230));
+}
+
+#[tokio::test]
+async fn what_comes_to_match_after_it_was_shown_is_not_acted_on() {
+    let desk = Desk::open().await;
+    let shown = desk.dead("refill_tier", 1).await;
+    let olga = desk.visitor("olga", Role::Operator).await;
+    let dry = olga.send("/bulk", "state=dead&kind=refill_tier&verb=retry&step=dry-run").await.body;
+    let confirmed = confirmation(&dry);
+    // Somebody else retries the one, and another dies: as many match.
+    sqlx::query("DELETE FROM apalis.jobs WHERE id = $1").bind(&shown).execute(&desk.db.pool).await.unwrap();
+    desk.dead("refill_tier", 1).await;
+    let again = olga.send("/bulk", &format!("state=dead&kind=refill_tier&verb=retry&step=act&{confirmed}")).await;
+    assert_eq!((again.status, desk.count("dead").await), (200, 1), "it is shown again: {}", again.body);
+}
+
+/// What the form of a dry run carries: how many match, and when.
+fn confirmation(page: &str) -> String {
+    let value = |name: &str| {
+        let field = page.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap_or_default();
+        field.split('"').next().unwrap_or_default().to_owned()
+    };
+    format!("matching={}&shown={}", value("matching"), value("shown"))
 }
 
 #[tokio::test]

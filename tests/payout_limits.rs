@@ -312,3 +312,20 @@ async fn each_skill_is_paid_at_its_own_rate_and_in_its_own_currency() {
     assert!(dead[1].starts_with("the skill \"unpriced\" has no price"), "{dead:?}");
     assert!(world.bursar(&["ledger", "verify"]).status.success());
 }
+
+#[tokio::test]
+async fn what_a_cap_held_goes_at_the_operators_first_word_whatever_the_minimum() {
+    let limits = Limits { minimum: 200, daily_cap_per_receiver: Some(200), ..Limits::default() };
+    let world = limited(limits).await;
+    world.receiver("bob").await;
+    for job in ["job_1", "job_2", "job_3", "job_4"] {
+        world.verify(job, "bob").await;
+        world.settle_down().await;
+    }
+    assert_eq!(sent_in_all(&world).await, 200);
+    let (state, reason, _) = world.payout("job_4").await;
+    assert!(state == "held" && reason.contains("beyond the cap"), "{state}: {reason}");
+    assert!(world.bursar(&["payouts", "release", "job_4"]).status.success());
+    world.settle_down().await;
+    world.is_paid_once("job_4").await;
+}

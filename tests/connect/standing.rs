@@ -316,3 +316,30 @@ async fn the_sweep_asks_about_a_gone_account_for_a_day_and_then_no_more() {
     world.settle_down().await;
     assert_eq!(asks().await, before + 1);
 }
+
+#[tokio::test]
+async fn what_stripe_refused_and_did_not_keep_is_paid_to_the_account_that_is_connected_next() {
+    let world = World::new().await;
+    let old = onboarded(&world, "bob").await;
+    deauthorise(&world, &old).await;
+    world.verify("job_1", "bob").await;
+    assert!(world.step_of("pay_receiver", None).await);
+    assert_eq!(world.payout("job_1").await.0, "rejected");
+    // Stripe does not keep every refusal (validation): nothing was executed under the key, and nothing is saved there.
+    sqlx::query("UPDATE bursar.intent SET state = 'open', refusals = 1 WHERE subject = 'payout:job_1'")
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+    hear_all(&world).await;
+    let new = onboarded(&world, "bob").await;
+    assert!(world.bursar(&["payouts", "release", "job_1"]).status.success());
+    assert!(world.step_of("pay_receiver", None).await);
+    assert!(world.transfers().await.is_empty(), "not while a request to the old account may be under way");
+    sqlx::query("UPDATE bursar.intent SET changed_at = changed_at - interval '2 hours' WHERE subject = 'payout:job_1'")
+        .execute(&world.db.pool)
+        .await
+        .unwrap();
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+    assert_eq!(destinations(&world).await, [new]);
+}

@@ -166,3 +166,37 @@ async fn a_verification_for_another_currency_is_dead_with_the_reason() {
     assert!(reason.contains("in eur"), "{reason}");
     assert_eq!(world.transfers().await.len(), 0);
 }
+
+/// A gate that lets one request out, and then none for a minute.
+#[derive(Debug, Default)]
+struct OneTurn(std::sync::atomic::AtomicBool);
+
+impl bursar_jobs::Gate for OneTurn {
+    fn turn(&self, _: bursar_jobs::Lane) -> bursar_jobs::Later<'_, Result<(), std::time::Duration>> {
+        let used = self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
+        Box::pin(std::future::ready(if used { Err(std::time::Duration::from_mins(1)) } else { Ok(()) }))
+    }
+
+    fn limited(&self, _: Option<std::time::Duration>) -> bursar_jobs::Later<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_could_not_be_asked_about_again_is_no_verdict() {
+    let world = World::new().await;
+    world.receiver("bob").await;
+    world.balance(0).await;
+    world.verify("job_1", "bob").await;
+    let batch = world.claim("pay_receiver").await.unwrap();
+    let stripe = world.context().stripe.unwrap().behind(Arc::new(OneTurn::default()));
+    let context = Context { stripe: Some(stripe), ..world.context() };
+    (world.performer("pay_receiver").perform)(&context, &batch).await.unwrap();
+    let (state, reason, _) = world.payout("job_1").await;
+    assert_eq!((state.as_str(), world.dead_jobs().await), ("sending", 0), "{reason}");
+    // The platform has money again, and nobody lends a hand.
+    assert!(world.step_of("pay_receiver", None).await);
+    world.balance(100_000).await;
+    world.settle_down().await;
+    world.is_paid_once("job_1").await;
+}

@@ -99,3 +99,63 @@ async fn a_refund_that_was_heard_of_and_whose_job_never_ran_is_found_by_the_book
     assert_eq!(world.balance("alice").await, "0");
     assert_eq!(world.reconcile(true).await, []);
 }
+
+/// An upgrade in the middle of the month, paid at once: its invoice's payment intent.
+async fn upgraded(world: &World) -> String {
+    let (subscription, _) = world.subscribe("bob", &world.monthly).await;
+    world.hear_all().await;
+    world.pass(10).await;
+    world.hear_all().await;
+    let item = world.stripe.get(&format!("/v1/subscriptions/{subscription}")).await.body;
+    let item = item["items"]["data"][0]["id"].as_str().unwrap().to_owned();
+    let form = format!("items[0][id]={item}&items[0][price]={}&proration_behavior=always_invoice", world.team);
+    world.stripe.post(&format!("/v1/subscriptions/{subscription}"), &form).await.id();
+    let invoice = world.stripe.get(&format!("/v1/subscriptions/{subscription}")).await.body["latest_invoice"].clone();
+    let path = format!("/v1/invoice_payments?invoice={}", invoice.as_str().unwrap());
+    let payments = world.stripe.get(&path).await.body;
+    payments["data"][0]["payment"]["payment_intent"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_refund_of_an_upgrade_that_was_not_heard_of_is_found_and_taken_back_once() {
+    let world = World::new().await;
+    let intent = upgraded(&world).await;
+    let before = "150";
+    world.hear_all().await;
+    assert_ne!(world.balance("bob").await, before);
+    let refund = world.stripe.post("/v1/refunds", &format!("payment_intent={intent}")).await.id();
+    world.hear(|_| true).await;
+    // To its end, and not into the next period: the renewal is another matter.
+    world.month_is_over().await;
+    world.hear_all().await;
+    let with_upgrade = world.balance("bob").await;
+    let seen = world.reconcile(true).await;
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(
+        (seen[0].0.as_str(), seen[0].1.as_str(), seen[0].4.as_str()),
+        ("refund_not_clawed", refund.as_str(), "repaired")
+    );
+    world.drain().await;
+    assert_ne!(world.balance("bob").await, with_upgrade, "{:?}", world.dead().await);
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
+}
+
+#[tokio::test]
+async fn a_refund_of_an_upgrade_that_a_repair_granted_takes_it_back() {
+    let world = World::new().await;
+    let intent = upgraded(&world).await;
+    world.hear(|_| true).await;
+    world.month_is_over().await;
+    world.hear(|event| event["type"] != "invoice.paid").await;
+    let before = world.balance("bob").await;
+    let seen = world.reconcile(true).await;
+    assert!(seen.len() == 1 && seen[0].0 == "missing_grant", "{seen:?}");
+    world.drain().await;
+    assert_ne!(world.balance("bob").await, before, "the rise is granted: {:?}", world.dead().await);
+    world.stripe.post("/v1/refunds", &format!("payment_intent={intent}")).await.id();
+    world.hear_all().await;
+    world.drain().await;
+    assert_eq!(world.balance("bob").await, before, "what was refunded is taken back");
+    world.verify();
+}

@@ -51,8 +51,6 @@ impl<J: Call> Run<'_, J> {
             }
             Ok(Plan::Send { subject, request, since, marks }) => (subject, request, since, marks),
         };
-        let marks = Effects { changes: marks, ..Effects::done() };
-        effects::apply(&mut tx, std::slice::from_ref(&marks)).await?;
         let newest = intent::newest(&mut tx, &subject).await?;
         let seen = Beginning {
             young: intent::is_young(&mut tx, since).await?,
@@ -61,6 +59,11 @@ impl<J: Call> Run<'_, J> {
             rested: newest.as_ref().is_some_and(|intent| intent.rested),
         };
         let (next, begin) = machine::begin(newest.as_ref().map(|intent| intent.matter), seen);
+        // Where the bytes are refused nothing leaves, and nothing is true that was not.
+        if begin != Begin::Changed {
+            let marks = Effects { changes: marks, ..Effects::done() };
+            effects::apply(&mut tx, std::slice::from_ref(&marks)).await?;
+        }
         let (what, look) = match begin {
             Begin::Send => ("send", false),
             Begin::Look => ("look", true),
@@ -96,4 +99,4 @@ impl<J: Call> Run<'_, J> {
 }
 
 /// What a job says whose refused request may still be under way elsewhere.
-const RESTING: &str = "it was refused under a key that Stripe may have forgotten: waiting for an hour, until no request of it is under way";
+const RESTING: &str = "it was refused, and Stripe may not keep that for the next time: waiting for an hour, until no request of it is under way";

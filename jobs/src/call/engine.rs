@@ -144,9 +144,9 @@ impl<J: Call> Run<'_, J> {
         match seen.reply {
             // A refusal that Stripe saved is told from one that it did not by asking again: the saved one is replayed.
             Reply::Rejected { replayed: false, .. } => {
-                let again = self.leave(stripe, &intent.request, Some(&intent.key)).await?;
-                // Kept back, the second question was never asked: what is known is that it was refused.
-                Some(if again.kept_back().is_some() { seen } else { again })
+                // Kept back, the second question waits for its turn with the whole attempt: unasked, it would pass for a refusal that was
+                // not saved, and a payout that waits for the platform's balance for one that an operator must see.
+                self.leave(stripe, &intent.request, Some(&intent.key)).await
             }
             _ => Some(seen),
         }

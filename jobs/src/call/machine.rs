@@ -16,6 +16,7 @@
 //!     open --> succeeded: made, or found
 //!     unknown --> succeeded: made, or found
 //!     rejected --> open: the next generation, once no request of the old one can still be executed
+//!     open --> open: the next generation, where all was refused, nothing saved, and the bytes are others since: after an hour, and a look
 //! ```
 //!
 //! Two things are never trusted. A key that is not young may be forgotten at any moment: so each send under it follows a look in the same
@@ -117,6 +118,15 @@ pub const fn begin(newest: Option<Matter>, seen: Beginning) -> (Option<Matter>, 
         // Late requests meet the saved refusal while the key is young; later there are none.
         State::Rejected if matter.young || seen.rested => first(matter.generation + 1, seen.young),
         State::Rejected => (newest, Begin::Wait),
+        // Each request of it was answered by a refusal that nothing keeps. Other bytes do not go under its key, for it may be kept after all;
+        // they go under the next, after a look, once no request of it is under way.
+        State::Open if !seen.same && !seen.lost && matter.refusals > 0 => {
+            if seen.rested {
+                first(matter.generation + 1, false)
+            } else {
+                (newest, Begin::Wait)
+            }
+        }
         State::Open | State::Unknown if !seen.same => (newest, Begin::Changed),
         State::Open | State::Unknown => {
             let state = if seen.lost { State::Unknown } else { matter.state };

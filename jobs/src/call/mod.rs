@@ -14,8 +14,9 @@
 //! | refused, and the refusal is replayed under a young key | the next generation, by the same rules: only that refusal can still answer a late request |
 //! | the same, key old: Stripe may forget the refusal at any moment | wait for an hour, until no request is under way; then the next generation, which looks first |
 //! | refused, and not replayed | nothing was executed; the key stays |
+//! | the same, and the parameters differ since | wait for an hour; then the next generation, which looks first |
 //! | another job has brought it to its end meanwhile | nothing: the answer is noted, and changes nothing |
-//! | the parameters differ from the intent's | refused before it leaves |
+//! | the parameters differ from the intent's, which may have had its effect | refused before it leaves |
 //!
 //! The table is a pure function: [`machine`].
 

@@ -157,7 +157,15 @@ async fn of_charge(db: &mut PgConnection, run: &Run, told: &Told) -> Result<Vec<
     )
     .fetch_optional(&mut *db)
     .await?;
-    if grants.is_empty() && missing.is_none() {
+    // What a rise of plan granted is no posting of the invoice that paid for it: how much of it goes back is said once the books know.
+    let raised = sqlx::query_scalar!(
+        r#"SELECT max(m.user_id) AS "user!" FROM bursar.plan_change_paid p JOIN bursar.service_month m USING (subscription_id)
+           WHERE p.invoice = ANY ($1) HAVING count(*) > 0"#,
+        &refs
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    if grants.is_empty() && missing.is_none() && raised.is_none() {
         return Ok(Vec::new());
     }
     let recorded: HashSet<String> = sqlx::query_scalar!("SELECT id FROM bursar.dispute WHERE id = ANY ($1)", &sources)
@@ -201,7 +209,7 @@ async fn of_charge(db: &mut PgConnection, run: &Run, told: &Told) -> Result<Vec<
         }
     }
     let mut sums = sums(left);
-    let user = grants.first().map(|grant| grant.user.clone()).or(missing.flatten()).unwrap_or_default();
+    let user = grants.first().map(|grant| grant.user.clone()).or(missing.flatten()).or(raised).unwrap_or_default();
     let unheard = disputes.iter().filter(|dispute| !recorded.contains(&dispute.id)).map(|dispute| &dispute.id);
     // A dispute must be known before it takes anything: it has a day until which it can be answered.
     let unheard: Vec<String> = if grants.is_empty() { sources } else { unheard.cloned().collect() };

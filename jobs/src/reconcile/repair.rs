@@ -146,7 +146,12 @@ impl Call for Repair {
             Some("transfer") => "transfer.reversed",
             other => return Err(JobError::Dead(format!("{} is {other:?}", found.object))),
         };
-        self.heard(run, found, what, object, terms.livemode)
+        let mut effects = self.heard(run, found, what, object, terms.livemode)?;
+        if let Some((noted, sync)) = found.rise(run)? {
+            effects.changes.push(noted);
+            effects.follow_ups.push(sync);
+        }
+        Ok(effects)
     }
 }
 
@@ -154,20 +159,46 @@ impl Found {
     /// The object that an event is to be made of.
     fn asks_for(&self) -> Option<&str> {
         match (self.what.as_str(), self.object.split_once('_')?.0) {
+            // The invoice says what was paid for the rise, which a refund of it must know.
+            ("missing_grant", _) if !self.evidence["change"].is_null() => self.evidence["invoice"].as_str(),
             ("missing_grant", "in" | "cs") => Some(&self.object),
             ("reversal_not_booked", _) => self.evidence["transfer"].as_str(),
             _ => None,
         }
+    }
+
+    /// The rise of plan that nobody told of, where it is one, and the job that grants what it is worth.
+    fn rise(&self, run: &Run) -> Result<Option<(Change, NewJob)>, JobError> {
+        if self.evidence["change"].is_null() {
+            return Ok(None);
+        }
+        let rise: Changed =
+            serde_json::from_value(self.evidence["change"].clone()).map_err(|error| self.does_not_read(&error))?;
+        let sync = SyncSubscription::of(&rise.subscription, &self.occasion(run));
+        let noted = Change::NotePlanChange(PlanChange {
+            subscription_id: rise.subscription,
+            at: rise.at,
+            old_value: rise.old_value,
+            new_value: rise.new_value,
+            event_id: None,
+        });
+        Ok(Some((noted, sync)))
+    }
+
+    fn occasion(&self, run: &Run) -> String {
+        format!("reconcile:{}:{}", run.id, self.id)
+    }
+
+    fn does_not_read(&self, error: &serde_json::Error) -> JobError {
+        JobError::Dead(format!("the evidence of finding {} does not read: {error}", self.id))
     }
 }
 
 impl Repair {
     /// The repair that needs nothing of Stripe's yet: the job that it leads to asks.
     fn plainly(&self, run: &Run, found: &Found) -> Result<Effects, JobError> {
-        let does_not_read =
-            |error| JobError::Dead(format!("the evidence of finding {} does not read: {error}", found.id));
         let charge = || found.evidence["charge"].as_str().unwrap_or_default();
-        let occasion = format!("reconcile:{}:{}", run.id, found.id);
+        let occasion = found.occasion(run);
         let mut effects = match found.what.as_str() {
             "refund_not_clawed" => {
                 let object = json!({ "id": charge(), "object": "charge" });
@@ -182,20 +213,9 @@ impl Repair {
                 let release = Change::Reconcile(Reconciled::Release { job_id });
                 Effects { changes: vec![release], ..Effects::done() }
             }
-            "missing_grant" if !found.evidence["change"].is_null() => {
-                let rise: Changed = serde_json::from_value(found.evidence["change"].clone()).map_err(does_not_read)?;
-                let sync = SyncSubscription::of(&rise.subscription, &occasion);
-                let noted = Change::NotePlanChange(PlanChange {
-                    subscription_id: rise.subscription,
-                    at: rise.at,
-                    old_value: rise.old_value,
-                    new_value: rise.new_value,
-                    event_id: None,
-                });
-                Effects { changes: vec![noted], follow_ups: vec![sync], ..Effects::done() }
-            }
             "missing_grant" => {
-                let month: Month = serde_json::from_value(found.evidence.clone()).map_err(does_not_read)?;
+                let month: Month =
+                    serde_json::from_value(found.evidence.clone()).map_err(|error| found.does_not_read(&error))?;
                 let told = found.told.clone().unwrap_or_else(|| occasion.clone());
                 let refill =
                     RefillMonth::again(&month.subscription, (month.start, month.end), month.nth, &told, &occasion);

@@ -133,7 +133,12 @@ fn decide(here: &World, w: usize, rules: &Rules) -> Option<World> {
             next.workers[w] = Worker { step, then, bytes, ..worker };
         }
         Begin::Wait => ends(db, Job::Ready),
-        Begin::Had | Begin::Changed => ends(db, Job::None),
+        Begin::Had => ends(db, Job::None),
+        Begin::Changed => {
+            // Its marks are not made.
+            db.payout = Some(was);
+            ends(db, Job::None);
+        }
     }
     Some(next)
 }

@@ -12,6 +12,7 @@ use bursar_jobs::{
     },
     kinds,
 };
+use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::{Request, StatusCode, body::Incoming};
 use maud::{Markup, html};
 
@@ -77,18 +78,27 @@ pub(super) async fn all(api: &Api, signed: &Signed, request: Request<Incoming>) 
     let verb = verb(word)?;
     let mut db = api.pool.acquire().await?;
     let now = clock::business(&mut *db).await?;
-    let filter = jobs::filter(&fields, now)?;
+    // What was shown is acted on, and not what has come to match since, though it be as many.
+    let acts = fields.get("step") == Some("act");
+    let shown = fields.get("shown").and_then(|text| text.parse::<DateTime<Utc>>().ok()).filter(|at| acts && *at <= now);
+    let mut filter = jobs::filter(&fields, shown.unwrap_or(now))?;
+    if let Some(shown) = shown {
+        filter.before = Some(filter.before.map_or(shown, |before| before.min(shown)));
+    }
     let dry = risk::dry_run(&mut db, &filter).await?;
     let releases = verb == Verb::Retry && dry.kinds.keys().any(|kind| kinds::moves_money(kind));
-    if fields.get("step") != Some("act") {
-        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases)));
+    if !acts {
+        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases, now)));
     }
     if releases {
         form::may(signed, Role::Payer)?;
     }
-    if fields.get("matching").and_then(|n| n.parse().ok()) != Some(dry.matching) {
-        // What was confirmed is not what would be done: it is shown again.
-        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases)));
+    if shown.is_none() || fields.get("matching").and_then(|n| n.parse().ok()) != Some(dry.matching) {
+        // What was confirmed is not what would be done: it is shown again, as it is now.
+        let filter = jobs::filter(&fields, now)?;
+        let dry = risk::dry_run(&mut db, &filter).await?;
+        let releases = verb == Verb::Retry && dry.kinds.keys().any(|kind| kinds::moves_money(kind));
+        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases, now)));
     }
     let began = bulk::begin(&mut db, &operator(signed), verb, &filter, fields.get("why")).await;
     let began = began.map_err(|refused| match refused {
@@ -127,7 +137,7 @@ fn title(verb: Verb) -> String {
     }
 }
 
-fn confirm(signed: &Signed, fields: &Fields, word: &str, dry: &DryRun, releases: bool) -> Markup {
+fn confirm(signed: &Signed, fields: &Fields, word: &str, dry: &DryRun, releases: bool, shown: DateTime<Utc>) -> Markup {
     let kinds: Vec<String> = dry.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let sums: Vec<String> = dry.amounts.iter().map(|(currency, sum)| amount(*sum, currency)).collect();
     let allowed = !releases || signed.role >= Role::Payer;
@@ -155,6 +165,7 @@ fn confirm(signed: &Signed, fields: &Fields, word: &str, dry: &DryRun, releases:
                 input type="hidden" name="verb" value=(word);
                 input type="hidden" name="step" value="act";
                 input type="hidden" name="matching" value=(dry.matching);
+                input type="hidden" name="shown" value=(shown.to_rfc3339_opts(SecondsFormat::Micros, true));
                 label { "Why (for whoever reads it later)" input name="why" maxlength="2000"; }
                 button.act { (if word == "retry" { "Retry" } else { "Cancel" }) " all " (dry.matching) }
                 a href="/jobs" { "No" }
