@@ -4,6 +4,7 @@
 //! cannot use, by name and with a remedy. A process asks for its views before it does anything else.
 
 mod api;
+mod doctor;
 mod error;
 mod layers;
 mod letters;

@@ -29,6 +29,18 @@ impl Maildir {
         &self.folder
     }
 
+    /// Whether a letter could be put there. The folders are made, as the first letter would make them.
+    pub(crate) async fn try_out(&self) -> io::Result<()> {
+        let folder = self.folder.clone();
+        let tried = tokio::task::spawn_blocking(move || {
+            folders(&folder)?;
+            let draft = folder.join("tmp").join(format!("{}.trial", std::process::id()));
+            File::create(&draft)?;
+            fs::remove_file(&draft)
+        });
+        tried.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
     /// Puts a letter there, and returns its file.
     pub(crate) async fn put(&self, sealed: &Sealed) -> io::Result<PathBuf> {
         let (folder, sealed) = (self.folder.clone(), sealed.clone());
@@ -37,11 +49,15 @@ impl Maildir {
     }
 }
 
+fn folders(folder: &Path) -> io::Result<()> {
+    // What is in a letter is its reader's business alone.
+    ["tmp", "new", "cur"]
+        .into_iter()
+        .try_for_each(|part| DirBuilder::new().recursive(true).mode(0o700).create(folder.join(part)))
+}
+
 fn put(folder: &Path, sealed: &Sealed) -> io::Result<PathBuf> {
-    for part in ["tmp", "new", "cur"] {
-        // What is in a letter is its reader's business alone.
-        DirBuilder::new().recursive(true).mode(0o700).create(folder.join(part))?;
-    }
+    folders(folder)?;
     let name = sealed.message_id.trim_matches(['<', '>']).split('@').next().unwrap_or_default();
     let name = format!("{name}.bursar");
     let draft = folder.join("tmp").join(&name);
