@@ -19,6 +19,7 @@ mod console;
 mod dev_crash;
 mod dev_postgres;
 mod dev_run;
+mod doctor;
 mod jobs;
 mod ledger;
 mod letters;

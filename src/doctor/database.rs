@@ -10,7 +10,7 @@ use sqlx::{
 
 use crate::{
     boot::Mode,
-    config::{Provider, Settings, Stripe},
+    config::{Provider, Settings},
     migrate,
 };
 
@@ -304,10 +304,7 @@ async fn kept_mode(pool: &PgPool) -> Option<String> {
 
 fn mode(settings: &Settings, kept: Option<&str>) -> Check {
     const NAME: &str = "database.mode";
-    let stripe: Stripe = match settings.stripe() {
-        Ok(stripe) => stripe,
-        Err(_) => return Check::skip(NAME, "the key cannot be read"),
-    };
+    let Ok(stripe) = settings.stripe() else { return Check::skip(NAME, "the key cannot be read") };
     match kept {
         None => Check::ok(NAME, "has worked with no Stripe yet; the first worker decides"),
         Some(kept) if stripe.is_on() && Mode::of(&stripe).word() != kept => Check::fail(

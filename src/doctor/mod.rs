@@ -41,7 +41,7 @@ pub struct Options {
 /// Looks at everything and prints it; whether nothing fails.
 pub async fn run(settings: Result<Settings, SettingsError>, options: &Options) -> io::Result<bool> {
     let checks = match settings {
-        Ok(settings) => look(&settings, options).await,
+        Ok(settings) => Box::pin(look(&settings, options)).await,
         // Without them it is not known where to look.
         Err(error) => vec![Check::setting("settings", &error)],
     };

@@ -10,6 +10,7 @@ use super::check::{Check, masked};
 /// What jobs read of Stripe, directly or in what they make there.
 const NEEDED: &[&str] = &[
     "/v1/accounts",
+    "/v1/balance_transactions",
     "/v1/charges",
     "/v1/checkout/sessions",
     "/v1/customers",
@@ -55,11 +56,9 @@ pub(super) async fn look(client: &Client, stripe: &Stripe, settings: &Settings) 
                 lacks.push(lacking(&seen).map_or_else(|| what.to_owned(), |lacking| format!("{what} ({lacking})")));
             }
             (StripeReply::Success(_), false) => extra.push(what),
-            // Stripe refused the question, and not us.
-            (StripeReply::Success(_) | StripeReply::Rejected { .. }, _) | (StripeReply::Unauthorized { .. }, false) => {
-            }
+            // Stripe refused the question, and not us. And what is too much and was not answered is not there.
+            (StripeReply::Success(_) | StripeReply::Rejected { .. }, true) | (_, false) => {}
             (_, true) => untried.push(what),
-            (_, false) => {}
         }
     }
     lacks.sort_unstable();

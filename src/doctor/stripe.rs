@@ -38,10 +38,7 @@ const NEED_STRIPE: [&str; 11] = [
 
 pub(super) async fn look(settings: &Settings, url: Option<&str>) -> Vec<Check> {
     const NAME: &str = "stripe";
-    let stripe = match settings.stripe() {
-        Ok(stripe) => stripe,
-        Err(_) => return without(None, "the key cannot be read"),
-    };
+    let Ok(stripe) = settings.stripe() else { return without(None, "the key cannot be read") };
     let Some(key) = stripe.secret_key.as_ref().filter(|_| stripe.is_on()) else {
         return without(Some(Check::skip(NAME, "Stripe is off here")), "Stripe is off here");
     };

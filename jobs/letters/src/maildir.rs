@@ -29,14 +29,16 @@ impl Maildir {
         &self.folder
     }
 
-    /// Whether a letter could be put there. The folders are made, as the first letter would make them.
+    /// Whether a letter could be put there. Nothing is left behind: where the folder is not there yet, it is the one that it would be made
+    /// in that must take files.
     pub(crate) async fn try_out(&self) -> io::Result<()> {
         let folder = self.folder.clone();
         let tried = tokio::task::spawn_blocking(move || {
-            folders(&folder)?;
-            let draft = folder.join("tmp").join(format!("{}.trial", std::process::id()));
-            File::create(&draft)?;
-            fs::remove_file(&draft)
+            let there = [folder.join("tmp"), folder.clone()].into_iter().find(|folder| folder.exists());
+            let above = || folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new(".")).to_owned();
+            let trial = there.unwrap_or_else(above).join(format!(".{}.bursar", std::process::id()));
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial)?;
+            fs::remove_file(&trial)
         });
         tried.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
@@ -49,15 +51,11 @@ impl Maildir {
     }
 }
 
-fn folders(folder: &Path) -> io::Result<()> {
-    // What is in a letter is its reader's business alone.
-    ["tmp", "new", "cur"]
-        .into_iter()
-        .try_for_each(|part| DirBuilder::new().recursive(true).mode(0o700).create(folder.join(part)))
-}
-
 fn put(folder: &Path, sealed: &Sealed) -> io::Result<PathBuf> {
-    folders(folder)?;
+    for part in ["tmp", "new", "cur"] {
+        // What is in a letter is its reader's business alone.
+        DirBuilder::new().recursive(true).mode(0o700).create(folder.join(part))?;
+    }
     let name = sealed.message_id.trim_matches(['<', '>']).split('@').next().unwrap_or_default();
     let name = format!("{name}.bursar");
     let draft = folder.join("tmp").join(&name);
