@@ -2,11 +2,12 @@
 
 use std::{str::FromStr, time::Duration};
 
-use bursar_jobs::clock;
+use bursar_jobs::{clock, packages::Packages, terms::Package};
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::oneshot::Sender;
 
 use crate::{
     boot::Mode,
@@ -32,7 +33,8 @@ const PROCESSES: i64 = 3;
 /// PgBouncer's usual port.
 const POOLER: u16 = 6432;
 
-pub(super) async fn look(settings: &Settings) -> Vec<Check> {
+/// `tell` is told the packages on sale.
+pub(super) async fn look(settings: &Settings, tell: Sender<Vec<Package>>) -> Vec<Check> {
     const NAME: &str = "database";
     let url = match settings.database_url() {
         Ok(url) => url.expose(),
@@ -44,25 +46,30 @@ pub(super) async fn look(settings: &Settings) -> Vec<Check> {
             return vec![Check::fail(NAME, "DATABASE_URL cannot be read", "Write postgres://user:password@host/name.")];
         }
     };
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
     let began = clock::now();
-    let facts = match tokio::time::timeout(PATIENCE, facts(&pool)).await {
+    // A connection by itself first: a pool would try again and again, and then not say why.
+    let asked = async {
+        let mut db = PgConnection::connect_with(&options).await?;
+        let facts = facts(&mut db).await?;
+        db.close().await?;
+        Ok::<_, sqlx::Error>(facts)
+    };
+    let facts = match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(facts)) => facts,
         Ok(Err(error)) => {
             let remedy = "Check the host, the user, the password and the name in DATABASE_URL, and whether PostgreSQL runs there.";
-            return vec![Check::fail(NAME, format!("no answer: {error}"), remedy)];
+            return vec![Check::fail(NAME, error.to_string(), remedy)];
         }
         Err(_) => {
             let seen = format!("no answer within {} s", PATIENCE.as_secs());
-            return vec![Check::fail(
-                NAME,
-                seen,
-                "Check the host in DATABASE_URL, and whether a firewall keeps this machine from it.",
-            )];
+            let remedy = "Check the host in DATABASE_URL, and whether a firewall keeps this machine from it.";
+            return vec![Check::fail(NAME, seen, remedy)];
         }
     };
+    let ended = clock::now();
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
     let mut checks = vec![version(&facts)];
-    checks.push(skew(&facts, began, clock::now()));
+    checks.push(skew(&facts, began, ended));
     let current = match migrate::is_current(&pool).await {
         Ok(true) => Check::ok("database.migrations", "this version's schema"),
         Ok(false) => Check::fail(
@@ -89,6 +96,8 @@ pub(super) async fn look(settings: &Settings) -> Vec<Check> {
         format!("{}; any will do, for every moment is kept with its zone", facts.zone),
     ));
     if is_current {
+        // Whoever asked may be gone: Stripe is off.
+        drop(on_sale(&pool, settings).await.map(|packages| tell.send(packages)));
         checks.push(mode(settings, kept.as_deref()));
         checks.extend(queue::look(&pool, settings).await);
     } else {
@@ -122,7 +131,7 @@ struct Facts {
     lacking: Vec<String>,
 }
 
-async fn facts(pool: &PgPool) -> Result<Facts, sqlx::Error> {
+async fn facts(db: &mut PgConnection) -> Result<Facts, sqlx::Error> {
     sqlx::query_as!(
         Facts,
         r#"SELECT current_setting('server_version') AS "version!", current_setting('server_version_num')::int AS "number!",
@@ -138,7 +147,7 @@ async fn facts(pool: &PgPool) -> Result<Facts, sqlx::Error> {
                   ARRAY(SELECT w FROM unnest(ARRAY['hstore', 'pgcrypto']) w WHERE NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = w)) AS "lacking!"
            FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()"#
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
 }
 
@@ -294,6 +303,14 @@ fn age(facts: &Facts) -> Check {
         AGE_WARN.. => Check::warn(NAME, seen, remedy),
         _ => Check::ok(NAME, seen),
     }
+}
+
+/// The packages on sale, which operators may change in the database.
+async fn on_sale(pool: &PgPool, settings: &Settings) -> Option<Vec<Package>> {
+    let terms = settings.terms().ok()?;
+    let mut db = pool.acquire().await.ok()?;
+    let packages = Packages::load(&mut db, Some(&terms)).await.ok()?;
+    Some(packages.on_sale().to_vec())
 }
 
 /// Which Stripe the database has worked with.

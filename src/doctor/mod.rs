@@ -57,10 +57,12 @@ async fn look(settings: &Settings, options: &Options) -> Vec<Check> {
     };
     let url = url.as_deref();
     checks.extend(secrets::look(settings));
+    // Which packages are on sale is the database's to say, and what they cost is compared with Stripe.
+    let (tell, on_sale) = tokio::sync::oneshot::channel();
     let (reached, stripe, database, letters, notify) = tokio::join!(
         within("web.url", TOPIC, reach::look(settings, url)),
-        within("stripe", TOPIC, stripe::look(settings, url)),
-        within("database", TOPIC, database::look(settings)),
+        within("stripe", TOPIC, stripe::look(settings, url, on_sale)),
+        within("database", TOPIC, database::look(settings, tell)),
         within("letters", TOPIC, letters::look(settings, &options.maildir)),
         within("notify", TOPIC, reach::notify(settings)),
     );

@@ -7,26 +7,34 @@ use bursar_jobs::{
     stripe_setup::{self as setup, Price},
     terms::{Package, Tier},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot::Receiver, task::JoinSet, time::timeout};
 
 use crate::config::Settings;
 
-use super::{check::Check, stripe::unseen};
+use super::{
+    check::Check,
+    stripe::{PATIENCE, unseen},
+};
 
 /// What came back for each price id.
 type Found = BTreeMap<String, Result<Price, StripeSeen>>;
 
-pub(super) async fn look(client: &Client, settings: &Settings) -> Vec<Check> {
+/// `on_sale` tells the packages, where the database can be asked; else those of the settings are looked at.
+pub(super) async fn look(client: &Client, settings: &Settings, on_sale: Receiver<Vec<Package>>) -> Vec<Check> {
     let terms = match settings.terms() {
         Ok(terms) => terms,
         Err(error) => return vec![Check::setting("stripe.prices", &error)],
+    };
+    let packages = match timeout(PATIENCE, on_sale).await {
+        Ok(Ok(packages)) => packages,
+        Ok(Err(_)) | Err(_) => terms.packages,
     };
     let metered = settings.metered_prices();
     let ids: BTreeSet<&String> = terms
         .tiers
         .iter()
         .flat_map(|tier| &tier.prices)
-        .chain(terms.packages.iter().filter_map(|package| package.price.as_ref()))
+        .chain(packages.iter().filter_map(|package| package.price.as_ref()))
         .chain(metered.iter().map(|(_, price)| price))
         .collect();
     let mut asked = JoinSet::new();
@@ -43,7 +51,7 @@ pub(super) async fn look(client: &Client, settings: &Settings) -> Vec<Check> {
     }
     let mut checks: Vec<Check> =
         terms.tiers.iter().map(|tier| of_tier(tier, &found, &terms.selling.currencies)).collect();
-    checks.extend(terms.packages.iter().map(|package| of_package(package, &found)));
+    checks.extend(packages.iter().map(|package| of_package(package, &found)));
     checks.extend(metered.iter().map(|(skill, price)| of_meter(skill, price, &found)));
     checks
 }

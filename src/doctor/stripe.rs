@@ -5,8 +5,10 @@ use std::time::Duration;
 use bursar_jobs::{
     STRIPE_API_VERSION, Stripe as Client, StripeConfig, StripeLooked, StripeReply, StripeSeen, clock, money,
     stripe_setup::{self as setup, Balance, Platform},
+    terms::Package,
 };
 use chrono::{DateTime, Utc};
+use tokio::sync::oneshot::Receiver;
 
 use crate::{
     boot::Mode,
@@ -16,7 +18,7 @@ use crate::{
 use super::{check::Check, endpoints, permissions, prices, selling};
 
 /// For one question. Two rounds of them must fit into a topic.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Seconds that two clocks may differ. Stripe's signatures hold for 300.
 pub(super) const CLOCK_WARN: f64 = 5.0;
 pub(super) const CLOCK_FAIL: f64 = 60.0;
@@ -36,7 +38,7 @@ const NEED_STRIPE: [&str; 11] = [
     "stripe.tax",
 ];
 
-pub(super) async fn look(settings: &Settings, url: Option<&str>) -> Vec<Check> {
+pub(super) async fn look(settings: &Settings, url: Option<&str>, on_sale: Receiver<Vec<Package>>) -> Vec<Check> {
     const NAME: &str = "stripe";
     let Ok(stripe) = settings.stripe() else { return without(None, "the key cannot be read") };
     let Some(key) = stripe.secret_key.as_ref().filter(|_| stripe.is_on()) else {
@@ -64,7 +66,7 @@ pub(super) async fn look(settings: &Settings, url: Option<&str>) -> Vec<Check> {
     let (account, permissions, prices, endpoints, portal, tax) = tokio::join!(
         client.look(&own, false),
         permissions::look(&client, &stripe, settings),
-        prices::look(&client, settings),
+        prices::look(&client, settings, on_sale),
         endpoints::look(&client, &stripe, settings, url),
         selling::portal(&client),
         selling::tax(&client, settings),

@@ -92,6 +92,14 @@ async fn prices_must_sell_what_the_settings_say_for_the_same_money() {
         report.differs_only_by(&well, &[(name, verdict)]);
         assert!(report.remedy(name).contains(remedy), "{set:?}: {}", report.remedy(name));
     }
+    // What operators changed in the database is what is sold.
+    let changed = "INSERT INTO bursar.credit_packages (name, credits, amount, currency, stripe_price_id) VALUES ('small', 50, 1299, 'usd', $1)";
+    sqlx::query(changed).bind(&once).execute(&bench.db.pool).await.unwrap();
+    let report = bench.examine(&[]).await;
+    assert_eq!(report.result("stripe.package.small"), "fail", "{report:?}");
+    assert!(report.seen("stripe.package.small").ends_with("12.99 USD here"), "{}", report.seen("stripe.package.small"));
+    bench.plant("DELETE FROM bursar.credit_packages").await;
+
     bench.at_stripe("/v1/prices/price_team", "active=false").await;
     let report = bench.examine(&[]).await;
     report.differs_only_by(&well, &[("stripe.tier.team", "fail")]);
