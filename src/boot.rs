@@ -216,6 +216,11 @@ impl Mode {
         }
     }
 
+    /// The one that the database keeps by this word.
+    pub fn kept(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.word() == word)
+    }
+
     /// In words.
     pub fn said(self) -> &'static str {
         match self {
@@ -249,7 +254,7 @@ pub async fn remember(pool: &PgPool, mode: Mode) -> Result<(), BootError> {
     )
     .fetch_one(pool)
     .await?;
-    let kept = Mode::ALL.into_iter().find(|known| known.word() == word);
+    let kept = Mode::kept(&word);
     if kept == Some(mode) {
         return Ok(());
     }

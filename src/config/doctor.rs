@@ -88,9 +88,13 @@ impl Settings {
             &raw.notify.secret,
         ];
         let mut all: Vec<String> = whole.into_iter().flatten().flat_map(each).map(|s| s.expose().to_owned()).collect();
-        let urls = [&raw.database.url, &raw.database.listen_url, &raw.smtp.url];
-        for url in urls.into_iter().flatten() {
-            all.extend(password(url.expose()).map(str::to_owned));
+        let urls = [&raw.database.url, &raw.database.listen_url, &raw.smtp.url].into_iter().flatten();
+        let urls = urls.map(Secret::expose).chain([raw.stripe.api_base.0.as_str()]);
+        for password in urls.chain(raw.notify.url.as_ref().map(|url| url.0.as_str())).filter_map(password) {
+            // As it is written, and as a server knows it and might repeat it.
+            let plus = password.replace('+', "%2B");
+            all.extend(form_urlencoded::parse(plus.as_bytes()).map(|(plain, _)| plain.into_owned()));
+            all.push(password.to_owned());
         }
         // What is shorter than this stands in ordinary words too.
         all.retain(|secret| secret.len() >= 4);
@@ -139,9 +143,17 @@ mod tests {
             ("SMTP_URL", "smtps://user:hunter2@mail.example.com"),
         ]);
         let secrets = settings.secrets();
-        for secret in
-            ["p%40ssword", "sk_test_abc", "whsec_one", "whsec_two", "c2VjcmV0", "token", "whsec_three", "hunter2"]
-        {
+        for secret in [
+            "p%40ssword",
+            "p@ssword",
+            "sk_test_abc",
+            "whsec_one",
+            "whsec_two",
+            "c2VjcmV0",
+            "token",
+            "whsec_three",
+            "hunter2",
+        ] {
             assert!(secrets.iter().any(|known| known == secret), "{secret}");
         }
         assert_eq!(settings.webhook_secret_each().unwrap().len(), 2);

@@ -322,18 +322,23 @@ async fn kept_mode(pool: &PgPool) -> Option<String> {
 fn mode(settings: &Settings, kept: Option<&str>) -> Check {
     const NAME: &str = "database.mode";
     let Ok(stripe) = settings.stripe() else { return Check::skip(NAME, "the key cannot be read") };
-    match kept {
-        None => Check::ok(NAME, "has worked with no Stripe yet; the first worker decides"),
-        Some(kept) if stripe.is_on() && Mode::of(&stripe).word() != kept => Check::fail(
+    let Some(kept) = kept else {
+        return Check::ok(NAME, "has worked with no Stripe yet; the first worker decides");
+    };
+    let said = Mode::kept(kept).map_or("a Stripe that this version does not know", Mode::said);
+    if stripe.is_on() && Mode::of(&stripe).word() != kept {
+        return Check::fail(
             NAME,
-            format!("has worked with {kept}, and the settings lead to {}", Mode::of(&stripe).said()),
+            format!("has worked with {said}, and the settings lead to {}", Mode::of(&stripe).said()),
             "Use the key of what it has worked with, or another database: a worker refuses to start so.",
-        ),
-        Some(kept) if !stripe.is_on() && stripe.provider == Provider::Stripe => Check::warn(
-            NAME,
-            format!("has worked with {kept}, and no key is set here"),
-            "Set STRIPE_SECRET_KEY where the worker runs: without it a worker refuses to start.",
-        ),
-        Some(kept) => Check::ok(NAME, format!("has worked with {kept}, as the settings do")),
+        );
     }
+    if !stripe.is_on() && stripe.provider == Provider::Stripe {
+        return Check::warn(
+            NAME,
+            format!("has worked with {said}, and no key is set here"),
+            "Set STRIPE_SECRET_KEY where the worker runs: without it a worker refuses to start.",
+        );
+    }
+    Check::ok(NAME, format!("has worked with {said}"))
 }
