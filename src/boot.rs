@@ -27,7 +27,7 @@ const API_PATIENCE: Duration = Duration::from_secs(8);
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where letters go that no mail server is there for.
-const MAILDIR: &str = "mail";
+pub const MAILDIR: &str = "mail";
 
 /// Why a process did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +198,8 @@ pub enum Mode {
 impl Mode {
     const ALL: [Self; 3] = [Self::Live, Self::Test, Self::Sandbox];
 
-    fn of(stripe: &Stripe) -> Self {
+    /// Where the settings lead.
+    pub fn of(stripe: &Stripe) -> Self {
         match (stripe.livemode, stripe.is_local()) {
             (true, _) => Self::Live,
             (false, false) => Self::Test,
@@ -207,7 +208,7 @@ impl Mode {
     }
 
     /// As the database keeps it.
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Test => "test",
@@ -215,7 +216,13 @@ impl Mode {
         }
     }
 
-    fn said(self) -> &'static str {
+    /// The one that the database keeps by this word.
+    pub fn kept(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.word() == word)
+    }
+
+    /// In words.
+    pub fn said(self) -> &'static str {
         match self {
             Self::Live => "Stripe in live mode",
             Self::Test => "Stripe in test mode",
@@ -247,7 +254,7 @@ pub async fn remember(pool: &PgPool, mode: Mode) -> Result<(), BootError> {
     )
     .fetch_one(pool)
     .await?;
-    let kept = Mode::ALL.into_iter().find(|known| known.word() == word);
+    let kept = Mode::kept(&word);
     if kept == Some(mode) {
         return Ok(());
     }

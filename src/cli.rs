@@ -36,6 +36,12 @@ pub enum Command {
     /// Bring the database to this version's schema.
     #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/shop bursar migrate")]
     Migrate,
+    /// Look at everything that must be right before money depends on it; nothing is changed or sent.
+    #[command(
+        after_help = "Each check is ok, warn, fail or skip, with a remedy; the exit code is 1 where one fails.\n\n\
+                      Example:\n  bursar doctor --url https://hooks.acme.example\n  bursar doctor --json"
+    )]
+    Doctor(Doctor),
     /// Run web, api and worker here, over a database of their own where DATABASE_URL is not set.
     #[command(after_help = "Example:\n  bursar dev\n  bursar dev send fixtures/checkout.session.completed.json --new")]
     Dev(Dev),
@@ -93,6 +99,17 @@ pub enum SandboxAction {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What `bursar doctor` takes.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Where web is reached from outside, in place of `[web] public_url`.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `bursar dev` takes.

@@ -7,6 +7,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod exit;
 mod http;
 pub mod migrate;

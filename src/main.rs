@@ -1,12 +1,12 @@
 //! The `bursar` command: wiring only.
 
-use std::{error::Error, path::Path, process::ExitCode};
+use std::{error::Error, io::ErrorKind, path::Path, process::ExitCode};
 
 use bursar::{
     boot,
     cli::{self, Cli, Command, DevAction, SandboxAction},
     config::Settings,
-    dev,
+    dev, doctor,
     exit::Exit,
     operate, sandbox, telemetry,
 };
@@ -27,6 +27,7 @@ async fn main() -> ExitCode {
             }
             None => ended(simulate(asked).await),
         },
+        Command::Doctor(asked) => examine(asked).await,
         Command::Dev(asked) => match asked.action {
             Some(DevAction::Send { file, new }) => ended(dev::send::run(&file, new).await),
             None => ended(develop(dev::Options { fresh: asked.fresh }).await),
@@ -45,6 +46,25 @@ async fn simulate(asked: cli::Sandbox) -> Result<(), Box<dyn Error>> {
     let cli::Sandbox { port, bind, public, chaos, seed, action: _ } = asked;
     let options = sandbox::Options { address: (bind, port).into(), public, chaos, seed, ..Default::default() };
     Ok(sandbox::run_until_signal(options).await?)
+}
+
+/// Looks at the settings of this folder, or at those of the `bursar dev` that runs in it.
+async fn examine(asked: cli::Doctor) -> Exit {
+    let instance = dev::running_instance(Path::new("."));
+    let settings = Settings::load(&instance.as_ref().map(dev::Instance::settings).unwrap_or_default());
+    let maildir = instance.as_ref().map_or_else(|| boot::MAILDIR.into(), |_| dev::Instance::maildir());
+    let url = asked.url.or_else(|| instance.map(|instance| instance.url));
+    let exit: Exit = match doctor::run(settings, &doctor::Options { url, json: asked.json, maildir }).await {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Failed,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => {
+            operate::report(&error, None);
+            Exit::Failed
+        }
+    };
+    // A name that no server resolves in time would be waited for.
+    std::process::exit(exit as i32)
 }
 
 async fn operate(command: operate::Command) -> Exit {

@@ -72,6 +72,27 @@ async fn the_printed_lines_have_their_effects_and_the_data_stays() {
 }
 
 #[tokio::test]
+async fn the_doctor_finds_it_by_itself_and_nothing_fails() {
+    let folder = Folder::new();
+    let _dev = folder.start(&["dev"]).await;
+    let seen = eventually(SOON, || async {
+        // The worker is there a moment after web is.
+        let seen = bursar_in(&folder);
+        let words = said(&seen);
+        if seen.status.success() && words.contains("1 alive") { Ok(words) } else { Err(words) }
+    })
+    .await;
+    for check in ["stripe.webhook ", "stripe.connect_webhook", "stripe.tier.pro", "web.url", "database.mode", "letters"]
+    {
+        assert!(seen.contains(check), "{check}: {seen}");
+    }
+}
+
+fn bursar_in(folder: &Path) -> Output {
+    support::bursar(&["doctor"]).current_dir(folder).output().unwrap()
+}
+
+#[tokio::test]
 async fn what_is_sold_is_bought_on_a_page_and_its_months_are_played() {
     let folder = Folder::new();
     let _dev = folder.start(&["dev"]).await;

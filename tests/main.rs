@@ -20,6 +20,7 @@ mod dev_crash;
 mod dev_postgres;
 mod dev_run;
 mod dunning;
+mod doctor;
 mod jobs;
 mod ledger;
 mod letters;

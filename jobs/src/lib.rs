@@ -93,6 +93,10 @@ pub mod sync_subscription;
 mod verdict;
 
 pub use bursar_letters as letters;
+pub use bursar_stripe::{
+    API_VERSION as STRIPE_API_VERSION, Looked as StripeLooked, Reply as StripeReply, Visit, setup as stripe_setup,
+    visit,
+};
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
 pub use bursar_stripe::{Gate, Lane, Later, Outgoing, OutgoingError, Request as StripeRequest, Seen as StripeSeen};
 use perform::Performer;

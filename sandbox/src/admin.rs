@@ -113,6 +113,11 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
             let settings = read(request)?;
             Ok(world.set_settings(settings))
         }
+        ("GET", ["setup"]) => Ok(json!(world.setup)),
+        ("POST", ["setup"]) => {
+            world.setup = read(request)?;
+            Ok(json!(world.setup))
+        }
         ("GET", ["ledger"]) => Ok(ledger::shown(world)),
         ("GET", ["requests"]) => Ok(json!({ "requests": world.requests.all().collect::<Vec<_>>() })),
         ("DELETE", ["requests"]) => {

@@ -26,6 +26,7 @@ mod requests;
 mod routes;
 mod server;
 mod settings;
+mod setup;
 mod signature;
 mod store;
 #[cfg(test)]
@@ -215,6 +216,11 @@ impl Sandbox {
         if sold.is_err() {
             tracing::warn!(price, "the price was not made");
         }
+    }
+
+    /// Saves the customer portal's settings, as is done in Stripe's Dashboard before the first session.
+    pub fn set_up_portal(&self) {
+        self.shared.change(v1::billing_portal::configurations::default);
     }
 
     /// The requests of a client, known by how its `User-Agent` begins, that Stripe's API has no path or parameter for. A test asks for

@@ -21,6 +21,7 @@ use super::{
     params::{self, Params},
     requests::Requests,
     routes::{self, Call, Route},
+    setup::Setup,
     store::{Ids, Store},
     time::Plans,
     turns::{self, Turns},
@@ -104,6 +105,7 @@ pub struct World {
     pub(super) sessions: Sessions,
     pub(super) event_faults: EventFaults,
     pub(super) turns: Turns,
+    pub(super) setup: Setup,
     /// What deliveries are to be seen to.
     pub(super) outbox: VecDeque<Delivery>,
     /// Where it is reached, for the links it hands out.
@@ -140,6 +142,7 @@ impl World {
             sessions: Sessions::default(),
             event_faults: EventFaults::default(),
             turns: Turns::default(),
+            setup: Setup::default(),
             outbox: VecDeque::new(),
             url,
             ahead: 0,
@@ -177,6 +180,7 @@ impl World {
         let version = request.header("stripe-version").unwrap_or(API_VERSION).to_owned();
         reply.response.headers.push(("Request-Id", self.request_id.clone()));
         reply.response.headers.push(("Stripe-Version", version));
+        reply.response.headers.extend(self.setup.date(now).map(|date| ("Date", date)));
         if !is_admin {
             self.requests.record(self.now, &self.request_id, request, &reply, happened);
         }
@@ -203,6 +207,7 @@ impl World {
     fn v1(&mut self, request: &Request, happened: &mut Option<Kind>) -> Result<Reply, Failure> {
         let scope = self.authenticate(request)?;
         let (route, ids) = routes::find(&request.method, &request.path)?;
+        self.setup.permit(scope.split(' ').next().unwrap_or_default(), route)?;
         // Stripe: "all POST requests accept idempotency keys"; elsewhere they have no effect.
         let header = request.header("idempotency-key").filter(|key| request.method == "POST" && !key.is_empty());
         let key = header.map(|text| Key::new(scope, text)).transpose()?;

@@ -36,7 +36,7 @@ impl Settings {
         self.raw.api.token.as_ref()
     }
 
-    fn token(&self) -> Result<Token, SettingsError> {
+    pub(super) fn token(&self) -> Result<Token, SettingsError> {
         const KEY: &str = "api.token";
         let remedy = "Share a random one with the application: `openssl rand -hex 32` prints one.";
         let token = self.raw.api.token.as_ref().ok_or_else(|| SettingsError::missing(KEY, remedy))?;

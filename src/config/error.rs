@@ -22,6 +22,16 @@ impl SettingsError {
         Self { setting: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// Which setting, and what is wrong with it.
+    pub fn seen(&self) -> String {
+        format!("{} {}", self.setting, self.problem)
+    }
+
+    /// What to do.
+    pub fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
     pub(super) fn missing(key: &str, remedy: impl Into<String>) -> Self {
         Self::new(key, "is not set", remedy)
     }

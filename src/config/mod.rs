@@ -5,6 +5,7 @@
 
 mod api;
 mod dunning;
+mod doctor;
 mod error;
 mod layers;
 mod letters;

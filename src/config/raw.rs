@@ -67,6 +67,7 @@ pub(super) struct Web {
     pub webhook_paths: List,
     pub verifications: bool,
     pub verification_secret: Option<Secret>,
+    pub public_url: Option<Text>,
     pub max_connections: Text,
 }
 

@@ -17,7 +17,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 
 use super::{
-    DevError, Options,
+    DevError, Options, PRICES,
     instance::Instance,
     postgres::{self, Postgres, StartOptions},
     secrets,
@@ -31,9 +31,6 @@ use crate::{
     schedule, stop, web,
 };
 
-/// Prices that the fixtures name, where the settings name none.
-const PRICES: [(&str, &str); 3] =
-    [("STRIPE_PRICE_STARTER", "price_starter"), ("STRIPE_PRICE_PRO", "price_pro"), ("STRIPE_PRICE_TEAM", "price_team")];
 /// The port of the contract, tried before one that the system gives.
 const USUAL_PORT: u16 = 3000;
 /// How long connections have to say goodbye to a private PostgreSQL that stops anyhow.
@@ -128,6 +125,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let sandbox = if simulates {
         let sandbox = start_sandbox(&pool, &format!("http://{address}{webhook_path}"), &webhook_secret).await?;
         sell(&sandbox, &terms);
+        sandbox.set_up_portal();
         worker.stripe = Some(sandbox_client(&sandbox)?);
         terms.stripe_on = true;
         say("stripe", &format!("a sandbox at {}, for STRIPE_SECRET_KEY is not set", sandbox.url));

@@ -41,6 +41,28 @@ pub struct Instance {
     pub pid: u32,
 }
 
+impl Instance {
+    /// What a command must be told to look at it: settings by name, below those that are set.
+    pub fn settings(&self) -> Vec<(&'static str, &str)> {
+        let mut all = vec![
+            ("DATABASE_URL", self.database_url.as_str()),
+            ("STRIPE_WEBHOOK_SECRET", self.webhook_secret.as_str()),
+            ("VERIFICATION_SECRET", self.verification_secret.as_str()),
+            ("API_TOKEN", self.api_token.as_str()),
+        ];
+        all.extend(super::PRICES);
+        if let Some(sandbox) = &self.sandbox {
+            all.extend([("STRIPE_API_BASE", sandbox.as_str()), ("STRIPE_SECRET_KEY", crate::sandbox::KEY)]);
+        }
+        all
+    }
+
+    /// Where letters go, where no setting says otherwise.
+    pub fn maildir() -> PathBuf {
+        Path::new(STATE).join("mail")
+    }
+}
+
 /// The one that runs in this folder, if one does.
 pub fn running_instance(dir: &Path) -> Option<Instance> {
     let path = dir.join(STATE).join(FILE);

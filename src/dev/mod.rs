@@ -23,6 +23,9 @@ use crate::{config::SettingsError, queue::QueueError, stop, web::WebError};
 
 /// The folder of its state, in the folder where it was started.
 const STATE: &str = ".bursar";
+/// Prices that the fixtures name, where the settings name none.
+const PRICES: [(&str, &str); 3] =
+    [("STRIPE_PRICE_STARTER", "price_starter"), ("STRIPE_PRICE_PRO", "price_pro"), ("STRIPE_PRICE_TEAM", "price_team")];
 
 /// How to run it.
 #[derive(Debug, Clone, Copy, Default)]

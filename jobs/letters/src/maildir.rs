@@ -29,6 +29,20 @@ impl Maildir {
         &self.folder
     }
 
+    /// Whether a letter could be put there. Nothing is left behind: where the folder is not there yet, it is the one that it would be made
+    /// in that must take files.
+    pub(crate) async fn try_out(&self) -> io::Result<()> {
+        let folder = self.folder.clone();
+        let tried = tokio::task::spawn_blocking(move || {
+            let there = [folder.join("tmp"), folder.clone()].into_iter().find(|folder| folder.exists());
+            let above = || folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new(".")).to_owned();
+            let trial = there.unwrap_or_else(above).join(format!(".{}.bursar", std::process::id()));
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial)?;
+            fs::remove_file(&trial)
+        });
+        tried.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
     /// Puts a letter there, and returns its file.
     pub(crate) async fn put(&self, sealed: &Sealed) -> io::Result<PathBuf> {
         let (folder, sealed) = (self.folder.clone(), sealed.clone());

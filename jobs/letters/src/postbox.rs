@@ -173,6 +173,17 @@ impl Postbox {
         sealed::seal(key, &inner.from, to, at, &rendered).map_err(WriteError::Address)
     }
 
+    /// Whether a letter could leave, without one: a mail server lets us in, or the maildir can be written to. What comes back is why not.
+    pub async fn try_out(&self) -> Result<(), String> {
+        let why = |came| match came {
+            Came::NotYet { why, .. } | Came::Refused(why) | Came::Unknown(why) | Came::Taken(why) => why,
+        };
+        match &self.0.way {
+            Way::Smtp(smtp) => smtp.greet().await.map_err(why),
+            Way::Maildir(maildir) => maildir.try_out().await.map_err(|error| error.to_string()),
+        }
+    }
+
     /// Sends it once.
     pub async fn send(&self, sealed: &Sealed) -> Came {
         match &self.0.way {

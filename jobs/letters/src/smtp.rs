@@ -168,6 +168,11 @@ impl Smtp {
         }
     }
 
+    /// Connects, encrypts and says who we are, and goes again.
+    pub(crate) async fn greet(&self) -> Result<(), Came> {
+        self.0.ready().await.map(part)
+    }
+
     /// Keeps a connection for the next letter, for a little while.
     fn keep(&self, connection: AsyncSmtpConnection) {
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,12 +1,16 @@
 //! The client: what every request carries, and what never leaves.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http_body_util::Full;
 use hyper::{
-    Uri,
+    HeaderMap, Uri,
     body::Bytes,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, USER_AGENT},
 };
 use stripe_client_core::{CustomizedStripeRequest, RequestStrategy, StripeClient};
 
@@ -72,6 +76,17 @@ pub enum ConfigError {
     /// TLS could not be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+/// What was seen of a request that reads, and what the answer's head says beside it.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// What was seen.
+    pub seen: Seen,
+    /// `Date`: Stripe's clock when it answered, in seconds since 1970.
+    pub date: Option<i64>,
+    /// `Stripe-Version`: the version of the API that was answered in.
+    pub version: Option<String>,
 }
 
 /// Speaks to Stripe. Cheap to clone; clones share one pool of connections.
@@ -163,9 +178,47 @@ impl Client {
         }
     }
 
+    /// Sends a request that reads once, and keeps what the answer's head says beside it. With `ours` it is asked in our version of the API,
+    /// else in the account's own.
+    pub async fn look(&self, request: &Request, ours: bool) -> Looked {
+        let unseen = |seen| Looked { seen, date: None, version: None };
+        let mut http = match self.http(request, None) {
+            Ok(http) => http,
+            Err(why) => return unseen(Seen::unanswered(Reply::NotSent { why })),
+        };
+        if !ours {
+            http.headers_mut().remove("Stripe-Version");
+        }
+        let turn = self.turn().await;
+        if let Err(kept_back) = turn {
+            return unseen(*kept_back);
+        }
+        match self.exchange_with_head(http, self.inner.timeout).await {
+            Ok((answer, head)) => {
+                let text = |name: &str| head.get(name).and_then(|value| value.to_str().ok());
+                let date = text(DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
+                let date = date.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
+                Looked {
+                    seen: Seen::of(Ok(&answer)),
+                    date: date.and_then(|date| i64::try_from(date.as_secs()).ok()),
+                    version: text("stripe-version").map(str::to_owned),
+                }
+            }
+            Err(lost) => unseen(Seen::of(Err(&lost))),
+        }
+    }
+
     /// After a turn.
     async fn exchange(&self, http: hyper::Request<Full<Bytes>>, limit: Duration) -> Result<Answer, Lost> {
-        let mut answer = self.inner.transport.exchange(http, limit).await?;
+        self.exchange_with_head(http, limit).await.map(|(answer, _)| answer)
+    }
+
+    async fn exchange_with_head(
+        &self,
+        http: hyper::Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<(Answer, HeaderMap), Lost> {
+        let (mut answer, head) = self.inner.transport.exchange_with_head(http, limit).await?;
         if let Some(gate) = &self.gate
             && answer.is_of_the_rate()
         {
@@ -178,7 +231,7 @@ impl Client {
                 *body = text.replace(&self.inner.secret, "[secret key]").into();
             }
         }
-        Ok(answer)
+        Ok((answer, head))
     }
 
     /// The request as it goes out, or the fault for which it does not.

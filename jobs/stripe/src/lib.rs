@@ -16,6 +16,7 @@ pub mod lists;
 pub mod meters;
 pub mod portal;
 pub mod reversals;
+pub mod setup;
 pub mod subscriptions;
 pub mod transfers;
 
@@ -29,9 +30,10 @@ mod reply;
 mod request;
 mod seen;
 mod transport;
+mod visit;
 
 pub use answer::{Answer, Lost};
-pub use client::{Client, Config, ConfigError};
+pub use client::{Client, Config, ConfigError, Looked};
 pub use gate::{Gate, Lane, Later, Turn};
 pub use key::{KEY_LIMIT, idempotency_key};
 pub use object::Object;
@@ -39,6 +41,7 @@ pub use outgoing::{Outgoing, OutgoingError};
 pub use reply::{Reply, StripeError, Why};
 pub use request::{Method, Request};
 pub use seen::{RAW_LIMIT, Seen};
+pub use visit::{Visit, visit};
 
 /// The version of Stripe's API that the generated builders are made for, sent with every request.
 pub const API_VERSION: &str = "2026-09-30.endive";

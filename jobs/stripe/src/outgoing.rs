@@ -70,6 +70,22 @@ impl Outgoing {
         Ok(Self(Arc::new(Inner { transport: Transport::new(plain, BODY_LIMIT)?, url, key })))
     }
 
+    /// The host that it is sent to; the address itself may hold a secret.
+    pub fn host(&self) -> &str {
+        self.0.url.host().unwrap_or_default()
+    }
+
+    /// Whether anybody answers there, whatever the status: a HEAD request, so that nothing is told.
+    pub async fn answers(&self, limit: Duration) -> Result<u16, Lost> {
+        let request = hyper::Request::builder()
+            .method(Method::HEAD)
+            .uri(self.0.url.clone())
+            .header(USER_AGENT, concat!("bursar/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::new()))
+            .map_err(|_| Lost::Broken("it is no part of a request".into()))?;
+        self.0.transport.exchange(request, limit).await.map(|answer| answer.status)
+    }
+
     /// Sends it once, signed for this second (Unix time). A redirect is an answer like any other: it is not followed.
     pub async fn send(&self, id: &str, seconds: i64, body: &str) -> Result<Answer, Lost> {
         let signed = hmac::sign(&self.0.key, format!("{id}.{seconds}.{body}").as_bytes());

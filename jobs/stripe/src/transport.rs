@@ -3,7 +3,7 @@
 use std::{error::Error, pin::pin, time::Duration};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{Request, body::Bytes};
+use hyper::{HeaderMap, Request, body::Bytes};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -44,6 +44,15 @@ impl Transport {
 
     /// Sends it once.
     pub async fn exchange(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Answer, Lost> {
+        self.exchange_with_head(request, limit).await.map(|(answer, _)| answer)
+    }
+
+    /// Sends it once, for whoever wants all headers of the answer too.
+    pub async fn exchange_with_head(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<(Answer, HeaderMap), Lost> {
         let mut deadline = pin!(tokio::time::sleep(limit));
         let answer = tokio::select! {
             biased;
@@ -63,7 +72,7 @@ impl Transport {
             },
             () = &mut deadline => Err(Lost::TimedOut),
         };
-        Ok(Answer::of(head.status.as_u16(), &head.headers, body))
+        Ok((Answer::of(head.status.as_u16(), &head.headers, body), head.headers))
     }
 }
 

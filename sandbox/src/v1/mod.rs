@@ -20,6 +20,7 @@ mod login_links;
 mod oauth;
 pub(super) mod payment_methods;
 pub(super) mod payments;
+mod platform;
 pub(super) mod prices;
 mod products;
 mod promotion_codes;
@@ -60,6 +61,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     payments::intents::ROUTES,
     login_links::ROUTES,
     oauth::ROUTES,
+    platform::ROUTES,
     prices::ROUTES,
     products::ROUTES,
     promotion_codes::ROUTES,

@@ -54,7 +54,7 @@ pub(super) fn all(world: &mut World, call: &Call) -> Answer {
 }
 
 /// The one that is used where none is named: Stripe wants it saved in its Dashboard first; here there is none, and it allows all.
-pub(super) fn default(world: &mut World) -> Value {
+pub(crate) fn default(world: &mut World) -> Value {
     let known = world.store.all(KIND).find(|configuration| configuration["is_default"] == json!(true)).cloned();
     known.unwrap_or_else(|| {
         let mut all = blank(world);
