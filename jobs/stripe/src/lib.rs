@@ -26,6 +26,7 @@ mod reply;
 mod request;
 mod seen;
 mod transport;
+mod watch;
 
 pub use answer::{Answer, Lost};
 pub use client::{Client, Config, ConfigError};
@@ -36,6 +37,7 @@ pub use outgoing::{Outgoing, OutgoingError};
 pub use reply::{Reply, StripeError, Why};
 pub use request::{Method, Request};
 pub use seen::{RAW_LIMIT, Seen};
+pub use watch::{Leaving, Watch};
 
 /// The version of Stripe's API that the generated builders are made for, sent with every request.
 pub const API_VERSION: &str = "2026-09-30.endive";
