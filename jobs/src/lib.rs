@@ -78,6 +78,7 @@ mod verdict;
 pub use bursar_letters as letters;
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
 pub use bursar_stripe::{Gate, Lane, Later, Outgoing, OutgoingError, Request as StripeRequest, Seen as StripeSeen};
+pub use bursar_stripe::{Leaving, Watch};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.
