@@ -7,6 +7,7 @@ mod api;
 mod error;
 mod layers;
 mod letters;
+mod metrics;
 mod raw;
 mod schedules;
 mod secret;
