@@ -22,6 +22,7 @@ mod dev_run;
 mod jobs;
 mod ledger;
 mod letters;
+mod metrics;
 mod operate;
 mod outage;
 mod payouts;

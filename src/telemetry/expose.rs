@@ -110,6 +110,7 @@ struct Listener {
 
 impl http::Service for Listener {
     const NAME: &'static str = "metrics";
+    const IS_BESIDE: bool = true;
 
     fn limits(&self) -> &Limits {
         &self.limits
@@ -138,7 +139,7 @@ pub async fn listen(address: Option<SocketAddr>, exposed: Exposed, stop: Stop) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::warn!(
-                %address, %error,
+                wanted = %address, %error,
                 "no metrics: their port cannot be had. Set `[metrics] web_port` or `worker_port` to a free one, or to off"
             );
             return;

@@ -215,3 +215,26 @@ fn written(rows: &[Row]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgPoolOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_that_is_away_costs_the_numbers_and_not_the_scrape() {
+        let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap();
+        let gauges = Gauges::new(pool);
+        let begun = clock::monotonic();
+        let text = gauges.read().await;
+        assert!(begun.elapsed() < ALTOGETHER, "one silence is enough");
+        for name in READINGS.iter().map(|reading| reading.name).chain(["ledger"]) {
+            assert!(text.contains(&format!("bursar_reading_ok{{reading=\"{name}\"}} 0.0\n")), "{text}");
+        }
+        assert!(
+            !text.contains("bursar_jobs{") && !text.contains("bursar_ledger_drift_accounts 0"),
+            "no number is made up"
+        );
+    }
+}
