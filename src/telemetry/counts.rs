@@ -100,11 +100,11 @@ pub(crate) fn answered(server: &'static str, status: u16, took: Duration) {
     if !SERVERS.contains(&server) {
         return;
     }
-    let Some(served) = HTTP.get(server) else { return };
-    if let Some(class) = served.classes.get(usize::from(status / 100).wrapping_sub(1)) {
+    let Some(of) = HTTP.get(server) else { return };
+    if let Some(class) = of.classes.get(usize::from(status / 100).wrapping_sub(1)) {
         class.inc();
     }
-    served.took.observe(took);
+    of.took.observe(took);
 }
 
 /// Why an event was refused.

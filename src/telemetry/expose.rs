@@ -92,7 +92,7 @@ fn plain(text: &str) -> String {
             let mut words = line.splitn(4, ' ');
             let (hash, word, name, rest) = (words.next(), words.next(), words.next(), words.next());
             let [hash, word, name, rest] = [hash, word, name, rest].map(Option::unwrap_or_default);
-            plain.push_str(&format!("{hash} {word} {name}_total {rest}\n"));
+            plain.extend([hash, " ", word, " ", name, "_total ", rest, "\n"]);
         } else {
             plain.push_str(line);
             plain.push('\n');

@@ -194,7 +194,7 @@ fn note(rows: &mut Vec<Row>, name: &str, read: Result<Vec<Row>, String>) {
     match read {
         Ok(read) => rows.extend(read),
         Err(error) => {
-            tracing::warn!(reading = name, error, "a reading for the metrics failed: its numbers are missing")
+            tracing::warn!(reading = name, error, "a reading for the metrics failed: its numbers are missing");
         }
     }
 }

@@ -124,10 +124,8 @@ impl Reader<'_> {
             }
         }
         let has_range = self.take("[");
-        if has_range {
-            if !self.number() || !["m]", "h]", "d]", "s]"].into_iter().any(|unit| self.take(unit)) {
-                return Err("no range".to_owned());
-            }
+        if has_range && !(self.number() && ["m]", "h]", "d]", "s]"].into_iter().any(|unit| self.take(unit))) {
+            return Err("no range".to_owned());
         }
         self.found.push(Selected { name, labels, has_range });
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use bursar_jobs::clock;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, StatusCode, Uri,
@@ -99,7 +100,7 @@ pub(super) async fn run(destination: Destination, role: &'static str, mut items:
         let mut batch = Vec::new();
         let mut flushed = Vec::new();
         take(item, &mut batch, &mut flushed);
-        let until = Instant::now() + EVERY;
+        let until = Instant::from_std(clock::monotonic() + EVERY);
         while batch.len() < MOST && flushed.is_empty() {
             match timeout_at(until, items.recv()).await {
                 Ok(Some(item)) => take(item, &mut batch, &mut flushed),
