@@ -15,7 +15,7 @@ use crate::{
     migrate,
     queue::{self, QueueError},
     schedule, stop,
-    telemetry::{self, TelemetryError},
+    telemetry::{self, Exposed, TelemetryError, traces},
     web::{self, WebError},
 };
 
@@ -84,12 +84,17 @@ pub enum BootError {
 /// Runs `bursar web` until a signal. It starts without a database too, and answers 503 until there is one.
 pub async fn web() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
-    let web = settings.web()?;
+    let (web, metrics, destination) = (settings.web()?, settings.web_metrics()?, settings.traces()?);
     telemetry::init(&settings.log()?)?;
+    traces::start(destination, "web");
     let pool = lazily(settings.database_url()?.expose(), settings.database_max_connections()?, WEB_PATIENCE)?;
     let address = web.address;
     let listener = TcpListener::bind(address).await.map_err(|error| BootError::Listen(address, error))?;
-    Ok(web::run(web, pool, listener, on_signal()).await?)
+    let stop = on_signal();
+    telemetry::listen(metrics, Exposed::of_web(pool.clone()), stop.clone()).await;
+    let ended = web::run(web, pool, listener, stop).await;
+    traces::finish().await;
+    Ok(ended?)
 }
 
 /// Runs `bursar api` until a signal.
@@ -147,6 +152,7 @@ pub async fn worker() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
     let (terms, stripe) = (settings.terms()?, settings.stripe()?);
     let calendar = settings.calendar()?;
+    let (metrics, destination) = (settings.worker_metrics()?, settings.traces()?);
     let url = settings.database_url()?.expose();
     let options = queue::Options {
         listen_url: Some(settings.listen_url()?.expose().to_owned()),
@@ -157,6 +163,7 @@ pub async fn worker() -> Result<(), BootError> {
         ..queue::Options::default()
     };
     telemetry::init(&settings.log()?)?;
+    traces::start(destination, "worker");
     let pool = lazily(url, settings.database_max_connections()?, WORKER_PATIENCE)?;
     if !migrate::is_current(&pool).await? {
         return Err(BootError::Behind);
@@ -172,7 +179,11 @@ pub async fn worker() -> Result<(), BootError> {
         tracing::warn!("SMTP_URL is not set: letters are written into {}, and nobody receives them", folder.display());
     }
     schedule::declare(&pool, &calendar).await?;
-    Ok(queue::run(pool, options, Arc::new(terms), on_signal()).await?)
+    let stop = on_signal();
+    telemetry::listen(metrics, Exposed::of_worker(pool.clone()), stop.clone()).await;
+    let ended = queue::run(pool, options, Arc::new(terms), stop).await;
+    traces::finish().await;
+    Ok(ended?)
 }
 
 /// Runs `bursar migrate`.

@@ -37,8 +37,13 @@ async fn main() -> ExitCode {
 }
 
 async fn develop(options: dev::Options) -> Result<(), Box<dyn Error>> {
-    telemetry::init(&Settings::load(&[])?.log()?)?;
-    Ok(dev::run(options).await?)
+    let settings = Settings::load(&[])?;
+    let destination = settings.traces()?;
+    telemetry::init(&settings.log()?)?;
+    telemetry::traces::start(destination, "dev");
+    let ended = dev::run(options).await;
+    telemetry::traces::finish().await;
+    Ok(ended?)
 }
 
 async fn simulate(asked: cli::Sandbox) -> Result<(), Box<dyn Error>> {

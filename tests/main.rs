@@ -24,6 +24,7 @@ mod doctor;
 mod jobs;
 mod ledger;
 mod letters;
+mod metrics;
 mod operate;
 mod outage;
 mod payout_limits;

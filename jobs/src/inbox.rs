@@ -16,6 +16,17 @@ pub enum Received {
     Conflict,
 }
 
+impl Received {
+    /// In a word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
 /// Stores an event with its raw bytes and enqueues its job, in one statement and one commit.
 /// Returns only once that commit is durable: an error means that nothing may be acknowledged.
 pub async fn receive(db: impl PgExecutor<'_>, envelope: &Envelope, body: &[u8]) -> Result<Received, sqlx::Error> {

@@ -99,6 +99,7 @@ pub use bursar_stripe::{
 };
 pub use bursar_stripe::{Client as Stripe, Config as StripeConfig, ConfigError as StripeConfigError};
 pub use bursar_stripe::{Gate, Lane, Later, Outgoing, OutgoingError, Request as StripeRequest, Seen as StripeSeen};
+pub use bursar_stripe::{Leaving, Watch};
 use perform::Performer;
 
 /// The performer of every kind of this version, in the order a worker claims them.

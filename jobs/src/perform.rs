@@ -216,11 +216,12 @@ async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Resul
     }
     let applied = effects::apply(&mut tx, &wanted).await?;
     for ((claimed, effects), applied) in owners.into_iter().zip(wanted).zip(applied) {
-        settlements.push(match (applied, effects.outcome) {
+        let settlement = match (applied, &effects.outcome) {
             (Applied::Conflict(what), _) => return Ok(Together::RolledBack(Why::Conflict(what))),
             (Applied::Already(what), Outcome::Done) => Settlement::of_outcome(claimed, &Outcome::Skip(what)),
-            (Applied::New | Applied::Already(_), outcome) => Settlement::of_outcome(claimed, &outcome),
-        });
+            (Applied::New | Applied::Already(_), outcome) => Settlement::of_outcome(claimed, outcome),
+        };
+        settlements.push(settlement.about(&effects));
     }
     hold_facts(&mut tx, &settlements).await?;
     if settle(&mut *tx, batch, &settlements).await?.len() != batch.jobs.len() {

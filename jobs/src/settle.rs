@@ -7,7 +7,8 @@ use sqlx::PgExecutor;
 
 use crate::{
     backoff,
-    job::{Batch, Claimed, JobError, Outcome, Snooze},
+    job::{Batch, Claimed, Effects, JobError, Outcome, Snooze},
+    ledger::Account,
 };
 
 /// One attempt's settlement, as the database takes it.
@@ -24,9 +25,23 @@ pub struct Settlement {
     errors: Option<Vec<String>>,
     /// The fact that it waits for, where it has a name.
     pub waits_for: Option<String>,
+    /// Whose account its postings moved, for the log; no part of what is recorded.
+    #[serde(skip)]
+    pub user: Option<String>,
 }
 
 impl Settlement {
+    /// The same, with whom its effects are about.
+    pub(crate) fn about(self, effects: &Effects) -> Self {
+        let user = effects.postings.iter().flat_map(|posting| [&posting.debit, &posting.credit]).find_map(|account| {
+            match account {
+                Account::User(id) | Account::Receiver(id) => Some(id.clone()),
+                _ => None,
+            }
+        });
+        Self { user, ..self }
+    }
+
     /// The settlement of an attempt that ended in good order.
     pub fn of_outcome(job: &Claimed, outcome: &Outcome) -> Self {
         match outcome {
@@ -79,6 +94,7 @@ impl Settlement {
             reason: reason.map(|text| storable(&text)),
             errors: None,
             waits_for: None,
+            user: None,
         }
     }
 }

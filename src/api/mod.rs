@@ -27,6 +27,7 @@ pub use self::token::Token;
 use crate::{
     http::{self, Limits, reply::Reply},
     stop::Stop,
+    telemetry::Exposed,
 };
 
 /// What `api` needs to know.
@@ -113,6 +114,7 @@ struct Api {
     settings: Settings,
     /// Who has lately failed to sign in to the console.
     failures: console::session::Failures,
+    exposed: Exposed,
     pool: PgPool,
     stop: Stop,
 }
@@ -138,6 +140,6 @@ impl http::Service for Api {
 /// # Panics
 /// When the limits contradict each other: see [`Limits::drain`].
 pub async fn run(settings: Settings, pool: PgPool, listener: TcpListener, stop: Stop) -> io::Result<()> {
-    http::serve(&Arc::new(Api { settings, failures: console::session::Failures::default(), pool, stop }), listener)
-        .await
+    let (failures, exposed) = (console::session::Failures::default(), Exposed::of_api(pool.clone()));
+    http::serve(&Arc::new(Api { settings, failures, exposed, pool, stop }), listener).await
 }

@@ -45,6 +45,10 @@ async fn route(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> 
     let segments = input::segments(&path).ok_or_else(nothing)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
+        ["metrics"] => {
+            read(&method)?;
+            Ok(api.exposed.answer(request.headers()).await)
+        }
         ["api", "stripe", "checkout"] => {
             made(&method)?;
             checkout::create(api, request).await

@@ -21,6 +21,8 @@ pub(super) const NAMED: &[(&str, &str)] = &[
     ("VERIFICATION_SECRET", "web.verification_secret"),
     ("SMTP_URL", "smtp.url"),
     ("NOTIFY_SECRET", "notify.secret"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "telemetry.otlp_headers"),
 ];
 
 /// Those of them that may come from a file, by `NAME_FILE`.
@@ -32,6 +34,7 @@ const SECRETS: &[&str] = &[
     "VERIFICATION_SECRET",
     "SMTP_URL",
     "NOTIFY_SECRET",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 ];
 
 /// The sets that a file replaces as a whole: what it does not list is not sold.

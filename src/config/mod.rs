@@ -10,6 +10,7 @@ mod error;
 mod layers;
 mod letters;
 mod payout;
+mod metrics;
 mod raw;
 mod schedules;
 mod secret;

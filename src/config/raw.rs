@@ -22,6 +22,9 @@ pub(super) struct Raw {
     #[serde(default)]
     pub notify: Notify,
     pub log: Log,
+    pub metrics: Metrics,
+    #[serde(default)]
+    pub telemetry: Telemetry,
     pub credits: Credits,
     pub tiers: BTreeMap<String, Tier>,
     pub packages: BTreeMap<String, Package>,
@@ -144,6 +147,21 @@ pub(super) struct Notify {
 pub(super) struct Log {
     pub format: Text,
     pub filter: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub bind: Text,
+    pub web_port: Text,
+    pub worker_port: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Telemetry {
+    pub otlp_endpoint: Option<Secret>,
+    pub otlp_headers: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]

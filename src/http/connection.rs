@@ -27,7 +27,10 @@ use tokio::{
     time::Sleep,
 };
 
+use bursar_jobs::clock;
+
 use super::{Peer, Service};
+use crate::telemetry::counts;
 
 /// How long a connection that has sent nothing yet is still listened to after stop: it was accepted, and its request may be in
 /// our socket already.
@@ -43,7 +46,9 @@ pub(super) async fn serve<S: Service>(server: Arc<S>, stream: TcpStream) -> Resu
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
+            let begun = clock::monotonic();
             let mut reply = server.answer(request).await;
+            counts::answered(S::NAME, reply.status().as_u16(), begun.elapsed());
             if server.stop().is_said() {
                 // The connection closes behind the answer.
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -26,6 +26,10 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// What it is called in the log.
     const NAME: &'static str;
 
+    /// Whether it stands beside what the process is there for. The log then gives its address another name, so that whoever looks for the
+    /// process's own finds that.
+    const IS_BESIDE: bool = false;
+
     /// What its senders may take.
     fn limits(&self) -> &Limits;
 
@@ -83,7 +87,12 @@ pub(crate) async fn serve<S: Service>(service: &Arc<S>, listener: TcpListener) -
         "a request that keeps its limits must survive a drain"
     );
     let name = S::NAME;
-    tracing::info!(address = %listener.local_addr()?, "{name} listens");
+    let address = listener.local_addr()?;
+    if S::IS_BESIDE {
+        tracing::info!(beside = %address, "{name} listens");
+    } else {
+        tracing::info!(%address, "{name} listens");
+    }
     let room = Arc::new(Semaphore::new(limits.connections as usize));
     let mut connections = JoinSet::new();
     loop {

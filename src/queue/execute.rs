@@ -13,8 +13,13 @@ use bursar_jobs::{
 };
 use sqlx::PgPool;
 use tokio::sync::watch;
+use tracing::Instrument;
 
-use super::{Options, backend::Claim, keeper::Held};
+use super::{Options, backend::Claim, keeper::Held, told};
+use crate::telemetry::{
+    stripe::{Timed, Watched},
+    traces::{self, Span},
+};
 
 /// What every claim is executed with.
 #[derive(Debug)]
@@ -38,9 +43,10 @@ impl Engine {
         let performers = options.performers.iter().map(|p| (p.kind.name, *p)).collect();
         let lease = held.clone();
         let stripe = options.stripe.clone().map(|stripe| match options.requests_per_second {
-            Some(limit) => stripe.behind(Arc::new(Turns::new(pool.clone(), limit))),
+            Some(limit) => stripe.behind(Arc::new(Timed(Arc::new(Turns::new(pool.clone(), limit))))),
             None => stripe,
         });
+        let stripe = stripe.map(|stripe| stripe.watched_by(Arc::new(Watched)));
         let context = Context {
             pool,
             terms,
@@ -61,11 +67,14 @@ impl Engine {
         let Claim { batch, slot } = claim;
         let batch = Arc::new(batch);
         let started = clock::monotonic();
+        let origins = traces::origins(&self.context.pool, &batch).await;
         loop {
             let renewals = self.held.borrow().renewals;
-            match self.attempt(&batch).await {
+            let (tried, requests) = self.attempt(&batch).await;
+            match tried {
                 Try::Reported(report) => {
-                    tell(&batch, &report, started.elapsed());
+                    told::tell(&batch, &report, started.elapsed());
+                    told::trace(&batch, &report, &origins, requests, started.elapsed());
                     break;
                 }
                 Try::Disturbed(disturbed) => {
@@ -75,10 +84,12 @@ impl Engine {
                     }
                 }
                 Try::Panicked(said) if batch.jobs.len() == 1 => {
+                    told::broken(&batch, "panicked", &origins, started.elapsed());
                     self.give_back(&batch, &format!("the job panicked: {said}")).await;
                     break;
                 }
                 Try::TimedOut if batch.jobs.len() == 1 => {
+                    told::broken(&batch, "timed_out", &origins, started.elapsed());
                     self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).await;
                     break;
                 }
@@ -97,21 +108,23 @@ impl Engine {
     }
 
     /// One try, in a task of its own: a panic or a loop in it takes nothing else along.
-    async fn attempt(&self, batch: &Arc<Batch>) -> Try {
+    async fn attempt(&self, batch: &Arc<Batch>) -> (Try, Vec<Span>) {
         let Some(performer) = self.performers.get(batch.kind.name).copied() else {
-            return Try::Panicked(format!("no performer for {}", batch.kind.name));
+            return (Try::Panicked(format!("no performer for {}", batch.kind.name)), Vec::new());
         };
         let (context, batch) = (Arc::clone(&self.context), Arc::clone(batch));
         let limit = batch.kind.timeout;
-        let task = tokio::spawn(async move { (performer.perform)(&context, &batch).await });
+        let span = told::span(&batch);
+        let task =
+            tokio::spawn(async move { traces::attempt((performer.perform)(&context, &batch)).await }.instrument(span));
         let abort = task.abort_handle();
         match tokio::time::timeout(limit, task).await {
-            Ok(Ok(Ok(report))) => Try::Reported(report),
-            Ok(Ok(Err(disturbed))) => Try::Disturbed(disturbed),
-            Ok(Err(join)) => Try::Panicked(join.to_string()),
+            Ok(Ok((Ok(report), requests))) => (Try::Reported(report), requests),
+            Ok(Ok((Err(disturbed), requests))) => (Try::Disturbed(disturbed), requests),
+            Ok(Err(join)) => (Try::Panicked(join.to_string()), Vec::new()),
             Err(_) => {
                 abort.abort();
-                Try::TimedOut
+                (Try::TimedOut, Vec::new())
             }
         }
     }
@@ -148,6 +161,7 @@ impl Engine {
             };
             match settled.await {
                 Ok(settled) => {
+                    told::given_back(batch, settled.len());
                     tracing::warn!(kind = batch.kind.name, settled = settled.len(), of = batch.jobs.len(), "{why}");
                     return;
                 }
@@ -157,31 +171,6 @@ impl Engine {
                     }
                 }
             }
-        }
-    }
-}
-
-fn tell(batch: &Batch, report: &Report, took: Duration) {
-    for id in &report.stale {
-        tracing::warn!(
-            job = id,
-            kind = batch.kind.name,
-            "a stale settlement changed nothing: the job is another worker's"
-        );
-    }
-    for settlement in &report.settled {
-        let reason = settlement.reason.as_deref().unwrap_or_default();
-        match settlement.outcome {
-            "retry" | "dead" => {
-                tracing::warn!(job = settlement.id, kind = batch.kind.name, outcome = settlement.outcome, "{reason}");
-            }
-            outcome => tracing::info!(
-                job = settlement.id,
-                kind = batch.kind.name,
-                outcome,
-                took_ms = took.as_millis(),
-                "{reason}"
-            ),
         }
     }
 }

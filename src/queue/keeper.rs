@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::Options;
+use crate::telemetry::counts::WORKER;
 
 /// How often it looks for what was lost.
 const TICK: Duration = Duration::from_secs(1);
@@ -209,6 +210,7 @@ impl Watch {
         .fetch_all(connection)
         .await?;
         for job in lost {
+            WORKER.settled(&job.kind, "lost");
             tracing::warn!(job = job.id, kind = job.kind, state = job.state, "an attempt was lost: {}", job.reason);
         }
         Ok(())

@@ -29,6 +29,7 @@ mod claimer;
 mod execute;
 mod keeper;
 mod schema;
+mod told;
 mod upkeep;
 mod wake;
 

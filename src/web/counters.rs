@@ -1,4 +1,4 @@
-//! What became of the requests that carried events, counted since the process started.
+//! What became of the requests that carried events, counted since the process started: for its last line, and for whoever scrapes it.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -6,6 +6,8 @@ use std::{
 };
 
 use bursar_jobs::{clock, inbox::Received};
+
+use crate::telemetry::counts::{Refused, WEB};
 
 /// At most one line about refused signatures in this time.
 const QUIET: Duration = Duration::from_secs(1);
@@ -38,25 +40,33 @@ impl Counters {
         }
     }
 
-    pub fn stored(&self, received: Received) {
+    pub fn stored(&self, source: &str, kind: &str, received: Received) {
         match received {
-            Received::New => self.received.fetch_add(1, Relaxed),
-            Received::Duplicate => self.duplicate.fetch_add(1, Relaxed),
-            Received::Conflict => self.rejected.fetch_add(1, Relaxed),
-        };
+            Received::New => {
+                self.received.fetch_add(1, Relaxed);
+                WEB.received(source, kind);
+            }
+            Received::Duplicate => {
+                self.duplicate.fetch_add(1, Relaxed);
+                WEB.duplicate(source);
+            }
+            Received::Conflict => self.rejected(source, Refused::Conflict),
+        }
     }
 
-    pub fn rejected(&self) {
+    pub fn rejected(&self, source: &str, why: Refused) {
         self.rejected.fetch_add(1, Relaxed);
+        WEB.rejected(source, why);
     }
 
-    pub fn unavailable(&self) {
+    pub fn unavailable(&self, source: &str) {
         self.unavailable.fetch_add(1, Relaxed);
+        WEB.unavailable(source);
     }
 
     /// Counts a refusal; when a line about it is due, how many went unsaid before it.
-    pub fn rejected_and_due(&self) -> Option<u64> {
-        self.rejected();
+    pub fn rejected_and_due(&self, source: &str) -> Option<u64> {
+        self.rejected(source, Refused::Signature);
         let now = u64::try_from(clock::monotonic().duration_since(self.started).as_millis()).unwrap_or(u64::MAX).max(1);
         let last = self.said_at.load(Relaxed);
         let quiet = last != 0 && u128::from(now - last.min(now)) < QUIET.as_millis();
@@ -86,8 +96,8 @@ mod tests {
     #[test]
     fn the_first_refusal_is_said_and_those_right_behind_it_are_counted() {
         let counters = Counters::new();
-        assert_eq!(counters.rejected_and_due(), Some(0));
-        assert_eq!(counters.rejected_and_due(), None);
+        assert_eq!(counters.rejected_and_due("stripe"), Some(0));
+        assert_eq!(counters.rejected_and_due("stripe"), None);
         assert_eq!((counters.rejected.load(Relaxed), counters.unsaid.load(Relaxed)), (2, 1));
     }
 }

@@ -14,9 +14,12 @@ use super::{
     standard_webhooks::{self, Signed},
     stripe_signature,
 };
-use crate::http::{
-    body,
-    reply::{Problem, Reply, only},
+use crate::{
+    http::{
+        body,
+        reply::{Problem, Reply, only},
+    },
+    telemetry::{counts::Refused, traces},
 };
 
 /// Answers one request.
@@ -69,8 +72,9 @@ async fn webhook(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem
     {
         return Err(unsigned(web, "stripe", *error));
     }
-    let bytes =
-        body::read(&head.headers, stream, &web.settings.limits).await.inspect_err(|_| web.counters.rejected())?;
+    let bytes = body::read(&head.headers, stream, &web.settings.limits)
+        .await
+        .inspect_err(|_| web.counters.rejected("stripe", Refused::Body))?;
     signature
         .and_then(|signature| secrets.verify(signature, &bytes, clock::now().timestamp()))
         .map_err(|error| unsigned(web, "stripe", error))?;
@@ -93,8 +97,9 @@ async fn verification(web: &Web, request: Request<Incoming>) -> Result<Reply, Pr
         })
     };
     let signed = signed().map_err(|error| unsigned(web, "verification", error))?;
-    let bytes =
-        body::read(&head.headers, stream, &web.settings.limits).await.inspect_err(|_| web.counters.rejected())?;
+    let bytes = body::read(&head.headers, stream, &web.settings.limits)
+        .await
+        .inspect_err(|_| web.counters.rejected("verification", Refused::Body))?;
     secrets.verify(signed, &bytes, clock::now().timestamp()).map_err(|error| unsigned(web, "verification", error))?;
     let envelope =
         Envelope::verification(signed.id, &bytes).map_err(|error| not_an_event(web, "verification", &error))?;
@@ -112,36 +117,43 @@ fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Sig
 
 fn unsigned(web: &Web, source: &'static str, error: SignatureError) -> Problem {
     // Strangers can send these as fast as they like: a line a second is enough to be seen.
-    if let Some(unsaid) = web.counters.rejected_and_due() {
+    if let Some(unsaid) = web.counters.rejected_and_due(source) {
         tracing::warn!(source, reason = %error, unsaid, "an event was refused: its signature is not accepted");
     }
     Problem::bad_request(format!("The signature is not accepted: {error}."))
 }
 
 fn not_an_event(web: &Web, source: &'static str, error: &EnvelopeError) -> Problem {
-    web.counters.rejected();
+    web.counters.rejected(source, Refused::NotAnEvent);
     tracing::warn!(source, reason = %error, "an event was refused: it is signed, and yet no event");
     Problem::bad_request(format!("The body is signed, and yet no event: {error}. Send the event as it was made."))
 }
 
 /// Returns once the event is on disk. Anything else is a 503, and the sender's retry finds it stored, or stores it.
 async fn store(web: &Web, envelope: &Envelope, bytes: &[u8]) -> Result<Received, Problem> {
+    let begun = clock::monotonic();
     let stored = tokio::time::timeout(web.settings.limits.store, inbox::receive(&web.pool, envelope, bytes)).await;
     let (kind, id) = (envelope.kind.as_str(), envelope.id.as_str());
     match stored {
         Ok(Ok(received)) => {
-            web.counters.stored(received);
-            tracing::debug!(id, kind, ?received, "an event is stored");
+            web.counters.stored(envelope.source.as_str(), kind, received);
+            traces::received(envelope.source.as_str(), kind, id, received.word(), begun.elapsed());
+            tracing::debug!(event = id, kind, ?received, "an event is stored");
             return Ok(received);
         }
         Ok(Err(error)) => {
-            tracing::error!(id, kind, %error, "an event could not be stored; its sender was told to try again");
+            tracing::error!(event = id, kind, %error, "an event could not be stored; its sender was told to try again");
         }
         Err(_) => {
             let limit = web.settings.limits.store;
-            tracing::error!(id, kind, ?limit, "an event could not be stored in time; its sender was told to try again");
+            tracing::error!(
+                event = id,
+                kind,
+                ?limit,
+                "an event could not be stored in time; its sender was told to try again"
+            );
         }
     }
-    web.counters.unavailable();
+    web.counters.unavailable(envelope.source.as_str());
     Err(Problem::unavailable("The event could not be stored. Send it again: it will be, once the database is back."))
 }

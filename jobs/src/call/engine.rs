@@ -244,6 +244,7 @@ impl<J: Call> Run<'_, J> {
                     }
                     (_, outcome) => Settlement::of_outcome(self.claimed, outcome),
                 }
+                .about(&effects)
             }
             Err(error) => Settlement::of_error(self.claimed, &error),
         };

@@ -23,6 +23,7 @@ use crate::{
     request::{Method, Request},
     seen::Seen,
     transport::Transport,
+    watch::Watch,
 };
 
 /// How to reach Stripe, and as whom.
@@ -94,6 +95,7 @@ pub struct Looked {
 pub struct Client {
     inner: Arc<Inner>,
     gate: Option<Arc<dyn Gate>>,
+    watch: Option<Arc<dyn Watch>>,
     lane: Lane,
 }
 
@@ -135,13 +137,19 @@ impl Client {
         authorization.set_sensitive(true);
         let transport = Transport::new(plain, config.body_limit)?;
         let inner = Inner { transport, base, secret, authorization, timeout: config.timeout };
-        Ok(Self { inner: Arc::new(inner), gate: None, lane: Lane::default() })
+        Ok(Self { inner: Arc::new(inner), gate: None, watch: None, lane: Lane::default() })
     }
 
     /// The same client, whose every request waits for its turn.
     #[must_use]
     pub fn behind(self, gate: Arc<dyn Gate>) -> Self {
         Self { gate: Some(gate), ..self }
+    }
+
+    /// The same client, whose every request somebody is told of.
+    #[must_use]
+    pub fn watched_by(self, watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// The same client, for requests that matter so much.
@@ -172,10 +180,15 @@ impl Client {
 
     /// Sends a request once and now: for whoever must look once more at something between its turn and the sending.
     pub async fn send_in(&self, _: Turn, request: &Request, idempotency_key: Option<&str>) -> Seen {
-        match self.http(request, idempotency_key) {
+        let leaving = self.watch.as_ref().map(|watch| watch.leaves(request));
+        let seen = match self.http(request, idempotency_key) {
             Ok(http) => Seen::of(self.exchange(http, self.inner.timeout).await.as_ref()),
             Err(why) => Seen::unanswered(Reply::NotSent { why }),
+        };
+        if let Some(leaving) = leaving {
+            leaving.came(&seen);
         }
+        seen
     }
 
     /// Sends a request that reads once, and keeps what the answer's head says beside it. With `ours` it is asked in our version of the API,
@@ -279,15 +292,20 @@ impl StripeClient for Client {
                 None
             }
         };
+        let request = Request::built(built);
         let http = match overrides.account_id {
             // Left out, it would act on the platform instead of the account.
             Some(_) => Err("a request in the name of a connected account"),
-            None => self.http(&Request::built(built), key),
+            None => self.http(&request, key),
         }
         .map_err(|why| Box::new(Seen::unanswered(Reply::NotSent { why })))?;
         drop(self.turn().await?);
+        let leaving = self.watch.as_ref().map(|watch| watch.leaves(&request));
         let came = self.exchange(http, overrides.timeout.unwrap_or(self.inner.timeout)).await;
         let seen = Seen::of(came.as_ref());
+        if let Some(leaving) = leaving {
+            leaving.came(&seen);
+        }
         match (seen.reply, came) {
             (Reply::Success(_), Ok(Answer { body: Ok(body), .. })) => Ok(body),
             (reply, _) => Err(Box::new(Seen { reply, ..seen })),

@@ -31,6 +31,7 @@ mod request;
 mod seen;
 mod transport;
 mod visit;
+mod watch;
 
 pub use answer::{Answer, Lost};
 pub use client::{Client, Config, ConfigError, Looked};
@@ -42,6 +43,7 @@ pub use reply::{Reply, StripeError, Why};
 pub use request::{Method, Request};
 pub use seen::{RAW_LIMIT, Seen};
 pub use visit::{Visit, visit};
+pub use watch::{Leaving, Watch};
 
 /// The version of Stripe's API that the generated builders are made for, sent with every request.
 pub const API_VERSION: &str = "2026-09-30.endive";

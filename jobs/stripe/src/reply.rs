@@ -88,6 +88,20 @@ pub struct StripeError {
 }
 
 impl Reply {
+    /// Its name in a word, for whoever counts.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Success(_) => "success",
+            Self::Rejected { .. } => "rejected",
+            Self::Limited { .. } => "limited",
+            Self::Busy { .. } => "busy",
+            Self::KeyMisuse { .. } => "key_misuse",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::Unknown { .. } => "unknown",
+            Self::NotSent { .. } => "not_sent",
+        }
+    }
+
     /// Reads an answer, or the lack of one.
     ///
     /// | what came | reply | `Stripe-Should-Retry: true` | `Stripe-Should-Retry: false` |

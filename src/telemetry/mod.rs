@@ -1,4 +1,15 @@
-//! Logs: words on stderr, so that stdout stays data.
+//! What a process says of itself: logs (words on stderr, so that stdout stays data), numbers for a scraper, and traces.
+
+pub(crate) mod counts;
+mod drift;
+mod expose;
+mod gauges;
+mod histogram;
+pub mod names;
+pub(crate) mod stripe;
+pub mod traces;
+
+pub use expose::{Exposed, listen};
 
 use std::io::IsTerminal;
 
