@@ -21,7 +21,7 @@ const PAGES: &[&str] = &[
     "/payouts",
     "/payouts/job_a_rather_long_name_of_a_job_for_a_phone",
     "/dunning",
-    "/dunning/in_1",
+    "/dunning/in_failed",
     "/reconcile",
     "/reconcile/2026-01.1",
 ];
@@ -170,9 +170,9 @@ const MONEY: &str = "
         ('job_a_rather_long_name_of_a_job_for_a_phone', 'bob', 'research', 1, 100, 'usd', 'rejected', NULL, 'Stripe refused it: No such destination: acct_1234567890abcdef'),
         ('job_2', 'bob', 'research', 1, 900, 'usd', 'unknown', NULL, 'no answer'), ('job_3', 'bob', 'research', 1, 900, 'usd', 'paid', 'tr_1234567890', NULL);
     INSERT INTO bursar.dunning_case (invoice_id, subscription_id, user_id, state, failed_at, amount, currency, schedule)
-        VALUES ('in_1', 'sub_1', 'alice', 'stopped', bursar.now() - interval '4 days', 1900, 'usd', '{}');
+        VALUES ('in_failed', 'sub_failed', 'alice', 'stopped', bursar.now() - interval '4 days', 1900, 'usd', '{\"final\": \"cancel\"}');
     INSERT INTO bursar.dunning_step (invoice_id, step, day, due_at, state, outcome)
-        VALUES ('in_1', 'letter:0', 0, bursar.now() - interval '4 days', 'done', 'sent'), ('in_1', 'retry:3', 3, bursar.now(), 'skipped', 'stopped');
+        VALUES ('in_failed', 'letter:0', 0, bursar.now() - interval '4 days', 'done', 'sent'), ('in_failed', 'retry:3', 3, bursar.now(), 'skipped', 'stopped');
     INSERT INTO bursar.reconciliation (id, month, asked_by, state, phase, objects, ended_at)
         VALUES ('2026-01.1', '2026-01-01', 'schedule', 'done', 'done', 1234, bursar.now());
     INSERT INTO bursar.finding (run, type, object, user_id, amount, unit, evidence, automatic, remedy)

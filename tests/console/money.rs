@@ -38,7 +38,7 @@ async fn ended(visitor: &Visitor, progress: &str) -> String {
 
 /// Payouts in all states that matter, of two receivers; nobody works here.
 const PAYOUTS: &str = "
-    INSERT INTO bursar.receiver (user_id, account_id, active) VALUES ('bob', 'acct_bob', true);
+    INSERT INTO bursar.receiver (user_id, account_id, active) VALUES ('bob', 'acct_bob', true), ('carol', NULL, false);
     INSERT INTO bursar.payout (job_id, receiver_id, skill, credits, amount, currency, state, transfer_id, held_by, reason) VALUES
         ('h1', 'bob', 'research', 1, 100, 'usd', 'held', NULL, 'cap', 'beyond the cap'),
         ('h2', 'bob', 'research', 1, 250, 'usd', 'held', NULL, NULL, NULL), ('h3', 'carol', 'research', 1, 300, 'jpy', 'held', NULL, NULL, NULL),
@@ -118,7 +118,7 @@ async fn only_a_payer_lets_go_takes_back_and_repairs_and_only_by_a_form_of_their
         for visitor in [&vera, &olga] {
             let refused = visitor.send(path, fields).await;
             assert_eq!(refused.status, 403, "{path} {fields}");
-            has(&refused.body, &["takes a payer", "nothing was changed"]);
+            has(&refused.body, &["this takes a", "nothing was changed"]);
         }
         let forged = post(desk.address, path, &paul.cookie, &format!("csrf={}&{fields}", olga.csrf)).await;
         assert_eq!(forged.status, 403, "{path} {fields}");
@@ -272,9 +272,9 @@ async fn a_case_of_dunning_is_shown_step_by_step_and_stopped_once() {
     plant(
         &desk.db.pool,
         "INSERT INTO bursar.dunning_case (invoice_id, subscription_id, user_id, state, failed_at, amount, currency, schedule)
-         VALUES ('in_1', 'sub_1', 'alice', 'open', bursar.now() - interval '4 days', 1900, 'usd', '{}'),
-                ('in_2', 'sub_2', 'bob', 'paid', bursar.now() - interval '9 days', 4900, 'usd', '{}'),
-                ('in_3', 'sub_3', 'carol', 'paused', bursar.now() - interval '9 days', 200, 'usd', '{}');
+         VALUES ('in_1', 'sub_1', 'alice', 'open', bursar.now() - interval '4 days', 1900, 'usd', '{\"final\": \"cancel\"}'),
+                ('in_2', 'sub_2', 'bob', 'paid', bursar.now() - interval '9 days', 4900, 'usd', '{\"final\": \"cancel\"}'),
+                ('in_3', 'sub_3', 'carol', 'paused', bursar.now() - interval '9 days', 200, 'usd', '{\"final\": \"cancel\"}');
          INSERT INTO bursar.dunning_step (invoice_id, step, day, due_at, state, outcome)
          VALUES ('in_1', 'letter:0', 0, bursar.now() - interval '4 days', 'done', 'sent <b>it</b>'),
                 ('in_1', 'retry:3', 3, bursar.now() - interval '1 day', 'done', 'the card was declined'),
