@@ -1,12 +1,14 @@
 //! The console over HTTP: who is let in, what a page says, and what a form may do.
 
 mod browser;
+mod money;
 
 use std::net::SocketAddr;
 
 use bursar::stop::Stopper;
 use bursar_jobs::desk::access::{self, Role};
 use serde_json::json;
+use sqlx::PgPool;
 
 use crate::{
     api::shop,
@@ -39,18 +41,7 @@ impl Desk {
     }
 
     async fn visitor(&self, name: &str, role: Role) -> Visitor {
-        let token = self.token(name, role).await;
-        let came = post(self.address, "/sign-in", "", &format!("token={token}")).await;
-        assert_eq!(came.status, 303, "{}", came.body);
-        let cookie = came.header("set-cookie").expect("a cookie");
-        for word in ["HttpOnly", "SameSite=Strict", "Path=/"] {
-            assert!(cookie.contains(word), "{cookie}");
-        }
-        let cookie = cookie.split(';').next().unwrap().to_owned();
-        let page = get(self.address, "/", &cookie).await;
-        assert_eq!(page.status, 200);
-        let csrf = page.body.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-        Visitor { address: self.address, cookie, csrf: csrf.to_owned() }
+        enter(self.address, &self.db.pool, name, role).await
     }
 
     async fn dead(&self, kind: &str, count: i32) -> String {
@@ -66,6 +57,22 @@ impl Desk {
         let count = "SELECT count(*) FROM bursar.job WHERE state = $1";
         sqlx::query_scalar(count).bind(state).fetch_one(&self.db.pool).await.unwrap()
     }
+}
+
+/// Signs somebody in who may do so much.
+async fn enter(address: SocketAddr, pool: &PgPool, name: &str, role: Role) -> Visitor {
+    let token = access::create(pool, name, role, "test").await.unwrap().expect("the name is free");
+    let came = post(address, "/sign-in", "", &format!("token={token}")).await;
+    assert_eq!(came.status, 303, "{}", came.body);
+    let cookie = came.header("set-cookie").expect("a cookie");
+    for word in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(word), "{cookie}");
+    }
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let page = get(address, "/", &cookie).await;
+    assert_eq!(page.status, 200);
+    let csrf = page.body.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    Visitor { address, cookie, csrf: csrf.to_owned() }
 }
 
 impl Visitor {
@@ -97,7 +104,7 @@ async fn send(address: SocketAddr, method: &str, path: &str, cookie: &str, body:
 #[tokio::test]
 async fn nobody_sees_a_page_without_a_session_and_a_revoked_token_ends_its_sessions() {
     let desk = Desk::open().await;
-    for path in ["/", "/jobs", "/jobs/x", "/bulk/x"] {
+    for path in ["/", "/jobs", "/jobs/x", "/bulk/x", "/payouts", "/payouts/x", "/dunning", "/reconcile"] {
         let page = get(desk.address, path, "bursar_session=nobody").await;
         assert_eq!(page.status, 401, "{path}");
         assert!(page.body.contains("name=\"token\""), "{path}");

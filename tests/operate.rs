@@ -7,6 +7,7 @@ mod jobs;
 mod ledger;
 mod payouts;
 mod processes;
+mod release;
 
 use bursar_jobs::{envelope::Envelope, inbox};
 use serde_json::{Value, json};

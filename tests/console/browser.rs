@@ -14,6 +14,17 @@ use super::Desk;
 use crate::support::{Child, bursar, eventually, scratch};
 
 const PLAYWRIGHT: &str = "1.65.1";
+/// Looked at for contrast, and at a phone's width.
+const PAGES: &[&str] = &[
+    "/",
+    "/jobs?state=done",
+    "/payouts",
+    "/payouts/job_a_rather_long_name_of_a_job_for_a_phone",
+    "/dunning",
+    "/dunning/in_failed",
+    "/reconcile",
+    "/reconcile/2026-01.1",
+];
 const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A browser of this machine.
@@ -94,6 +105,7 @@ async fn an_operator_finds_reads_tries_and_retries_by_keyboard() {
         .env("TOKEN", desk.token("olga", Role::Operator).await)
         .env("VIEWER", desk.token("vera", Role::Viewer).await)
         .env("SHOTS", &shots)
+        .env("PAGES", PAGES.join(" "))
         .env("CHROMIUM", chromium)
         .env("HOME", &*home)
         .kill_on_drop(true);
@@ -149,4 +161,19 @@ async fn plant(desk: &Desk) {
     let tried = "INSERT INTO bursar.attempt (job_id, attempt, worker, started_at, ended_at, outcome, reason)
                  SELECT id, 1, 'worker-7', done_at - interval '40 ms', done_at, 'dead', reason FROM apalis.jobs ORDER BY done_at";
     sqlx::query(tried).execute(&desk.db.pool).await.unwrap();
+    sqlx::raw_sql(MONEY).execute(&desk.db.pool).await.unwrap();
 }
+
+/// Something for each room about money to show. No worker has anything to do with it.
+const MONEY: &str = "
+    INSERT INTO bursar.payout (job_id, receiver_id, skill, credits, amount, currency, state, transfer_id, reason) VALUES
+        ('job_a_rather_long_name_of_a_job_for_a_phone', 'bob', 'research', 1, 100, 'usd', 'rejected', NULL, 'Stripe refused it: No such destination: acct_1234567890abcdef'),
+        ('job_2', 'bob', 'research', 1, 900, 'usd', 'unknown', NULL, 'no answer'), ('job_3', 'bob', 'research', 1, 900, 'usd', 'paid', 'tr_1234567890', NULL);
+    INSERT INTO bursar.dunning_case (invoice_id, subscription_id, user_id, state, failed_at, amount, currency, schedule)
+        VALUES ('in_failed', 'sub_failed', 'alice', 'stopped', bursar.now() - interval '4 days', 1900, 'usd', '{\"final\": \"cancel\"}');
+    INSERT INTO bursar.dunning_step (invoice_id, step, day, due_at, state, outcome)
+        VALUES ('in_failed', 'letter:0', 0, bursar.now() - interval '4 days', 'done', 'sent'), ('in_failed', 'retry:3', 3, bursar.now(), 'skipped', 'stopped');
+    INSERT INTO bursar.reconciliation (id, month, asked_by, state, phase, objects, ended_at)
+        VALUES ('2026-01.1', '2026-01-01', 'schedule', 'done', 'done', 1234, bursar.now());
+    INSERT INTO bursar.finding (run, type, object, user_id, amount, unit, evidence, automatic, remedy)
+        VALUES ('2026-01.1', 'missing_grant', 'in_1234567890abcdefghijkl', 'alice', 150000000, 'credits', '{}', true, 'bursar reconcile --repair')";

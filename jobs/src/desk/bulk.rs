@@ -1,9 +1,11 @@
-//! Acting on all jobs that match, a chunk a transaction: by whoever comes first, the operator's command, a console or a worker's job.
+//! Acting on all jobs or payouts that match, a chunk a transaction: by whoever comes first, the operator's command, a console or a worker's
+//! job.
 //!
 //! Rules
 //! - What matched when it began is acted on; what comes to match afterwards is left alone.
 //! - Each chunk is one transaction with the act's own row locked: whoever dies in the middle has done whole chunks, and anybody goes on.
 //! - Each job's act is a row of the audit, under the operator's name.
+//! - Payouts are money: what was confirmed is put down, payout by payout, and one that stands otherwise by then is left alone.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,8 +15,10 @@ use sqlx::{Connection, PgConnection};
 use super::{
     JobFilter, Operator, State,
     change::{self, Change},
+    payouts::PayoutFilter,
+    release::{self, Came, DryRun},
 };
-use crate::audit::Via;
+use crate::{audit::Via, payout};
 
 /// Jobs acted on in one transaction.
 const CHUNK: i64 = 100;
@@ -43,6 +47,8 @@ impl Verb {
 pub struct Progress {
     /// The act.
     pub id: String,
+    /// `retry` and `cancel` of jobs, `release` of payouts.
+    pub verb: String,
     /// How many matched when it began.
     pub matching: i64,
     /// How many were changed.
@@ -59,6 +65,14 @@ pub enum Refused {
     /// All of the queue is nobody's intention.
     #[error("a filter is needed: a state, a kind, an age or words")]
     Everything,
+    /// All payouts are nobody's intention either.
+    #[error(
+        "a state is needed: one of held, sending, unknown, rejected and skipped; what is paid or reversed is not let go"
+    )]
+    Payouts,
+    /// What matches is not what was shown: shown again.
+    #[error("what matches is not what was shown: look at it again")]
+    Changed(Box<DryRun>),
     /// The arrow does not lead from there.
     #[error("{0} jobs cannot be {1}: a retry is of dead and cancelled ones, a cancellation of those that are not over")]
     State(&'static str, &'static str),
@@ -97,7 +111,112 @@ pub async fn begin(
     .await?;
     by.note(&mut *tx, &format!("jobs.{}_all", verb.word()), &row.id, (None, Some(json!(filter))), why).await?;
     tx.commit().await?;
-    Ok(Progress { id: row.id, matching, changed: 0, skipped: 0, ended_at: None })
+    Ok(Progress { id: row.id, verb: verb.word().to_owned(), matching, changed: 0, skipped: 0, ended_at: None })
+}
+
+/// What is wanted of all payouts that match.
+#[derive(Debug, Clone, Copy)]
+pub struct Releasing<'a> {
+    /// Which; its state is said.
+    pub filter: &'a PayoutFilter,
+    /// The seal of what was shown.
+    pub seal: &'a str,
+    /// Tells one wish from another: asked twice under it, it is one act. None: it is asked once.
+    pub wish: Option<&'a str>,
+    /// Why, in the operator's words.
+    pub why: Option<&'a str>,
+}
+
+/// Begins to let payouts go: what was shown is put down as it stands, and nothing is changed yet.
+pub async fn begin_release(db: &mut PgConnection, by: &Operator, asked: Releasing<'_>) -> Result<Progress, Refused> {
+    let releasable = |state| matches!(payout::turn(state, payout::Seen::Released), (_, payout::Act::Enqueue));
+    asked.filter.state.filter(|state| releasable(*state)).ok_or(Refused::Payouts)?;
+    let mut tx = db.begin().await?;
+    // What is counted, compared with what was shown, and put down, is seen at one moment.
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
+    if let Some(wish) = asked.wish {
+        if let Some(begun) = progress(&mut tx, wish).await? {
+            return Ok(begun);
+        }
+    }
+    let (dry, goes) = release::all(&mut tx, asked.filter).await?;
+    if dry.seal != asked.seal {
+        return Err(Refused::Changed(Box::new(dry)));
+    }
+    let id = sqlx::query_scalar!(
+        "INSERT INTO bursar.bulk (id, verb, filter, who, via, why, matching) VALUES (coalesce($1, bursar.new_id()), 'release', $2, $3, $4, $5, $6)
+         ON CONFLICT (id) DO NOTHING RETURNING id",
+        asked.wish,
+        asked.filter.said(),
+        by.who,
+        by.via.word(),
+        asked.why,
+        dry.goes(),
+    )
+    .fetch_optional(&mut *tx)
+    .await;
+    let id = match id {
+        Ok(id) => id,
+        // The same wish came in between; under this isolation that is said so.
+        Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("40001") => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(id) = id else {
+        tx.rollback().await?;
+        let begun = progress(db, asked.wish.unwrap_or_default()).await?;
+        return begun.ok_or_else(|| sqlx::Error::RowNotFound.into());
+    };
+    let (jobs, states): (Vec<_>, Vec<_>) = goes.iter().map(|one| (one.job_id.clone(), one.state.clone())).unzip();
+    let releases: Vec<i32> = goes.iter().map(|one| one.releases).collect();
+    sqlx::query!(
+        "INSERT INTO bursar.bulk_payout (bulk, job_id, state, releases) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::integer[])",
+        id,
+        &jobs,
+        &states,
+        &releases
+    )
+    .execute(&mut *tx)
+    .await?;
+    let after = json!({"safe": dry.safe, "unknown": dry.unknown, "amounts": dry.amounts});
+    by.note(&mut *tx, "payouts.release_all", &id, (Some(asked.filter.said()), Some(after)), asked.why).await?;
+    tx.commit().await?;
+    Ok(Progress { id, verb: "release".to_owned(), matching: dry.goes(), changed: 0, skipped: 0, ended_at: None })
+}
+
+/// Lets the next ones go; the last of them, how many went, and how many stood otherwise by then.
+async fn release_chunk(
+    db: &mut PgConnection,
+    by: &Operator,
+    id: &str,
+    after: Option<&str>,
+    why: Option<&str>,
+) -> Result<(Vec<String>, i64, i64), sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT job_id, state, releases FROM bursar.bulk_payout WHERE bulk = $1 AND ($2::text IS NULL OR job_id > $2) ORDER BY job_id LIMIT $3",
+        id,
+        after,
+        CHUNK
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.job_id.clone()).collect();
+    // All their receivers before any of them, in one order: a job that weighs a receiver's payouts holds the receiver.
+    sqlx::query!(
+        "SELECT FROM bursar.receiver WHERE user_id IN (SELECT receiver_id FROM bursar.payout WHERE job_id = ANY ($1)) ORDER BY user_id FOR UPDATE",
+        &ids
+    )
+    .execute(&mut *db)
+    .await?;
+    let (mut changed, mut skipped) = (0, 0);
+    for row in &rows {
+        let seen = Some((row.state.as_str(), row.releases));
+        let asked = release::Asked { job_id: &row.job_id, after_saved_failure: false, seen, why };
+        match release::release(&mut *db, by, asked).await? {
+            Came::Released(..) => changed += 1,
+            Came::NoSuch | Came::Not(_) | Came::GoesOn(_) | Came::NothingSaved | Came::Changed(_) => skipped += 1,
+        }
+    }
+    Ok((ids, changed, skipped))
 }
 
 /// How many match.
@@ -128,25 +247,18 @@ pub async fn step(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, s
         return progress(&mut tx, id).await;
     }
     let unreadable = |what: String| sqlx::Error::Protocol(format!("bursar.bulk {id}: {what}"));
-    let filter: JobFilter = serde_json::from_value(row.filter).map_err(|error| unreadable(error.to_string()))?;
-    let verb: Verb = serde_json::from_value(Value::String(row.verb)).map_err(|error| unreadable(error.to_string()))?;
     let via = Via::of(&row.via).ok_or_else(|| unreadable(row.via.clone()))?;
     let by = Operator { who: row.who, via };
-    // What matches since is not meant.
-    let filter =
-        JobFilter { before: Some(filter.before.map_or(row.begun_at, |before| before.min(row.begun_at))), ..filter };
-    let ids = filter.ids(&mut tx, row.cursor_id.as_deref(), CHUNK).await?;
-    let (mut changed, mut skipped) = (0_i64, 0_i64);
-    for job in &ids {
-        let came = match verb {
-            Verb::Retry => change::retry(&mut tx, &by, job, row.why.as_deref()).await?,
-            Verb::Cancel => change::cancel(&mut tx, &by, job, row.why.as_deref()).await?,
-        };
-        match came {
-            Change::Done(_) => changed += 1,
-            Change::Not(_) | Change::Unknown => skipped += 1,
-        }
-    }
+    let (cursor, why) = (row.cursor_id.as_deref(), row.why.as_deref());
+    let (ids, changed, skipped) = if row.verb == "release" {
+        release_chunk(&mut tx, &by, id, cursor, why).await?
+    } else {
+        let filter: JobFilter = serde_json::from_value(row.filter).map_err(|error| unreadable(error.to_string()))?;
+        let verb = serde_json::from_value(Value::String(row.verb)).map_err(|error| unreadable(error.to_string()))?;
+        // What matches since is not meant.
+        let before = filter.before.map_or(row.begun_at, |before| before.min(row.begun_at));
+        job_chunk(&mut tx, &by, verb, &JobFilter { before: Some(before), ..filter }, cursor, why).await?
+    };
     sqlx::query!(
         "UPDATE bursar.bulk SET cursor_id = coalesce($2, cursor_id), changed = changed + $3, skipped = skipped + $4,
                 ended_at = CASE WHEN $5 THEN bursar.now() END WHERE id = $1",
@@ -163,11 +275,38 @@ pub async fn step(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, s
     Ok(progress)
 }
 
+async fn job_chunk(
+    db: &mut PgConnection,
+    by: &Operator,
+    verb: Verb,
+    filter: &JobFilter,
+    after: Option<&str>,
+    why: Option<&str>,
+) -> Result<(Vec<String>, i64, i64), sqlx::Error> {
+    let ids = filter.ids(&mut *db, after, CHUNK).await?;
+    let (mut changed, mut skipped) = (0, 0);
+    for job in &ids {
+        let came = match verb {
+            Verb::Retry => change::retry(&mut *db, by, job, why).await?,
+            Verb::Cancel => change::cancel(&mut *db, by, job, why).await?,
+        };
+        match came {
+            Change::Done(_) => changed += 1,
+            Change::Not(_) | Change::Unknown => skipped += 1,
+        }
+    }
+    Ok((ids, changed, skipped))
+}
+
 /// How far an act has come.
 pub async fn progress(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, sqlx::Error> {
-    sqlx::query_as!(Progress, "SELECT id, matching, changed, skipped, ended_at FROM bursar.bulk WHERE id = $1", id)
-        .fetch_optional(db)
-        .await
+    sqlx::query_as!(
+        Progress,
+        "SELECT id, verb, matching, changed, skipped, ended_at FROM bursar.bulk WHERE id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// Acts that were begun and are not over.

@@ -6,11 +6,18 @@ pub mod access;
 pub mod around;
 pub mod bulk;
 pub mod change;
+pub mod dunning;
 pub mod filter;
 pub mod job;
 pub mod overview;
+pub mod payout;
+pub mod payouts;
+pub mod release;
 pub mod replay;
+pub mod reverse;
 pub mod risk;
+pub mod runs;
+pub mod standing;
 pub mod state;
 
 use serde_json::Value;
@@ -18,7 +25,7 @@ use sqlx::PgExecutor;
 
 use crate::audit::{self, Act, Via};
 
-pub use self::{filter::JobFilter, state::State};
+pub use self::{filter::JobFilter, payouts::PayoutFilter, state::State};
 
 /// Who acts, and which way they came.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{api::Api, http::reply::Reply};
 
-fn operator(signed: &Signed) -> Operator {
+pub(super) fn operator(signed: &Signed) -> Operator {
     Operator { who: signed.who.clone(), via: Via::Console }
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn all(api: &Api, signed: &Signed, request: Request<Incoming>) 
 }
 
 /// Does the act beside the requests; what a crash leaves, a worker goes on with.
-fn go_on(api: &Api, id: &str) {
+pub(super) fn go_on(api: &Api, id: &str) {
     let (pool, id) = (api.pool.clone(), id.to_owned());
     tokio::spawn(async move {
         let step = async || -> Result<bool, sqlx::Error> {
@@ -184,15 +184,19 @@ pub(super) async fn progress(api: &Api, signed: &Signed, id: &str) -> Result<Rep
     let mut db = api.pool.acquire().await?;
     let so_far = bulk::progress(&mut db, id).await?;
     let so_far = so_far.ok_or_else(|| Trouble::not_found("There is no such act."))?;
-    let body = html! { div data-live="bulk" { (said(&so_far)) } p { a href={ "/jobs?state=" (State::Dead.word()) } { "Dead jobs" } } };
-    Ok(page(signed, "/jobs", "An act on all that matched", &body))
+    let releases = so_far.verb == "release";
+    let body = html! {
+        div data-live="bulk" { (said(&so_far)) }
+        @if releases { p { a href="/payouts" { "Payouts" } } } @else { p { a href={ "/jobs?state=" (State::Dead.word()) } { "Dead jobs" } } }
+    };
+    Ok(page(signed, if releases { "/payouts" } else { "/jobs" }, "An act on all that matched", &body))
 }
 
 fn said(so_far: &Progress) -> Markup {
     let seen = so_far.changed + so_far.skipped;
     html! {
         progress max=(so_far.matching.max(1)) value=(seen) aria-label="How far it has come" {}
-        p { strong { (so_far.changed) } " of " (so_far.matching) " changed"
+        p { strong { (so_far.changed) } " of " (so_far.matching) @if so_far.verb == "release" { " let go" } @else { " changed" }
             @if so_far.skipped > 0 { ", " (so_far.skipped) " were in another state by then" } "." }
         @if so_far.ended_at.is_some() { p.say.good role="status" { "Done." } } @else { p role="status" { "It goes on." } }
     }

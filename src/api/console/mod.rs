@@ -4,12 +4,17 @@
 //! is done by [`bursar_jobs::desk`], as the command line does it, and written down.
 
 mod act;
+mod dunning;
 mod form;
 mod job;
 mod jobs;
 mod overview;
 mod page;
+mod payouts;
+mod reconcile;
+mod release;
 pub(super) mod session;
+mod standing;
 
 use bursar_jobs::desk::access::Signed;
 use hyper::{Method, Request, StatusCode, body::Incoming};
@@ -50,6 +55,7 @@ impl From<sqlx::Error> for Trouble {
 /// Whether a path is one of the console's.
 pub(super) fn has(segments: &[&str]) -> bool {
     matches!(segments, ["" | "console.css" | "console.js" | "sign-in" | "sign-out" | "bulk"] | ["jobs" | "bulk", ..])
+        || matches!(segments, ["payouts" | "dunning" | "reconcile", ..])
 }
 
 /// Answers a request for one of its pages.
@@ -91,6 +97,12 @@ async fn show(api: &Api, signed: &Signed, segments: &[&str], query: &Fields) -> 
         ["jobs"] => jobs::show(api, signed, query).await,
         ["jobs", id] => job::show(api, signed, id).await,
         ["bulk", id] => act::progress(api, signed, id).await,
+        ["payouts"] => payouts::show(api, signed, query).await,
+        ["payouts", job] => payouts::one(api, signed, job).await,
+        ["dunning"] => dunning::show(api, signed, query).await,
+        ["dunning", invoice] => dunning::one(api, signed, invoice).await,
+        ["reconcile"] => reconcile::show(api, signed, query).await,
+        ["reconcile", run] => reconcile::one(api, signed, run).await,
         _ => Err(Trouble::not_found("There is no such page.")),
     }
 }
@@ -105,6 +117,12 @@ async fn take(api: &Api, signed: &Signed, segments: &[&str], request: Request<In
         }
         ["jobs", id, verb @ ("retry" | "cancel")] => act::one(api, signed, id, verb, request).await,
         ["bulk"] => act::all(api, signed, request).await,
+        ["payouts"] => release::all(api, signed, request).await,
+        ["payouts", job, "release"] => release::one(api, signed, job, request).await,
+        ["payouts", job, "reverse"] => release::reverse(api, signed, job, request).await,
+        ["dunning", invoice, "stop"] => dunning::stop(api, signed, invoice, request).await,
+        ["reconcile"] => reconcile::begin(api, signed, request).await,
+        ["reconcile", run, "judge"] => reconcile::judge(api, signed, run, request).await,
         _ => Err(Trouble::not_found("There is no such form.")),
     }
 }

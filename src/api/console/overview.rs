@@ -5,6 +5,7 @@ use bursar_jobs::{
     desk::{
         access::Signed,
         overview::{self, Minute, Overview},
+        standing,
     },
 };
 use chrono::{DateTime, Utc};
@@ -19,10 +20,12 @@ use crate::{api::Api, http::reply::Reply};
 pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
     let mut db = api.pool.acquire().await?;
     let all = overview::read(&mut db).await?;
+    let money = standing::read(&mut db).await?;
     let now = clock::business(&mut *db).await?;
     let body = html! {
         div data-live="overview" {
             (alerts(&all))
+            (super::standing::alerts(&money, now))
             (cards(&all, now))
             h2 { "The last hour" }
             (chart(&all.minutes))
@@ -30,6 +33,7 @@ pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
             (queue(&all))
             h2 { "Payouts that are not at their end" }
             (payouts(&all, now))
+            (super::standing::show(&money, now))
             h2 { "Workers" }
             @if all.workers.is_empty() { p { "None is alive: nothing runs until one is started (" code { "bursar worker" } ")." } }
             @else {
@@ -60,7 +64,7 @@ fn alerts(all: &Overview) -> Markup {
         }
         @for of in unknown {
             p.say.bad {
-                (of.count) " payouts are unknown, " (amount(of.amount, &of.currency)) " in all: they are looked for, and never sent blindly."
+                a href="/payouts?state=unknown" { (of.count) " payouts are unknown" } ", " (amount(of.amount, &of.currency)) " in all: they are looked for, and never sent blindly."
             }
         }
         @if dead > 0 { p.say.bad { a href="/jobs?state=dead" { (dead) " jobs are dead" } " and wait for an operator." } }
@@ -146,7 +150,7 @@ fn payouts(all: &Overview, now: DateTime<Utc>) -> Markup {
                 thead { tr { th { "state" } th.n { "payouts" } th.n { "sum" } th { "oldest" } } }
                 tbody { @for of in &all.payouts {
                     tr {
-                        td { (state(&of.state)) } td.n { (of.count) } td.n { (amount(of.amount, &of.currency)) }
+                        td { a href={ "/payouts?state=" (of.state) "&currency=" (of.currency) } { (state(&of.state)) } } td.n { (of.count) } td.n { (amount(of.amount, &of.currency)) }
                         td { @if let Some(oldest) = of.oldest_at { (ago(oldest, now)) } }
                     }
                 } }

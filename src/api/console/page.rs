@@ -14,7 +14,13 @@ use maud::{DOCTYPE, Markup, html};
 use crate::http::reply::Reply;
 
 /// The rooms of the console, in the order in which they are looked into.
-const ROOMS: &[(&str, &str)] = &[("/", "Overview"), ("/jobs", "Jobs")];
+const ROOMS: &[(&str, &str)] = &[
+    ("/", "Overview"),
+    ("/jobs", "Jobs"),
+    ("/payouts", "Payouts"),
+    ("/dunning", "Dunning"),
+    ("/reconcile", "Reconciliation"),
+];
 
 /// A page within the console's frame.
 pub(super) fn page(signed: &Signed, here: &str, title: &str, body: &Markup) -> Reply {

@@ -3,10 +3,11 @@
 mod show;
 mod stop;
 
-use bursar_jobs::money;
-use chrono::{DateTime, Utc};
+use bursar_jobs::{
+    desk::dunning::{self, Case},
+    money,
+};
 use clap::{Subcommand, ValueEnum};
-use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{
@@ -71,31 +72,8 @@ pub enum State {
     Stopped,
 }
 
-/// A case, under the names that programs rely on.
-#[derive(Debug, Serialize)]
-struct Case {
-    invoice_id: String,
-    subscription_id: String,
-    customer_id: Option<String>,
-    user_id: String,
-    state: String,
-    reason: Option<String>,
-    /// What was owed when it was opened, in the currency's minor unit.
-    amount: i64,
-    currency: String,
-    /// The first failure.
-    failed_at: DateTime<Utc>,
-    next_step: Option<String>,
-    next_at: Option<DateTime<Utc>>,
-    event_id: Option<String>,
-    opened_at: DateTime<Utc>,
-    changed_at: DateTime<Utc>,
-}
-
-impl Case {
-    fn next(&self, screen: &Screen) -> Option<String> {
-        self.next_step.as_ref().zip(self.next_at).map(|(step, at)| format!("{step} {}", screen.away(at)))
-    }
+fn next(case: &Case, screen: &Screen) -> Option<String> {
+    case.next_step.as_ref().zip(case.next_at).map(|(step, at)| format!("{step} {}", screen.away(at)))
 }
 
 /// Does what was asked.
@@ -121,22 +99,7 @@ async fn list(
     user: Option<&str>,
     limit: Limit,
 ) -> Result<(), Failure> {
-    let mut cases = sqlx::query_as!(
-        Case,
-        r#"SELECT c.invoice_id, c.subscription_id, c.customer_id, c.user_id, c.state, c.reason, c.amount, c.currency, c.failed_at,
-                  n.step AS "next_step?", n.due_at AS "next_at?", c.event_id, c.opened_at, c.changed_at
-           FROM bursar.dunning_case c
-           LEFT JOIN LATERAL (SELECT s.step, s.due_at FROM bursar.dunning_step s
-                              WHERE s.invoice_id = c.invoice_id AND s.state NOT IN ('done', 'skipped')
-                              ORDER BY s.due_at, s.day, s.step LIMIT 1) n ON true
-           WHERE ($1::text IS NULL OR c.state = $1) AND ($2::text IS NULL OR c.user_id = $2)
-           ORDER BY c.opened_at DESC, c.invoice_id DESC LIMIT $3"#,
-        state.as_ref().map(word_of),
-        user,
-        limit.probe(),
-    )
-    .fetch_all(db)
-    .await?;
+    let mut cases = dunning::list(db, state.as_ref().map(word_of).as_deref(), user, None, limit.probe()).await?;
     let more = limit.cut(&mut cases);
     screen.rows(&cases, &["invoice", "user", "owed", "state", "failed", "next", "why"], |case| {
         vec![
@@ -145,7 +108,7 @@ async fn list(
             money::format(case.amount, &case.currency),
             case.state.clone(),
             screen.away(case.failed_at),
-            case.next(screen).unwrap_or_default(),
+            next(case, screen).unwrap_or_default(),
             case.reason.clone().unwrap_or_default(),
         ]
     })?;

@@ -4,10 +4,11 @@ mod release;
 mod reverse;
 mod show;
 
-use bursar_jobs::{credits::Credits, money};
+use std::time::Duration;
+
+use bursar_jobs::{desk::PayoutFilter, money, payout};
 use chrono::{DateTime, Utc};
-use clap::{Subcommand, ValueEnum};
-use serde::Serialize;
+use clap::{Args, Subcommand, ValueEnum};
 use sqlx::PgConnection;
 
 use super::{
@@ -15,18 +16,54 @@ use super::{
     values::{self, Limit, word_of},
 };
 
+/// Which payouts: the same as in the console.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Only payouts in this state.
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    /// Only payouts to this receiver.
+    #[arg(long, value_name = "USER", value_parser = values::word)]
+    receiver: Option<String>,
+    /// Only payouts in this currency, like usd.
+    #[arg(long, value_parser = values::word)]
+    currency: Option<String>,
+    /// Only payouts that this limit holds.
+    #[arg(long, value_name = "LIMIT", value_parser = ["minimum", "cap"])]
+    held_by: Option<String>,
+    /// Only payouts with these words in their job, receiver, sender, skill, Transfer, event or reason.
+    #[arg(long, value_name = "WORDS", value_parser = values::sentence)]
+    text: Option<String>,
+    /// Only payouts that were recorded longer ago than this, like 90s, 15m, 2h, 7d or 4w.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    older: Option<Duration>,
+    /// Only payouts that were recorded in this last length of time.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    since: Option<Duration>,
+}
+
+impl Which {
+    fn filter(self, now: DateTime<Utc>) -> PayoutFilter {
+        PayoutFilter {
+            state: self.state.and_then(|state| payout::State::parse(&word_of(&state))),
+            receiver: self.receiver,
+            currency: self.currency.map(|currency| currency.to_lowercase()),
+            held_by: self.held_by,
+            text: self.text,
+            before: self.older.map(|length| now - length),
+            since: self.since.map(|length| now - length),
+        }
+    }
+}
+
 /// What can be asked of payouts.
 #[derive(Debug, Subcommand)]
 pub enum Payouts {
     /// List payouts, newest first.
     #[command(after_help = "Example:\n  bursar payouts list --state held --receiver user_2")]
     List {
-        /// Only payouts in this state.
-        #[arg(long, value_enum)]
-        state: Option<State>,
-        /// Only payouts to this receiver.
-        #[arg(long, value_name = "USER", value_parser = values::word)]
-        receiver: Option<String>,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         limit: Limit,
     },
@@ -38,14 +75,30 @@ pub enum Payouts {
         job: String,
     },
     /// Let a payout go: one that is held, was skipped or rejected, or whose outcome is not known. What may have left before is looked for
-    /// first, or sent again under the same key: never a second Transfer.
-    #[command(after_help = "Example:\n  bursar payouts release job_99")]
+    /// first, and sent again only under the same key: never a second Transfer.
+    ///
+    /// Of all that match, it is shown first what that would mean: how many are safe, are done already, are unknown, and their sums. Those that
+    /// were shown are let go, and no others.
+    #[command(after_help = "Examples:\n  bursar payouts release job_99\n  \
+                            bursar payouts release --state held --receiver user_2 --dry-run\n  \
+                            bursar payouts release --state held --held-by cap --yes --why 'a busy day, looked at'")]
     Release {
         /// The id of the verified job it is owed for.
         #[arg(value_name = "JOB_ID")]
-        job: String,
-        /// Use a new key, where Stripe saved a failure under the old one and no Transfer is there. Look at Stripe's dashboard first.
+        job: Option<String>,
+        #[command(flatten)]
+        which: Which,
+        /// Show what it would mean, and do nothing.
         #[arg(long)]
+        dry_run: bool,
+        /// Do it without being asked.
+        #[arg(long, short)]
+        yes: bool,
+        /// Why, for whoever reads it later.
+        #[arg(long, value_parser = values::sentence)]
+        why: Option<String>,
+        /// Use a new key, where Stripe saved a failure under the old one and no Transfer is there. Look at Stripe's dashboard first.
+        #[arg(long, requires = "job")]
         after_saved_failure: bool,
     },
     /// Take back what was paid for a job, because it was refunded: by a Transfer reversal. What the receiver has not is carried, and netted
@@ -59,6 +112,9 @@ pub enum Payouts {
         /// Why; kept with who asked.
         #[arg(long, value_parser = values::sentence)]
         why: String,
+        /// Show what it would mean, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// How much of it is to be reversed in all, in the payout's currency, like 0.50; all of it otherwise. Asked again, it changes nothing.
         #[arg(long, value_name = "MONEY")]
         amount: Option<String>,
@@ -87,51 +143,29 @@ pub enum State {
     Reversed,
 }
 
-/// A payout, under the names that programs rely on.
-#[derive(Debug, Serialize)]
-struct Payout {
-    job_id: String,
-    receiver_id: String,
-    /// In the currency's minor unit.
-    amount: i64,
-    currency: String,
-    state: String,
-    transfer_id: Option<String>,
-    /// What its Transfer sends, or sent; null before that is fixed.
-    transfer_amount: Option<i64>,
-    /// What of it settled debts of the receiver.
-    netted: i64,
-    /// What came back of its Transfer.
-    returned: i64,
-    /// What of it was reversed, and is owed no more.
-    reversed: i64,
-    /// What of that did not come back, and is not settled by later payouts yet.
-    carried: i64,
-    reason: Option<String>,
-    skill: String,
-    sender_id: Option<String>,
-    recorded_at: DateTime<Utc>,
-    #[serde(serialize_with = "as_credits")]
-    credits: i64,
-    event_id: Option<String>,
-    changed_at: DateTime<Utc>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
-fn as_credits<S: serde::Serializer>(micros: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    Credits::from_micros(*micros).serialize(serializer)
-}
-
 /// Does what was asked.
 pub(super) async fn run(asked: Payouts, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
     match asked {
-        Payouts::List { state, receiver, limit } => list(db, screen, state, receiver.as_deref(), limit).await,
+        Payouts::List { which, limit } => list(db, screen, &which.filter(screen.now()), limit).await,
         Payouts::Show { job } => show::run(db, screen, &job).await,
-        Payouts::Reverse { job, why, amount, after_saved_failure } => {
-            let asked = reverse::Asked { job: &job, why: &why, amount: amount.as_deref(), after_saved_failure };
+        Payouts::Reverse { job, why, dry_run, amount, after_saved_failure } => {
+            let asked =
+                reverse::Asked { job: &job, why: &why, dry_run, amount: amount.as_deref(), after_saved_failure };
             reverse::run(db, screen, &asked).await
         }
-        Payouts::Release { job, after_saved_failure } => release::run(db, screen, &job, after_saved_failure).await,
+        Payouts::Release { job, which, dry_run, yes, why, after_saved_failure } => {
+            let filter = which.filter(screen.now());
+            let why = why.as_deref();
+            match (job, filter.is_empty()) {
+                (Some(job), true) if dry_run => release::judge(db, screen, &job).await,
+                (Some(job), true) => release::one(db, screen, &job, after_saved_failure, why).await,
+                (None, false) => release::all(db, screen, &release::All { filter, dry_run, yes, why }).await,
+                (Some(_), false) | (None, true) => Err(Failure::WrongUse {
+                    why: "which payouts? Name one by its job, or say which by --state and other filters".into(),
+                    hint: "for example: bursar payouts release --state held --dry-run".into(),
+                }),
+            }
+        }
     }
 }
 
@@ -139,29 +173,8 @@ fn no_such(job: &str) -> Failure {
     Failure::not_found(format!("there is no payout for the job {job}"), "list them with: bursar payouts list")
 }
 
-async fn list(
-    db: &mut PgConnection,
-    screen: &Screen,
-    state: Option<State>,
-    receiver: Option<&str>,
-    limit: Limit,
-) -> Result<(), Failure> {
-    let mut payouts = sqlx::query_as!(
-        Payout,
-        r#"SELECT job_id, receiver_id, amount, currency, state, transfer_id, skill, sender_id, recorded_at, credits,
-                -- Of one that is held, what its receiver's account lacks now, unless something else stopped it.
-                CASE WHEN state = 'held' AND reason NOT LIKE 'stopped: %' OR state = 'held' AND reason IS NULL
-                     THEN coalesce(bursar.why_held(receiver_id), reason) ELSE reason END AS reason,
-                event_id, changed_at, transfer_amount, netted, returned, undone AS reversed, greatest(carried - recovered, 0) AS "carried!"
-         FROM bursar.payout
-         WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR receiver_id = $2)
-         ORDER BY recorded_at DESC, job_id DESC LIMIT $3"#,
-        state.as_ref().map(word_of),
-        receiver,
-        limit.probe(),
-    )
-    .fetch_all(db)
-    .await?;
+async fn list(db: &mut PgConnection, screen: &Screen, filter: &PayoutFilter, limit: Limit) -> Result<(), Failure> {
+    let mut payouts = filter.page(db, None, limit.probe()).await?;
     let more = limit.cut(&mut payouts);
     screen.rows(
         &payouts,

@@ -2,6 +2,7 @@
 
 use bursar_jobs::{
     audit::Via,
+    desk::reverse,
     money,
     reverse_payout::{self, Became},
 };
@@ -15,6 +16,8 @@ use crate::operate::{Failure, Screen, values::operator};
 pub(super) struct Asked<'a> {
     pub job: &'a str,
     pub why: &'a str,
+    /// Show what it would mean, and do nothing.
+    pub dry_run: bool,
     /// As it was typed.
     pub amount: Option<&'a str>,
     pub after_saved_failure: bool,
@@ -35,13 +38,13 @@ struct Answer<'a> {
 /// Asks for it.
 pub(super) async fn run(db: &mut PgConnection, screen: &Screen, asked: &Asked<'_>) -> Result<(), Failure> {
     let job = asked.job;
-    let mut tx = db.begin().await?;
     let currency = sqlx::query_scalar!("SELECT currency FROM bursar.payout WHERE job_id = $1", job)
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut *db)
         .await?
         .ok_or_else(|| no_such(job))?;
     let amount = asked.amount.map(|text| read(text, &currency)).transpose()?;
     let who = operator();
+    let dry_run = asked.dry_run;
     let asked = reverse_payout::Asked {
         job_id: job,
         amount,
@@ -50,6 +53,11 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, asked: &Asked<'_
         why: asked.why,
         after_saved_failure: asked.after_saved_failure,
     };
+    if dry_run {
+        let meaning = reverse::preview(db, asked).await?.ok_or_else(|| no_such(job))?;
+        return Ok(screen.done(&meaning, &meaning.said.join("\n"))?);
+    }
+    let mut tx = db.begin().await?;
     let became = reverse_payout::ask(&mut tx, asked).await?;
     let nothing = |result| Answer { job_id: job, result, reversal: None, amount: None };
     match became {
@@ -70,10 +78,7 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, asked: &Asked<'_
     }
 }
 
-/// More than nothing, exact in the currency.
 fn read(text: &str, currency: &str) -> Result<i64, Failure> {
-    money::parse(text, currency).filter(|amount| *amount > 0).ok_or_else(|| Failure::WrongUse {
-        why: format!("--amount is {text:?}, which is no amount of {currency} above 0"),
-        hint: format!("write it with at most {} decimals, without the currency", money::decimals(currency)),
-    })
+    reverse::amount(text, currency)
+        .map_err(|why| Failure::WrongUse { why: format!("--amount: {why}"), hint: "like: --amount 0.50".to_owned() })
 }

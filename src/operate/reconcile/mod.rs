@@ -3,7 +3,7 @@
 mod show;
 mod watch;
 
-use bursar_jobs::reconcile;
+use bursar_jobs::{desk::runs, reconcile};
 use clap::{Args, Subcommand};
 use sqlx::{Connection, PgConnection};
 
@@ -80,7 +80,7 @@ async fn compare(db: &mut PgConnection, screen: &Screen, month: Option<&str>, re
         })?,
     };
     let mut tx = db.begin().await?;
-    let begun = reconcile::begin(&mut tx, month, &values::operator(), repair).await?;
+    let begun = runs::begin(&mut tx, &values::at_keyboard(), month, repair, None).await?;
     tx.commit().await?;
     if begun.joined {
         screen.note(&format!("{} is running already: watching it", begun.run));
