@@ -21,6 +21,7 @@ mod dev_postgres;
 mod dev_run;
 mod dunning;
 mod jobs;
+mod kills;
 mod ledger;
 mod letters;
 mod operate;
