@@ -22,6 +22,7 @@ mod dev_run;
 mod dunning;
 mod doctor;
 mod jobs;
+mod kills;
 mod ledger;
 mod letters;
 mod metrics;

@@ -4,7 +4,8 @@
 //! - One letter for each key, for ever. Before it leaves it is on record, bytes and all, under a Message-ID made from the key; every attempt
 //!   sends those bytes for as long as a copy may be on its way. See [`letter`] for the states.
 //! - SMTP has no idempotency: where the server's answer to the letter is lost, for the worker or the connection ended between the two, it is sent again,
-//!   and arrives twice, under one Message-ID. There is no other way to a second copy.
+//!   and arrives twice, under one Message-ID. There is no other way to a second copy: where the database is away, what the server answered is kept
+//!   in hand until it is recorded, for as long as the attempt may run.
 //! - A refusal (5xx) of the sender, the recipient or the letter is final: dead, with the server's words. So are an address that is none, a template
 //!   that names what the job has not, and a user without an address.
 //! - What may go better later (4xx, no connection, no certificate) is tried again, after a minute at first, then rarer, once an hour in the end;
@@ -26,7 +27,7 @@ use crate::{
     kinds::{Kind, SEND_LETTER},
     letter::{self, Known, Reader},
     outside::{self, Outside},
-    perform::Context,
+    perform::{Context, is_disturbance},
     settle::Settlement,
     terms::Terms,
 };
@@ -39,6 +40,10 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 const UNTIL_MENDED: Duration = Duration::from_mins(15);
 /// How long it waits for Stripe to say what the address is.
 const WAIT_FOR_ADDRESS: Duration = Duration::from_hours(24);
+/// The wait before what came back is recorded again, where the database is away; doubled up to the second.
+const RECORD_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Together as long as an attempt may run at most.
+const MOST_RECORDINGS: u32 = 60;
 
 /// One letter, to one user or to the team.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -140,9 +145,7 @@ async fn send(context: &Context, batch: &Batch, claimed: &Claimed) -> Result<Opt
                 }
                 let came = postbox.send(&sealed).await;
                 context.reach("after_request").await;
-                let mut tx = db::begin(&context.pool).await?;
-                letter::record(&mut tx, key, call, &came).await?;
-                tx.commit().await?;
+                record(context, key, call, &came).await?;
                 if let (Came::Taken(_), Some(folder)) = (&came, postbox.folder()) {
                     let subject = sealed.subject.as_deref().unwrap_or_default();
                     tracing::info!(folder = %folder.display(), subject, "a letter was written: {}", job.said());
@@ -152,6 +155,29 @@ async fn send(context: &Context, batch: &Batch, claimed: &Claimed) -> Result<Opt
         },
     };
     outside::end(context, batch, claimed, ended).await
+}
+
+/// Records what came back, and waits for a database that is away: nobody but this worker knows it, and whoever does not would send a second
+/// copy.
+async fn record(context: &Context, key: &str, call: i64, came: &Came) -> Result<(), sqlx::Error> {
+    let mut pause = RECORD_AGAIN.0;
+    for _ in 1..MOST_RECORDINGS {
+        match record_once(context, key, call, came).await {
+            Err(error) if is_disturbance(&error) => {
+                tracing::warn!(%error, "what the mail server said cannot be recorded; trying again in {pause:?}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RECORD_AGAIN.1);
+            }
+            recorded => return recorded,
+        }
+    }
+    record_once(context, key, call, came).await
+}
+
+async fn record_once(context: &Context, key: &str, call: i64, came: &Came) -> Result<(), sqlx::Error> {
+    let mut tx = db::begin(&context.pool).await?;
+    letter::record(&mut tx, key, call, came).await?;
+    tx.commit().await
 }
 
 /// The first transaction: writes the letter and commits to sending it.

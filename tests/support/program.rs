@@ -64,10 +64,15 @@ pub struct Scratch(PathBuf);
 
 /// Makes an empty one, with a path short enough for a socket.
 pub fn scratch() -> Scratch {
+    scratch_in("/tmp")
+}
+
+/// The same in another folder than `/tmp`.
+pub fn scratch_in(parent: &str) -> Scratch {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("bursar-scratch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let path = Path::new("/tmp").join(name);
-    std::fs::create_dir(&path).expect("/tmp can be written to");
+    let path = Path::new(parent).join(name);
+    std::fs::create_dir(&path).unwrap_or_else(|error| panic!("{parent} can be written to: {error}"));
     Scratch(path)
 }
 

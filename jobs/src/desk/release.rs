@@ -267,7 +267,7 @@ pub async fn release(db: &mut PgConnection, by: &Operator, asked: Asked<'_>) -> 
     sqlx::query!(
         // What a limit held, the operator's word lets pass, this once.
         "UPDATE bursar.payout SET state = $2, releases = $3, reason = $4, changed_at = bursar.now(), held_by = NULL,
-                cap_lifted = cap_lifted OR held_by IS NOT DISTINCT FROM 'cap', minimum_met = minimum_met OR held_by IS NOT DISTINCT FROM 'minimum'
+                cap_lifted = cap_lifted OR held_by IS NOT DISTINCT FROM 'cap', minimum_met = minimum_met OR coalesce(held_by IN ('minimum', 'cap'), false)
          WHERE job_id = $1",
         job,
         state.name(),

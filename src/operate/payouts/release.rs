@@ -142,33 +142,5 @@ fn say(screen: &Screen, dry: &DryRun) -> Result<(), Failure> {
     for one in &dry.examples {
         screen.fact("look at", &format!("{}: {}", one.job_id, one.why))?;
     }
-    let releases = payout.releases + 1;
-    sqlx::query!(
-        // What a limit held, the operator's word lets pass, this once. A cap is weighed after the minimum: what it held had reached that.
-        "UPDATE bursar.payout SET state = $2, releases = $3, reason = $4, changed_at = bursar.now(), held_by = NULL,
-                cap_lifted = cap_lifted OR held_by IS NOT DISTINCT FROM 'cap', minimum_met = minimum_met OR coalesce(held_by IN ('minimum', 'cap'), false)
-         WHERE job_id = $1",
-        job,
-        state,
-        releases,
-        format!("released by {}", operator()),
-    )
-    .execute(&mut *tx)
-    .await?;
-    enqueue(&mut *tx, &[PayReceiver::release(job, releases, "operator")]).await?;
-    let who = operator();
-    let act = Acted {
-        who: &who,
-        via: Via::Cli,
-        what: "payouts.release",
-        subject: job,
-        before: Some(json!({"state": payout.state, "held_by": payout.held_by, "reason": payout.reason})),
-        after: Some(json!({"state": state, "after_saved_failure": after_saved_failure})),
-        why: None,
-    };
-    audit::note(&mut *tx, act).await?;
-    tx.commit().await?;
-    let answer = Released { job_id: job, was: &payout.state, state };
-    screen.done(&answer, &format!("let go the payout for {job}; see what becomes of it: bursar payouts show {job}"))?;
     Ok(())
 }
