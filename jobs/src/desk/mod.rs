@@ -3,15 +3,20 @@
 //! Every act is a row of the audit, in the transaction of the act.
 
 pub mod access;
+pub mod accounts;
 pub mod around;
 pub mod bulk;
 pub mod change;
+pub mod events;
 pub mod filter;
 pub mod job;
+pub mod journal;
 pub mod overview;
 pub mod replay;
 pub mod risk;
+pub mod schedules;
 pub mod state;
+pub mod subscriptions;
 
 use serde_json::Value;
 use sqlx::PgExecutor;
@@ -41,4 +46,14 @@ impl Operator {
     ) -> Result<(), sqlx::Error> {
         audit::note(db, Act { who: &self.who, via: self.via, what, subject, before, after, why }).await
     }
+}
+
+/// Where this deployment's objects are found in Stripe's dashboard; none where Stripe is off or a sandbox, which has no dashboard.
+pub async fn dashboard(db: impl PgExecutor<'_>) -> Result<Option<&'static str>, sqlx::Error> {
+    let mode = sqlx::query_scalar!("SELECT value FROM bursar.setting WHERE name = 'stripe'").fetch_optional(db).await?;
+    Ok(match mode.as_deref() {
+        Some("live") => Some("https://dashboard.stripe.com/"),
+        Some("test") => Some("https://dashboard.stripe.com/test/"),
+        Some(_) | None => None,
+    })
 }
