@@ -179,12 +179,10 @@ pub struct User {
 
 /// Reads a user; none where nothing is known of them. Of each list the newest `most`.
 pub async fn one(db: &mut PgConnection, user: &str, most: i64) -> Result<Option<User>, sqlx::Error> {
-    let balance = sqlx::query_scalar!(
-        "SELECT balance FROM bursar.account WHERE name = 'user:' || $1 AND unit = 'credits'",
-        user
-    )
-    .fetch_optional(&mut *db)
-    .await?;
+    let balance =
+        sqlx::query_scalar!("SELECT balance FROM bursar.account WHERE name = 'user:' || $1 AND unit = 'credits'", user)
+            .fetch_optional(&mut *db)
+            .await?;
     let mine = SubscriptionFilter { user: Some(user.to_owned()), ..SubscriptionFilter::default() };
     let subscriptions = mine.page(&mut *db, None, most).await?;
     let customers = sqlx::query_as!(

@@ -238,7 +238,11 @@ pub async fn postings(db: &mut PgConnection, id: &str, most: i64) -> Result<Vec<
     let read = rows.into_iter().map(|row| {
         let unit = row.unit.as_deref().unwrap_or("unknown unit");
         Posted {
-            amount: if unit == CREDITS { Credits::from_micros(row.amount).to_string().into() } else { row.amount.into() },
+            amount: if unit == CREDITS {
+                Credits::from_micros(row.amount).to_string().into()
+            } else {
+                row.amount.into()
+            },
             said: amount_said(row.amount, unit),
             id: row.id,
             kind: row.kind,
