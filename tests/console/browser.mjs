@@ -99,7 +99,6 @@ const wide = [];
 for (const path of (process.env.PAGES ?? "/ /jobs?state=done").split(" ")) {
   await phone.goto(base + path);
   const over = await phone.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  if (process.env.SHOT_ALL) await page.goto(base + path).then(() => shot(page, path.replace(/\W/g, "_"))).then(() => shot(phone, path.replace(/\W/g, "_") + "_phone"));
   if (over > 0) wide.push(`${path} is ${over} px too wide`);
 }
 say({ wide });

@@ -193,7 +193,7 @@ pub async fn one(db: &mut PgConnection, user: &str, most: i64) -> Result<Option<
     )
     .fetch_all(&mut *db)
     .await?;
-    let receiver = sqlx::query_as!(
+    let standing = sqlx::query_as!(
         Receiver,
         "SELECT account_id, state, payouts_enabled, requirements, bursar.why_held(user_id) AS why_held, asked_at
          FROM bursar.receiver WHERE user_id = $1",
@@ -233,7 +233,7 @@ pub async fn one(db: &mut PgConnection, user: &str, most: i64) -> Result<Option<
     .await?;
     let flags = flags(db, user).await?;
     let known = balance.is_some()
-        || receiver.is_some()
+        || standing.is_some()
         || !(subscriptions.is_empty() && customers.is_empty() && sums.is_empty() && flags.is_empty());
-    Ok(known.then_some(User { balance, flags, subscriptions, customers, receiver, sums, received, bought }))
+    Ok(known.then_some(User { balance, flags, subscriptions, customers, receiver: standing, sums, received, bought }))
 }

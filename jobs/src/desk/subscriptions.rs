@@ -79,7 +79,8 @@ fn as_credits<S: Serializer>(micros: &i64, serializer: S) -> Result<S::Ok, S::Er
 impl Subscription {
     /// What becomes of it next, in words. `at` says a moment as the reader wants it.
     pub fn then(&self, at: impl Fn(DateTime<Utc>) -> String) -> String {
-        match (self.ended_at, self.cancel_at, &self.paused, &self.schedule_id) {
+        let cancelled = self.cancel_at.or(self.period_end.filter(|_| self.cancel_at_period_end));
+        match (self.ended_at, cancelled, &self.paused, &self.schedule_id) {
             (Some(end), ..) => format!("ended {}", at(end)),
             (None, Some(end), ..) => format!("is cancelled {}", at(end)),
             (None, None, Some(how), _) => format!("its collection is paused ({how})"),

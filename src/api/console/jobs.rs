@@ -90,7 +90,7 @@ fn rows(jobs: &[JobRow], now: DateTime<Utc>) -> Markup {
         @if jobs.is_empty() { p { "No such jobs." } }
         @else {
             div.wide { table {
-                thead { tr { th { "job" } th { "kind" } th { "state" } th { "attempt" } th { "when" } th { "why" } } }
+                thead { tr { th { "job" } th { "kind" } th { "state" } th.n { "attempt" } th { "when" } th { "why" } } }
                 tbody { @for job in jobs {
                     tr {
                         td.id { a href={ "/jobs/" (job.id) } { (job.id) } }

@@ -27,7 +27,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &form::Fields) -> Re
     let all = schedules::list(&mut db).await?;
     let now = clock::business(&mut *db).await?;
     let body = html! {
-        p.quiet { "They come from " code { "[schedules.NAME]" } " in bursar.toml; a changed file takes effect when a worker starts. Times are UTC." }
+        p.quiet { "They come from " code { "[schedules.NAME]" } " in bursar.toml; a changed file takes effect when a worker starts. The times in them are UTC." }
         div data-live="schedules" {
             @if all.is_empty() { p { "There are none: a worker that starts takes over those that the settings declare." } }
             @else {
