@@ -1,7 +1,9 @@
 //! The console over HTTP: who is let in, what a page says, and what a form may do.
 
+mod acts;
 mod browser;
 mod money;
+mod rooms;
 
 use std::net::SocketAddr;
 
@@ -53,6 +55,11 @@ impl Desk {
         sqlx::query_scalar("SELECT max(id) FROM apalis.jobs").fetch_one(&self.db.pool).await.unwrap()
     }
 
+    /// Runs statements of the test's own.
+    async fn plant(&self, statements: &'static str) {
+        sqlx::raw_sql(statements).execute(&self.db.pool).await.unwrap();
+    }
+
     async fn count(&self, state: &str) -> i64 {
         let count = "SELECT count(*) FROM bursar.job WHERE state = $1";
         sqlx::query_scalar(count).bind(state).fetch_one(&self.db.pool).await.unwrap()
@@ -80,6 +87,16 @@ impl Visitor {
         get(self.address, path, &self.cookie).await
     }
 
+    /// A page that is there, and says all this.
+    async fn sees(&self, path: &str, all: &[&str]) -> String {
+        let page = self.page(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        for words in all {
+            assert!(page.body.contains(words), "{words:?} is missing in {path}: {}", page.body);
+        }
+        page.body
+    }
+
     async fn send(&self, path: &str, fields: &str) -> Reply {
         post(self.address, path, &self.cookie, &format!("csrf={}&{fields}", self.csrf)).await
     }
@@ -104,7 +121,10 @@ async fn send(address: SocketAddr, method: &str, path: &str, cookie: &str, body:
 #[tokio::test]
 async fn nobody_sees_a_page_without_a_session_and_a_revoked_token_ends_its_sessions() {
     let desk = Desk::open().await;
-    for path in ["/", "/jobs", "/jobs/x", "/bulk/x", "/payouts", "/payouts/x", "/dunning", "/reconcile"] {
+    let rooms =
+        ["/events", "/events/x", "/event-types", "/accounts", "/accounts/x", "/subscriptions", "/subscriptions/x"];
+    let money = ["/payouts", "/payouts/x", "/dunning", "/reconcile"];
+    for path in ["/", "/jobs", "/jobs/x", "/bulk/x", "/schedules", "/audit"].into_iter().chain(rooms).chain(money) {
         let page = get(desk.address, path, "bursar_session=nobody").await;
         assert_eq!(page.status, 401, "{path}");
         assert!(page.body.contains("name=\"token\""), "{path}");

@@ -28,6 +28,11 @@ impl Source {
             Self::Verification => "verification",
         }
     }
+
+    /// The source of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Stripe, Self::Verification].into_iter().find(|source| source.as_str() == word)
+    }
 }
 
 /// What is known of an event before anything is interpreted.

@@ -2,6 +2,7 @@
 //!
 //! Every command works on one connection. Data goes to stdout, words to stderr; `--json` gives one object a line.
 
+mod audit;
 mod credits;
 mod dunning;
 mod events;
@@ -42,6 +43,8 @@ pub enum Command {
     Subscriptions(Asked<subscriptions::Subscriptions>),
     /// What runs by the calendar.
     Schedule(Asked<schedule::Schedule>),
+    /// What operators did: who, what, to what, why.
+    Audit(Asked<audit::Audit>),
     /// Who may sign in to the console, and as what.
     Tokens(Asked<tokens::Tokens>),
     /// What metered skills were used for, and what Stripe was told of it.
@@ -77,6 +80,7 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Dunning(asked) => dunning::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Subscriptions(asked) => subscriptions::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Schedule(asked) => schedule::run(asked.what, db, &Screen::new(asked.json, now)).await,
+        Command::Audit(asked) => audit::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Tokens(asked) => tokens::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Usage(asked) => usage::run(asked.what, db, &Screen::new(asked.json, now)).await,
         Command::Reconcile(asked) => {

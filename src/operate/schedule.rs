@@ -1,12 +1,15 @@
 //! `bursar schedule`: what runs by the calendar; firing, pausing.
 
-use bursar_jobs::schedules::{self, RunError};
-use chrono::{DateTime, Utc};
+use bursar_jobs::{desk::schedules, schedules::RunError};
 use clap::Subcommand;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::{Failure, Screen, screen::stamp, values};
+use super::{
+    Failure, Screen,
+    screen::stamp,
+    values::{self, at_keyboard},
+};
 
 /// What can be asked of schedules.
 #[derive(Debug, Subcommand)]
@@ -23,18 +26,27 @@ pub enum Schedule {
         /// The schedule.
         #[arg(value_parser = values::word)]
         name: String,
+        /// Why, for whoever reads it later.
+        #[arg(long, value_parser = values::sentence)]
+        why: Option<String>,
     },
     /// Let ticks pass without firing.
     Pause {
         /// The schedule.
         #[arg(value_parser = values::word)]
         name: String,
+        /// Why, for whoever reads it later.
+        #[arg(long, value_parser = values::sentence)]
+        why: Option<String>,
     },
     /// Let ticks fire again, from the next one on.
     Resume {
         /// The schedule.
         #[arg(value_parser = values::word)]
         name: String,
+        /// Why, for whoever reads it later.
+        #[arg(long, value_parser = values::sentence)]
+        why: Option<String>,
     },
 }
 
@@ -42,34 +54,15 @@ pub enum Schedule {
 pub(super) async fn run(asked: Schedule, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
     match asked {
         Schedule::List => list(db, screen).await,
-        Schedule::Run { name } => fire(db, screen, &name).await,
-        Schedule::Pause { name } => set_paused(db, screen, &name, true).await,
-        Schedule::Resume { name } => set_paused(db, screen, &name, false).await,
+        Schedule::Run { name, why } => fire(db, screen, &name, why.as_deref()).await,
+        Schedule::Pause { name, why } => set_paused(db, screen, &name, true, why.as_deref()).await,
+        Schedule::Resume { name, why } => set_paused(db, screen, &name, false, why.as_deref()).await,
     }
 }
 
-/// A schedule under the names that programs rely on.
-#[derive(Serialize)]
-struct Line {
-    name: String,
-    cron: String,
-    kind: String,
-    args: serde_json::Value,
-    catch_up: String,
-    source: String,
-    paused: bool,
-    next_at: Option<DateTime<Utc>>,
-    last_at: Option<DateTime<Utc>>,
-}
-
 async fn list(db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
-    let lines = sqlx::query_as!(
-        Line,
-        "SELECT name, cron, kind, args, catch_up, source, paused, next_at, last_at FROM bursar.schedule ORDER BY name"
-    )
-    .fetch_all(db)
-    .await?;
-    screen.rows(&lines, &["name", "next", "cron", "fires", "catch up", "last", "from"], |line| {
+    let lines = schedules::list(db).await?;
+    screen.rows(&lines, &["name", "next", "cron", "fires", "catch up", "last", "from", "came to"], |line| {
         let next = match (line.paused, line.next_at) {
             (true, _) => "paused".to_owned(),
             (false, Some(at)) => screen.moment(at),
@@ -83,6 +76,7 @@ async fn list(db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
             line.catch_up.clone(),
             line.last_at.map_or_else(|| "never".to_owned(), stamp),
             line.source.clone(),
+            line.last_job_state.clone().unwrap_or_default(),
         ]
     })?;
     if lines.is_empty() {
@@ -97,8 +91,8 @@ struct Fired<'a> {
     job: &'a str,
 }
 
-async fn fire(db: &mut PgConnection, screen: &Screen, name: &str) -> Result<(), Failure> {
-    match schedules::run(db, name).await {
+async fn fire(db: &mut PgConnection, screen: &Screen, name: &str, why: Option<&str>) -> Result<(), Failure> {
+    match schedules::run(db, &at_keyboard(), name, why).await {
         Ok(job) => {
             screen.done(&Fired { schedule: name, job: &job }, &format!("{name} was fired: job {job}"))?;
             Ok(())
@@ -118,10 +112,14 @@ struct Paused<'a> {
     paused: bool,
 }
 
-async fn set_paused(db: &mut PgConnection, screen: &Screen, name: &str, paused: bool) -> Result<(), Failure> {
-    let known =
-        sqlx::query!("UPDATE bursar.schedule SET paused = $2 WHERE name = $1", name, paused).execute(db).await?;
-    if known.rows_affected() == 0 {
+async fn set_paused(
+    db: &mut PgConnection,
+    screen: &Screen,
+    name: &str,
+    paused: bool,
+    why: Option<&str>,
+) -> Result<(), Failure> {
+    if !schedules::set_paused(db, &at_keyboard(), name, paused, why).await? {
         return Err(unknown(name));
     }
     let word = if paused { "paused" } else { "resumed" };

@@ -6,7 +6,7 @@ use bursar_jobs::{
     audit::Via,
     credits::Credits,
     desk::{Operator, State},
-    kinds, ledger, money,
+    kinds, ledger,
 };
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use nix::unistd::{User, getuid};
@@ -67,15 +67,6 @@ pub fn amount(text: &str) -> Result<Credits, String> {
 /// An amount of the ledger for programs: a decimal text in credits, an integer in a currency's minor unit.
 pub fn amount_json(amount: i64, unit: &str) -> Value {
     if unit == ledger::CREDITS { Credits::from_micros(amount).to_string().into() } else { amount.into() }
-}
-
-/// An amount of the ledger for people, with its unit.
-pub fn amount_said(amount: i64, unit: &str) -> String {
-    if unit == ledger::CREDITS {
-        format!("{} credits", Credits::from_micros(amount))
-    } else {
-        money::format(amount, unit)
-    }
 }
 
 /// A length of time: `90s`, `15m`, `2h`, `7d`, `4w`.

@@ -93,7 +93,7 @@ say({ viewerButtons: await far.locator("main form[method=post]").count() });
 
 // On a phone, in the dark.
 const phone = await visitor({ viewport: { width: 390, height: 844 }, colorScheme: "dark" });
-await signIn(phone, viewer);
+await signIn(phone, token);
 await shot(phone, "phone");
 const wide = [];
 for (const path of (process.env.PAGES ?? "/ /jobs?state=done").split(" ")) {
@@ -107,7 +107,7 @@ say({ wide });
 const poor = [];
 for (const scheme of ["light", "dark"]) {
   const eye = await visitor({ colorScheme: scheme });
-  await signIn(eye, viewer);
+  await signIn(eye, token);
   for (const path of (process.env.PAGES ?? "/ /jobs?state=done").split(" ")) {
     await eye.goto(base + path);
     poor.push(...await eye.evaluate(([scheme, path]) => {

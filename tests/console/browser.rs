@@ -24,6 +24,15 @@ const PAGES: &[&str] = &[
     "/dunning/in_failed",
     "/reconcile",
     "/reconcile/2026-01.1",
+    "/events",
+    "/event-types",
+    "/events/evt_1",
+    "/accounts",
+    "/accounts/user_1",
+    "/subscriptions",
+    "/subscriptions/sub_1",
+    "/schedules",
+    "/audit",
 ];
 const PATIENCE: Duration = Duration::from_mins(4);
 
@@ -158,6 +167,24 @@ async fn plant(desk: &Desk) {
     let died = "UPDATE apalis.jobs SET status = 'Failed', attempts = 1, done_at = bursar.now() - random() * interval '50 minutes',
                     reason = CASE job_type WHEN 'refill_tier' THEN 'a user paid for price_new sells no tier: add it to a tier''s prices' ELSE 'its arguments cannot be read' END";
     sqlx::query(died).execute(&desk.db.pool).await.unwrap();
+    // A user of whom there is something in every part of their page.
+    desk.plant(
+        "INSERT INTO bursar.subscription (id, user_id, status, tier, price, quantity, plan_value, cancel_at_period_end, access_until, lapses_at, asked_at)
+         VALUES ('sub_1', 'user_1', 'past_due', 'pro', 'price_new', 1, 150000000, true, now() + interval '3 days', now() + interval '4 days', now());
+         INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, refill_key)
+         VALUES ('sub_1', now() - interval '40 days', now() - interval '9 days', 'user_1', 150000000, 0, 'refill:old');
+         INSERT INTO bursar.plan_change (subscription_id, at, old_value, new_value) VALUES ('sub_1', now() - interval '20 days', 0, 150000000);
+         INSERT INTO bursar.charge (id, amount, currency, asked_at) VALUES ('ch_1', 1900, 'usd', now());
+         INSERT INTO bursar.dispute (id, charge, amount, currency, status, created_at, user_id) VALUES ('du_1', 'ch_1', 1900, 'usd', 'under_review', now(), 'user_1');
+         INSERT INTO bursar.customer (id, user_id, email) VALUES ('cus_a', 'user_1', 'user_1@example.com');
+         INSERT INTO bursar.receiver (user_id, account_id, state) VALUES ('user_1', 'acct_1', 'restricted');
+         INSERT INTO bursar.payout (job_id, receiver_id, sender_id, skill, credits, amount, currency, state, transfer_id)
+         SELECT 'job_of_a_rather_long_name_' || n, 'user_1', 'user_2', 'research', 2000000, 100, 'usd', state, 'tr_1NirD82eZvKYlo2CIvbtLWuY' || n
+         FROM unnest(ARRAY['held', 'unknown', 'paid', 'rejected', 'skipped']) WITH ORDINALITY AS s (state, n);
+         SELECT bursar.post(jsonb_agg(jsonb_build_object('key', 'admin:' || n, 'kind', 'admin_grant', 'debit', 'issuance', 'credit', 'user:user_1',
+             'unit', 'credits', 'amount', 2500000, 'event_id', 'evt_1', 'ref', 'in_1', 'actor', 'anna', 'why', 'an outage'))) FROM generate_series(1, 60) n",
+    )
+    .await;
     let tried = "INSERT INTO bursar.attempt (job_id, attempt, worker, started_at, ended_at, outcome, reason)
                  SELECT id, 1, 'worker-7', done_at - interval '40 ms', done_at, 'dead', reason FROM apalis.jobs ORDER BY done_at";
     sqlx::query(tried).execute(&desk.db.pool).await.unwrap();

@@ -3,12 +3,15 @@
 //! Every act is a row of the audit, in the transaction of the act.
 
 pub mod access;
+pub mod accounts;
 pub mod around;
 pub mod bulk;
 pub mod change;
 pub mod dunning;
+pub mod events;
 pub mod filter;
 pub mod job;
+pub mod journal;
 pub mod overview;
 pub mod payout;
 pub mod payouts;
@@ -18,7 +21,9 @@ pub mod reverse;
 pub mod risk;
 pub mod runs;
 pub mod standing;
+pub mod schedules;
 pub mod state;
+pub mod subscriptions;
 
 use serde_json::Value;
 use sqlx::PgExecutor;
@@ -48,4 +53,14 @@ impl Operator {
     ) -> Result<(), sqlx::Error> {
         audit::note(db, Act { who: &self.who, via: self.via, what, subject, before, after, why }).await
     }
+}
+
+/// Where this deployment's objects are found in Stripe's dashboard; none where Stripe is off or a sandbox, which has no dashboard.
+pub async fn dashboard(db: impl PgExecutor<'_>) -> Result<Option<&'static str>, sqlx::Error> {
+    let mode = sqlx::query_scalar!("SELECT value FROM bursar.setting WHERE name = 'stripe'").fetch_optional(db).await?;
+    Ok(match mode.as_deref() {
+        Some("live") => Some("https://dashboard.stripe.com/"),
+        Some("test") => Some("https://dashboard.stripe.com/test/"),
+        Some(_) | None => None,
+    })
 }

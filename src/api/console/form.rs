@@ -15,7 +15,9 @@ pub(super) struct Fields(BTreeMap<String, String>);
 impl Fields {
     /// Reads them.
     pub(super) fn of(text: &[u8]) -> Self {
-        let all = form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), value.trim().to_owned()));
+        // The one letter that no text of the database holds.
+        let storable = |text: &str| text.trim().replace('\0', "\u{fffd}");
+        let all = form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), storable(&value)));
         Self(all.filter(|(_, value)| !value.is_empty()).collect())
     }
 

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::{
-    Trouble,
+    Trouble, link,
     page::{ago, amount, at, csrf, length, page, state},
 };
 use crate::{api::Api, http::reply::Reply};
@@ -50,7 +50,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, 
                 @if let Some(worker) = &job.worker { dt { "Worker" } dd { (worker) } }
                 @if let Some(cause) = &job.cause {
                     dt { "Caused by" } dd {
-                        @if found.around.cause_is_event { "event " a href={ "/events/" (cause) } { (cause) } }
+                        @if found.around.cause_is_event { "event " (link::event(cause)) }
                         @else { a href={ "/jobs/" (cause) } { (cause) } }
                     }
                 }

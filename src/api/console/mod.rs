@@ -3,11 +3,18 @@
 //! A page changes nothing. A form is taken once, by its session's token and its sender's role, and leads to a page. Whatever is done here
 //! is done by [`bursar_jobs::desk`], as the command line does it, and written down.
 
+mod account;
+mod accounts;
 mod act;
 mod dunning;
+mod audit;
+mod event;
+mod events;
+mod find;
 mod form;
 mod job;
 mod jobs;
+mod link;
 mod overview;
 mod page;
 mod payouts;
@@ -15,6 +22,8 @@ mod reconcile;
 mod release;
 pub(super) mod session;
 mod standing;
+mod schedules;
+mod subscriptions;
 
 use bursar_jobs::desk::access::Signed;
 use hyper::{Method, Request, StatusCode, body::Incoming};
@@ -54,8 +63,12 @@ impl From<sqlx::Error> for Trouble {
 
 /// Whether a path is one of the console's.
 pub(super) fn has(segments: &[&str]) -> bool {
-    matches!(segments, ["" | "console.css" | "console.js" | "sign-in" | "sign-out" | "bulk"] | ["jobs" | "bulk", ..])
-        || matches!(segments, ["payouts" | "dunning" | "reconcile", ..])
+    matches!(
+        segments,
+        ["" | "console.css" | "console.js" | "sign-in" | "sign-out" | "bulk"]
+            | ["jobs" | "bulk" | "payouts" | "dunning" | "reconcile", ..]
+            | ["events" | "event-types" | "accounts" | "subscriptions" | "schedules" | "audit", ..]
+    )
 }
 
 /// Answers a request for one of its pages.
@@ -86,6 +99,10 @@ async fn route(api: &Api, segments: &[&str], request: Request<Incoming>) -> Resu
         let why = (!reads).then_some("Your session is over: nothing was changed. Sign in, and send it again.");
         return Ok(session::ask(StatusCode::UNAUTHORIZED, why));
     };
+    // No text of the database holds this letter: what is named so is not there.
+    if segments.iter().any(|segment| segment.contains('\0')) {
+        return Err(Trouble::not_found("There is no such page."));
+    }
     let query = Fields::of(request.uri().query().unwrap_or_default().as_bytes());
     if reads { show(api, &signed, segments, &query).await } else { take(api, &signed, segments, request).await }
 }
@@ -103,6 +120,15 @@ async fn show(api: &Api, signed: &Signed, segments: &[&str], query: &Fields) -> 
         ["dunning", invoice] => dunning::one(api, signed, invoice).await,
         ["reconcile"] => reconcile::show(api, signed, query).await,
         ["reconcile", run] => reconcile::one(api, signed, run).await,
+        ["events"] => events::show(api, signed, query).await,
+        ["event-types"] => events::types(api, signed).await,
+        ["events", id] => event::show(api, signed, id).await,
+        ["accounts"] => accounts::show(api, signed, query).await,
+        ["accounts", user] => account::show(api, signed, user, query).await,
+        ["subscriptions"] => subscriptions::show(api, signed, query).await,
+        ["subscriptions", id] => subscriptions::one(api, signed, id).await,
+        ["schedules"] => schedules::show(api, signed, query).await,
+        ["audit"] => audit::show(api, signed, query).await,
         _ => Err(Trouble::not_found("There is no such page.")),
     }
 }
@@ -123,6 +149,8 @@ async fn take(api: &Api, signed: &Signed, segments: &[&str], request: Request<In
         ["dunning", invoice, "stop"] => dunning::stop(api, signed, invoice, request).await,
         ["reconcile"] => reconcile::begin(api, signed, request).await,
         ["reconcile", run, "judge"] => reconcile::judge(api, signed, run, request).await,
+        ["events", id, "replay"] => event::again(api, signed, id, request).await,
+        ["schedules", name] => schedules::act(api, signed, name, request).await,
         _ => Err(Trouble::not_found("There is no such form.")),
     }
 }

@@ -16,10 +16,15 @@ use crate::http::reply::Reply;
 /// The rooms of the console, in the order in which they are looked into.
 const ROOMS: &[(&str, &str)] = &[
     ("/", "Overview"),
+    ("/events", "Events"),
     ("/jobs", "Jobs"),
     ("/payouts", "Payouts"),
     ("/dunning", "Dunning"),
+    ("/subscriptions", "Subscriptions"),
+    ("/accounts", "Accounts"),
     ("/reconcile", "Reconciliation"),
+    ("/schedules", "Schedules"),
+    ("/audit", "Audit"),
 ];
 
 /// A page within the console's frame.
@@ -154,7 +159,6 @@ pub(super) fn amount(minor: i64, currency: &str) -> String {
 }
 
 /// Credits with their unit.
-#[expect(dead_code, reason = "the pages of accounts use it")]
 pub(super) fn credits(micros: i64) -> String {
     format!("{} credits", Credits::from_micros(micros))
 }
@@ -162,10 +166,10 @@ pub(super) fn credits(micros: i64) -> String {
 /// A state's word; its colour only adds to it.
 pub(super) fn state(word: &str) -> Markup {
     let class = match word {
-        "done" | "paid" | "active" | "ok" | "repaired" | "recovered" => "good",
-        "dead" | "rejected" | "refused" | "failed" | "lost" => "bad",
+        "done" | "paid" | "active" | "trialing" | "ok" | "repaired" | "recovered" => "good",
+        "dead" | "rejected" | "refused" | "failed" | "lost" | "unpaid" | "restricted" | "deauthorised" => "bad",
         "unknown" | "sending" => "unknown",
-        "ready" | "running" | "held" | "scheduled" | "open" | "past_due" => "wait",
+        "ready" | "running" | "held" | "scheduled" | "open" | "past_due" | "paused" | "pending" => "wait",
         _ => "quiet",
     };
     html! { span class={ "state " (class) } { (word) } }

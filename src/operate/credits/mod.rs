@@ -4,7 +4,12 @@ mod change;
 mod history;
 mod unflag;
 
-use bursar_jobs::{by_hand::Way, credits::Credits as Amount, ledger};
+use bursar_jobs::{
+    by_hand::Way,
+    credits::Credits as Amount,
+    desk::accounts::{self, Flag},
+    ledger,
+};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -115,23 +120,9 @@ struct Balance<'a> {
     flags: Vec<Flag>,
 }
 
-/// Why an operator should look at a user.
-#[derive(Serialize)]
-struct Flag {
-    flag: String,
-    /// What raised it: the id of a dispute, of a subscription.
-    source: String,
-}
-
 async fn balance(db: &mut PgConnection, screen: &Screen, user: &str) -> Result<(), Failure> {
     let balance = ledger::balance(&mut *db, user).await?;
-    let flags = sqlx::query_as!(
-        Flag,
-        r#"SELECT flag AS "flag!", source AS "source!" FROM bursar.user_flag WHERE user_id = $1 ORDER BY since, source"#,
-        user
-    )
-    .fetch_all(db)
-    .await?;
+    let flags = accounts::flags(db, user).await?;
     let words: Vec<String> = flags.iter().map(|flag| format!("{} {}", flag.flag, flag.source)).collect();
     let flagged = if words.is_empty() { String::new() } else { format!("; flagged: {}", words.join(", ")) };
     screen.done(&Balance { user_id: user, balance, flags }, &format!("{user} has {balance} credits{flagged}"))?;

@@ -7,7 +7,8 @@ mod show;
 
 use std::time::Duration;
 
-use bursar_jobs::kinds;
+use bursar_jobs::{desk::events::EventFilter, envelope::Source};
+use chrono::TimeDelta;
 use clap::{Subcommand, ValueEnum};
 use sqlx::PgConnection;
 
@@ -28,6 +29,12 @@ pub enum Events {
         /// Only events from here.
         #[arg(long, value_enum)]
         source: Option<Sender>,
+        /// Only events about this object: `in_…`, `cus_…`, a verified job.
+        #[arg(long, value_name = "ID", value_parser = values::word)]
+        object: Option<String>,
+        /// Only this user's: those that caused a posting or a payout of theirs, or are about an object that is known to be theirs.
+        #[arg(long, value_name = "USER", value_parser = values::word)]
+        user: Option<String>,
         /// Only events received in this last length of time, like 90s, 15m, 2h, 7d or 4w.
         #[arg(long, value_name = "DURATION", value_parser = values::duration)]
         since: Option<Duration>,
@@ -69,11 +76,23 @@ pub enum Sender {
     Verification,
 }
 
+impl From<Sender> for Source {
+    fn from(sender: Sender) -> Self {
+        match sender {
+            Sender::Stripe => Self::Stripe,
+            Sender::Verification => Self::Verification,
+        }
+    }
+}
+
 /// Does what was asked.
 pub(super) async fn run(asked: Events, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
     match asked {
-        Events::List { kind, source, since, limit } => {
-            list::list(db, screen, kind.as_deref(), source, since, limit).await
+        Events::List { kind, source, object, user, since, limit } => {
+            let since = since.and_then(|length| TimeDelta::from_std(length).ok()).map(|length| screen.now() - length);
+            let source = source.map(Source::from);
+            let filter = EventFilter { kind, source, object, user, since, ..EventFilter::default() };
+            list::list(db, screen, &filter, limit).await
         }
         Events::Gaps { limit } => gaps::gaps(db, screen, limit).await,
         Events::Show { id } => show::show(db, screen, &id).await,
@@ -86,9 +105,4 @@ fn not_found(id: &str) -> Failure {
         format!("there is no event {id} in the inbox"),
         "list them with: bursar events list; what Stripe sent is in its dashboard under Developers, Events",
     )
-}
-
-/// The kinds that an event may have become.
-fn kinds() -> Vec<String> {
-    kinds::ALL.iter().map(|kind| kind.name.to_owned()).collect()
 }

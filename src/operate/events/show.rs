@@ -1,77 +1,33 @@
 //! `bursar events show`: one event, and what it caused.
 
+use bursar_jobs::desk::events::{self, Caused, EventRow, Posted};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::{kinds, list::Event, not_found};
-use crate::operate::{Failure, Screen, screen::stamp, values};
+use super::not_found;
+use crate::operate::{Failure, Screen, screen::stamp};
 
 #[derive(Serialize)]
 struct Page {
     #[serde(flatten)]
-    event: Event,
+    event: EventRow,
     /// As JSON where it is JSON, else as a text; null once pruned.
     body: Option<Value>,
     jobs: Vec<Caused>,
     postings: Vec<Posted>,
 }
 
-/// A job that the event caused, itself or through another job.
-#[derive(Serialize)]
-struct Caused {
-    id: String,
-    kind: String,
-    key: Option<String>,
-    state: String,
-    reason: Option<String>,
-}
-
-/// A posting that the event caused.
-#[derive(Serialize)]
-struct Posted {
-    id: i64,
-    kind: String,
-    key: String,
-    debit: Option<String>,
-    credit: Option<String>,
-    /// A decimal in credits, an integer in a currency's minor unit.
-    amount: Value,
-    unit: Option<String>,
-    #[serde(skip)]
-    said: String,
-}
-
 pub(super) async fn show(db: &mut PgConnection, screen: &Screen, id: &str) -> Result<(), Failure> {
-    let rows = sqlx::query!(
-        r#"SELECT e.id, e.type AS "type", e.source, e.created, e.livemode, e.api_version, e.account, e.object_id, e.received_at,
-                  e.body, (SELECT v.state FROM bursar.job v WHERE v.kind = ANY ($2) AND v.key = e.id AND v.cause = e.id
-                           ORDER BY v.id DESC LIMIT 1) AS job_state
-           FROM bursar.event e WHERE e.id = $1 ORDER BY e.source"#,
-        id,
-        &kinds(),
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    if rows.is_empty() {
+    let found = events::read(&mut *db, id).await?;
+    if found.is_empty() {
         return Err(not_found(id));
     }
     // An id is unique for its source: two sources may, in theory, use the same.
-    for row in rows {
-        let event = Event {
-            id: row.id,
-            r#type: row.r#type,
-            source: row.source,
-            created: row.created,
-            livemode: row.livemode,
-            api_version: row.api_version,
-            account: row.account,
-            object_id: row.object_id,
-            received_at: row.received_at,
-            job_state: row.job_state,
-        };
-        let body = row.body.map(|bytes| readable(&bytes));
-        let page = Page { event, body, jobs: jobs(db, id).await?, postings: postings(db, id).await? };
+    for (event, body) in found {
+        let body = body.map(|bytes| readable(&bytes));
+        let jobs = events::jobs(&mut *db, id, i64::MAX).await?;
+        let page = Page { event, body, jobs, postings: events::postings(&mut *db, id, i64::MAX).await? };
         if screen.is_json() {
             screen.object(&page)?;
         } else {
@@ -79,49 +35,6 @@ pub(super) async fn show(db: &mut PgConnection, screen: &Screen, id: &str) -> Re
         }
     }
     Ok(())
-}
-
-/// The event's own jobs, theirs, and so on.
-async fn jobs(db: &mut PgConnection, id: &str) -> Result<Vec<Caused>, sqlx::Error> {
-    sqlx::query_as!(
-        Caused,
-        r#"WITH RECURSIVE caused (id) AS (
-               SELECT j.id FROM apalis.jobs j WHERE j.cause = $1
-               UNION SELECT j.id FROM apalis.jobs j JOIN caused c ON j.cause = c.id
-           )
-           SELECT v.id AS "id!", v.kind AS "kind!", v.key, v.state AS "state!", v.reason
-           FROM bursar.job v JOIN caused c ON c.id = v.id ORDER BY v.id"#,
-        id,
-    )
-    .fetch_all(db)
-    .await
-}
-
-async fn postings(db: &mut PgConnection, id: &str) -> Result<Vec<Posted>, sqlx::Error> {
-    // Outer joins: a posting whose account is missing is shown too, and `bursar ledger verify` says what is wrong.
-    let rows = sqlx::query!(
-        r#"SELECT p.id, p.kind, p.key, p.amount, d.name AS "debit?", c.name AS "credit?", d.unit AS "unit?"
-           FROM bursar.posting p
-           LEFT JOIN bursar.account d ON d.id = p.debit LEFT JOIN bursar.account c ON c.id = p.credit
-           WHERE p.event_id = $1 ORDER BY p.id"#,
-        id,
-    )
-    .fetch_all(db)
-    .await?;
-    let read = rows.into_iter().map(|row| {
-        let unit = row.unit.as_deref().unwrap_or("unknown unit");
-        Posted {
-            amount: values::amount_json(row.amount, unit),
-            said: values::amount_said(row.amount, unit),
-            id: row.id,
-            kind: row.kind,
-            key: row.key,
-            debit: row.debit,
-            credit: row.credit,
-            unit: row.unit,
-        }
-    });
-    Ok(read.collect())
 }
 
 fn print(screen: &Screen, page: &Page) -> Result<(), Failure> {

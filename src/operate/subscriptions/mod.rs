@@ -3,10 +3,8 @@
 mod relocate;
 mod show;
 
-use bursar_jobs::credits::Credits;
-use chrono::{DateTime, Utc};
+use bursar_jobs::desk::subscriptions::SubscriptionFilter;
 use clap::{Subcommand, ValueEnum};
-use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{
@@ -64,46 +62,11 @@ pub enum When {
     Now,
 }
 
-/// A subscription, under the names that programs rely on.
-#[derive(Debug, Serialize)]
-struct Subscription {
-    id: String,
-    user_id: String,
-    status: String,
-    tier: Option<String>,
-    price: Option<String>,
-    quantity: i64,
-    /// Until when it gives access; null: none.
-    access_until: Option<DateTime<Utc>>,
-    has_access: bool,
-    /// What a month grants.
-    #[serde(serialize_with = "as_credits")]
-    credits_a_month: i64,
-    interval: Option<String>,
-    interval_count: Option<i32>,
-    period_start: Option<DateTime<Utc>>,
-    period_end: Option<DateTime<Utc>>,
-    cancel_at: Option<DateTime<Utc>>,
-    cancel_at_period_end: bool,
-    trial_end: Option<DateTime<Utc>>,
-    ended_at: Option<DateTime<Utc>>,
-    paused: Option<String>,
-    schedule_id: Option<String>,
-    customer_id: Option<String>,
-    asked_at: DateTime<Utc>,
-    changed_at: DateTime<Utc>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
-fn as_credits<S: serde::Serializer>(micros: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    Credits::from_micros(*micros).serialize(serializer)
-}
-
 /// Does what was asked.
 pub(super) async fn run(asked: Subscriptions, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
     match asked {
         Subscriptions::List { status, user, tier, limit } => {
-            list(db, screen, [status.as_deref(), user.as_deref(), tier.as_deref()], limit).await
+            list(db, screen, &SubscriptionFilter { status, user, tier }, limit).await
         }
         Subscriptions::Show { id } => show::run(db, screen, &id).await,
         Subscriptions::Move { id, price, when } => relocate::run(db, screen, &id, &price, when).await,
@@ -120,24 +83,10 @@ fn no_such(id: &str) -> Failure {
 async fn list(
     db: &mut PgConnection,
     screen: &Screen,
-    [status, user, tier]: [Option<&str>; 3],
+    filter: &SubscriptionFilter,
     limit: Limit,
 ) -> Result<(), Failure> {
-    let mut all = sqlx::query_as!(
-        Subscription,
-        r#"SELECT id, user_id, status, tier, price, quantity, access_until, coalesce(lapses_at > bursar.now(), false) AS "has_access!",
-                  plan_value AS credits_a_month, interval, interval_count, period_start, period_end, cancel_at, cancel_at_period_end,
-                  trial_end, ended_at, paused, schedule_id, customer_id, asked_at, changed_at
-           FROM bursar.subscription
-           WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR user_id = $2) AND ($3::text IS NULL OR tier = $3)
-           ORDER BY changed_at DESC, id DESC LIMIT $4"#,
-        status,
-        user,
-        tier,
-        limit.probe(),
-    )
-    .fetch_all(db)
-    .await?;
+    let mut all = filter.page(db, None, limit.probe()).await?;
     let more = limit.cut(&mut all);
     screen.rows(&all, &["id", "user", "status", "tier", "access until", "changed", "then"], |one| {
         vec![
@@ -147,7 +96,7 @@ async fn list(
             one.tier.clone().unwrap_or_else(|| "none".to_owned()),
             one.access_until.map_or_else(|| "no access".to_owned(), stamp),
             screen.away(one.changed_at),
-            one.then(),
+            one.then(stamp),
         ]
     })?;
     if all.is_empty() {
@@ -157,17 +106,4 @@ async fn list(
         screen.note("there are more: --limit N shows them");
     }
     Ok(())
-}
-
-impl Subscription {
-    /// What becomes of it next, in words.
-    fn then(&self) -> String {
-        match (self.ended_at, self.cancel_at, &self.paused, &self.schedule_id) {
-            (Some(at), ..) => format!("ended {}", stamp(at)),
-            (None, Some(at), ..) => format!("is cancelled {}", stamp(at)),
-            (None, None, Some(how), _) => format!("its collection is paused ({how})"),
-            (None, None, None, Some(schedule)) => format!("follows {schedule}"),
-            (None, None, None, None) => "renews".to_owned(),
-        }
-    }
 }
