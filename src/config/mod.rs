@@ -4,13 +4,13 @@
 //! cannot use, by name and with a remedy. A process asks for its views before it does anything else.
 
 mod api;
-mod dunning;
 mod doctor;
+mod dunning;
 mod error;
 mod layers;
 mod letters;
-mod payout;
 mod metrics;
+mod payout;
 mod raw;
 mod schedules;
 mod secret;

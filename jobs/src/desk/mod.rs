@@ -20,8 +20,8 @@ pub mod replay;
 pub mod reverse;
 pub mod risk;
 pub mod runs;
-pub mod standing;
 pub mod schedules;
+pub mod standing;
 pub mod state;
 pub mod subscriptions;
 

@@ -6,8 +6,8 @@
 mod account;
 mod accounts;
 mod act;
-mod dunning;
 mod audit;
+mod dunning;
 mod event;
 mod events;
 mod find;
@@ -20,9 +20,9 @@ mod page;
 mod payouts;
 mod reconcile;
 mod release;
+mod schedules;
 pub(super) mod session;
 mod standing;
-mod schedules;
 mod subscriptions;
 
 use bursar_jobs::desk::access::Signed;
