@@ -107,7 +107,7 @@ impl Server {
         let server = self.running.lock().await.take().expect("it runs");
         let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("it wrote its pid");
         let pid = Pid::from_raw(file.lines().next().unwrap().trim().parse().unwrap());
-        let crash = self.kills.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let crash = self.kills.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         kill(pid, if crash { Signal::SIGQUIT } else { Signal::SIGKILL }).expect("it is there to be killed");
         server.stop().await.expect("it is gone");
     }
