@@ -1,8 +1,11 @@
 //! A PostgreSQL that may be killed: nobody else's, with a template from which each world gets a database.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-use bursar::dev::postgres::{Postgres, StartOptions};
+use bursar::dev::postgres::{Postgres, PostgresError, StartOptions};
 use nix::{
     sys::{
         signal::{Signal, kill},
@@ -13,7 +16,10 @@ use nix::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tokio::sync::Mutex;
 
-use crate::support::program::{Scratch, scratch_in};
+use crate::support::{
+    eventually,
+    program::{Scratch, scratch_in},
+};
 
 /// A kill here is the end of a process and not of the machine: what was written stands without a disk, and recovery need not wait for one.
 const MEMORY: &str = "/dev/shm";
@@ -39,8 +45,15 @@ pub struct Server {
 }
 
 async fn run(folder: &Scratch) -> Postgres {
-    let options = StartOptions { folder, fresh: false, temporary: false, progress: &|_| {} };
-    Postgres::start(&options).await.expect("a PostgreSQL of its own")
+    eventually(Duration::from_secs(30), || async {
+        let options = StartOptions { folder, fresh: false, temporary: false, progress: &|_| {} };
+        match Postgres::start(&options).await {
+            // Between its fork and its exec, a process that another test starts holds a copy of every lock of ours.
+            Err(PostgresError::Busy(folder)) => Err(folder),
+            started => Ok(started.expect("a PostgreSQL of its own")),
+        }
+    })
+    .await
 }
 
 fn fits(folder: &str) -> bool {
@@ -94,7 +107,7 @@ impl Server {
         let server = self.running.lock().await.take().expect("it runs");
         let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("it wrote its pid");
         let pid = Pid::from_raw(file.lines().next().unwrap().trim().parse().unwrap());
-        let crash = self.kills.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let crash = self.kills.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         kill(pid, if crash { Signal::SIGQUIT } else { Signal::SIGKILL }).expect("it is there to be killed");
         server.stop().await.expect("it is gone");
     }
