@@ -65,9 +65,21 @@ impl From<sqlx::Error> for Trouble {
 pub(super) fn has(segments: &[&str]) -> bool {
     matches!(
         segments,
-        ["" | "console.css" | "console.js" | "sign-in" | "sign-out" | "bulk"]
-            | ["jobs" | "bulk" | "payouts" | "dunning" | "reconcile", ..]
-            | ["events" | "event-types" | "accounts" | "subscriptions" | "schedules" | "audit", ..]
+        ["" | "console.css" | "console.js" | "sign-in" | "sign-out"]
+            | [
+                "bulk"
+                    | "jobs"
+                    | "payouts"
+                    | "dunning"
+                    | "reconcile"
+                    | "events"
+                    | "event-types"
+                    | "accounts"
+                    | "subscriptions"
+                    | "schedules"
+                    | "audit",
+                ..
+            ]
     )
 }
 
