@@ -2,7 +2,7 @@
 
 mod content;
 mod kills;
-mod sink;
+pub mod sink;
 mod told;
 
 use std::time::Duration;
