@@ -9,6 +9,7 @@ pub mod config;
 pub mod dev;
 pub mod exit;
 mod http;
+pub mod manual;
 pub mod migrate;
 pub mod operate;
 pub mod queue;

@@ -4,9 +4,14 @@ use bursar_jobs::schedules::{self, RunError};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::Serialize;
-use sqlx::PgConnection;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
 
-use super::{Failure, Screen, screen::stamp, values};
+use super::{
+    Failure, Screen,
+    screen::stamp,
+    values::{self, at_keyboard},
+};
 
 /// What can be asked of schedules.
 #[derive(Debug, Subcommand)]
@@ -25,12 +30,14 @@ pub enum Schedule {
         name: String,
     },
     /// Let ticks pass without firing.
+    #[command(after_help = "Example:\n  bursar schedule pause nightly")]
     Pause {
         /// The schedule.
         #[arg(value_parser = values::word)]
         name: String,
     },
     /// Let ticks fire again, from the next one on.
+    #[command(after_help = "Example:\n  bursar schedule resume nightly")]
     Resume {
         /// The schedule.
         #[arg(value_parser = values::word)]
@@ -98,8 +105,11 @@ struct Fired<'a> {
 }
 
 async fn fire(db: &mut PgConnection, screen: &Screen, name: &str) -> Result<(), Failure> {
-    match schedules::run(db, name).await {
+    let mut tx = db.begin().await?;
+    match schedules::run(&mut tx, name).await {
         Ok(job) => {
+            at_keyboard().note(&mut *tx, "schedule.run", name, (None, Some(json!({ "job_id": job }))), None).await?;
+            tx.commit().await?;
             screen.done(&Fired { schedule: name, job: &job }, &format!("{name} was fired: job {job}"))?;
             Ok(())
         }
@@ -119,11 +129,16 @@ struct Paused<'a> {
 }
 
 async fn set_paused(db: &mut PgConnection, screen: &Screen, name: &str, paused: bool) -> Result<(), Failure> {
-    let known =
-        sqlx::query!("UPDATE bursar.schedule SET paused = $2 WHERE name = $1", name, paused).execute(db).await?;
-    if known.rows_affected() == 0 {
-        return Err(unknown(name));
-    }
+    let mut tx = db.begin().await?;
+    let was = sqlx::query_scalar!("SELECT paused FROM bursar.schedule WHERE name = $1 FOR UPDATE", name)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or_else(|| unknown(name))?;
+    sqlx::query!("UPDATE bursar.schedule SET paused = $2 WHERE name = $1", name, paused).execute(&mut *tx).await?;
+    let states = (Some(json!({ "paused": was })), Some(json!({ "paused": paused })));
+    let what = if paused { "schedule.pause" } else { "schedule.resume" };
+    at_keyboard().note(&mut *tx, what, name, states, None).await?;
+    tx.commit().await?;
     let word = if paused { "paused" } else { "resumed" };
     screen.done(&Paused { schedule: name, paused }, &format!("{name} is {word}"))?;
     Ok(())
