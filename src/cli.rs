@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{operate, sandbox};
+use crate::{manual, operate, sandbox};
 
 /// A background job runner with a persistent queue for reliable Stripe side effects.
 #[derive(Debug, Parser)]
@@ -51,6 +51,20 @@ pub enum Command {
                       bursar sandbox --chaos 0.3 --seed 7"
     )]
     Sandbox(Sandbox),
+    /// Print what a shell needs to complete commands, options and words.
+    #[command(after_help = "Example:\n  bursar completions bash > /etc/bash_completion.d/bursar\n  \
+                      bursar completions zsh > ~/.zfunc/_bursar\n  \
+                      bursar completions fish > ~/.config/fish/completions/bursar.fish")]
+    Completions {
+        /// For which shell.
+        shell: manual::For,
+    },
+    /// Print the manual page, or write one for each command into a folder.
+    #[command(after_help = "Example:\n  bursar man | man -l -\n  bursar man /usr/local/share/man/man1")]
+    Man {
+        /// The folder; made where it is not there.
+        folder: Option<PathBuf>,
+    },
     /// The commands of an operator.
     #[command(flatten)]
     Operate(operate::Command),

@@ -10,6 +10,7 @@ pub mod dev;
 pub mod doctor;
 pub mod exit;
 mod http;
+pub mod manual;
 pub mod migrate;
 pub mod operate;
 pub mod queue;

@@ -8,7 +8,7 @@ use bursar::{
     config::Settings,
     dev, doctor,
     exit::Exit,
-    operate, sandbox, telemetry,
+    manual, operate, sandbox, telemetry,
 };
 use clap::Parser;
 use sqlx::{Connection, PgConnection};
@@ -17,6 +17,8 @@ use sqlx::{Connection, PgConnection};
 async fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Operate(command) => operate(command).await,
+        Command::Completions { shell } => ended(manual::completions(shell)),
+        Command::Man { folder } => ended(manual::man(folder.as_deref())),
         Command::Migrate => ended(boot::migrate().await),
         Command::Web => ended(boot::web().await),
         Command::Api => ended(boot::api().await),

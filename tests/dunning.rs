@@ -6,7 +6,7 @@ mod late;
 mod operate;
 mod seen;
 mod stands_down;
-mod world;
+pub mod world;
 
 use world::{DAY, World};
 

@@ -32,6 +32,7 @@ mod payout_limits;
 mod payouts;
 mod queue;
 mod reconcile;
+mod report;
 mod reversals;
 mod sandbox;
 mod schedules;

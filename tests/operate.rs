@@ -5,9 +5,11 @@ mod credits;
 mod events;
 mod jobs;
 mod ledger;
+mod manual;
 mod payouts;
 mod processes;
 mod release;
+mod shown;
 
 use bursar_jobs::{envelope::Envelope, inbox};
 use serde_json::{Value, json};
@@ -147,35 +149,6 @@ async fn wrong_use_ends_with_2_and_a_missing_database_with_1() {
     let said = String::from_utf8(away.stderr).unwrap();
     assert_eq!(away.status.code(), Some(1));
     assert!(said.contains("hint: is PostgreSQL running"), "{said}");
-}
-
-#[tokio::test]
-async fn every_command_shows_an_example() {
-    for command in [
-        &["events", "list"][..],
-        &["events", "show"],
-        &["events", "replay"],
-        &["jobs", "list"],
-        &["jobs", "show"],
-        &["jobs", "retry"],
-        &["jobs", "cancel"],
-        &["jobs", "pause"],
-        &["jobs", "resume"],
-        &["credits", "balance"],
-        &["credits", "history"],
-        &["credits", "grant"],
-        &["credits", "revoke"],
-        &["credits", "spend"],
-        &["payouts", "list"],
-        &["payouts", "show"],
-        &["ledger", "verify"],
-        &["migrate"],
-    ] {
-        let output = bursar(&[command, &["--help"]].concat()).output().unwrap();
-        let help = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && help.contains("Example:\n  "), "{command:?}: {help}");
-        assert!(help.contains(&format!("bursar {}", command.join(" "))), "{command:?}: {help}");
-    }
 }
 
 #[tokio::test]

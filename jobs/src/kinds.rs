@@ -102,6 +102,8 @@ pub const RECONCILE_REPAIR: Kind = call("reconcile_repair");
 pub const FIRE_SCHEDULE: Kind = pure("fire_schedule");
 /// Puts what metered skills were used for into reports.
 pub const SUM_USAGE: Kind = pure("sum_usage");
+/// Writes the report of a week that is over to the team.
+pub const SEND_REPORT: Kind = Kind { timeout: Duration::from_mins(2), batch: 1, ..pure("send_report") };
 /// Reports use to Stripe.
 pub const REPORT_USAGE: Kind = call("report_usage");
 
@@ -168,6 +170,7 @@ pub const ALL: &[Kind] = &[
     SUM_USAGE,
     FIRE_SCHEDULE,
     SWEEP_HELD,
+    SEND_REPORT,
     WATCH_EVENTS,
     READ_EVENTS,
     RECONCILE,

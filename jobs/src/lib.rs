@@ -33,12 +33,14 @@ pub mod packages;
 pub mod payout;
 pub mod perform;
 pub mod reconcile;
+pub mod report;
 pub mod schedules;
 pub mod settle;
 pub mod subscriber;
 pub mod terms;
 pub mod turns;
 pub mod watch;
+pub mod worth;
 
 mod ask_customer;
 mod cancel_subscription;
@@ -86,6 +88,7 @@ pub mod reverse_payout;
 pub mod reverse_transfer;
 mod sale;
 pub mod send_letter;
+pub mod send_report;
 pub mod subscription;
 mod sum_usage;
 pub mod sweep_held;
@@ -142,6 +145,7 @@ pub fn performers() -> Vec<Performer> {
         Performer::of::<sum_usage::SumUsage>(),
         Performer::of::<schedules::FireSchedule>(),
         Performer::of::<sweep_held::SweepHeld>(),
+        Performer::of::<send_report::SendReport>(),
         Performer::of::<watch::WatchEvents>(),
         Performer::of_call::<read_events::ReadEvents>(),
         Performer::of::<reconcile::Reconcile>(),

@@ -58,6 +58,9 @@ pub struct SendLetter {
     /// What the template's fields are filled with; what it names beside these is filled from what is known of the user.
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
+    /// Of a letter to the team: to this address instead, which an operator named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 impl SendLetter {
@@ -68,12 +71,20 @@ impl SendLetter {
             user_id: Some(user_id.to_owned()),
             about: about.to_owned(),
             fields: BTreeMap::new(),
+            to: None,
         }
     }
 
     /// A letter to the team.
     pub fn to_team(letter: &str, about: &str) -> Self {
-        Self { letter: letter.to_owned(), user_id: None, about: about.to_owned(), fields: BTreeMap::new() }
+        Self { letter: letter.to_owned(), user_id: None, about: about.to_owned(), fields: BTreeMap::new(), to: None }
+    }
+
+    /// The same letter, of those to the team, to this address.
+    #[must_use]
+    pub fn to_address(mut self, to: Option<&str>) -> Self {
+        self.to = to.map(str::to_owned);
+        self
     }
 
     /// The same letter with a field filled: `amount` with `9.99 USD`.
@@ -88,9 +99,7 @@ impl SendLetter {
         NewJob {
             kind: SEND_LETTER.name,
             key,
-            args: serde_json::json!({
-                "letter": self.letter, "user_id": self.user_id, "about": self.about, "fields": self.fields,
-            }),
+            args: serde_json::json!(self),
             max_attempts: SEND_LETTER.max_attempts,
             delay_ms: 0,
             cause,
@@ -245,7 +254,7 @@ impl SendLetter {
         let mut fields = self.fields.clone();
         fields.insert("about".into(), self.about.clone());
         let to = match (&self.user_id, known.to_team) {
-            (None, true) => match postbox.team() {
+            (None, true) => match self.to.as_deref().or(postbox.team()) {
                 Some(team) => team.to_owned(),
                 None => return Err(Ok(Outcome::Skip("nobody to write to: [letters] team is not set".into()))),
             },

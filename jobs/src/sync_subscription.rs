@@ -32,6 +32,7 @@ use crate::{
     send_letter::{self, SendLetter},
     subscription::{Subscription, previous_items, value_of},
     terms::Terms,
+    worth::Worth,
 };
 
 /// Syncs the subscription of an event, or one that is named.
@@ -180,6 +181,7 @@ impl Call for SyncSubscription {
                 posting.event_id = event.map(|event| event.id.clone());
             }
         }
+        effects.changes.push(Change::NoteWorth(Box::new(Worth::of(object, &now, &user, asked_at))));
         let paid_until = standing.months.last().map(|month| month.end_at);
         effects.changes.push(Change::SetSubscription(Box::new(row(now, user, value, paid_until, asked_at, terms))));
         Ok(effects)

@@ -3,6 +3,7 @@
 use bursar_jobs::{
     kinds,
     meters::{Meter, MeterValue},
+    report,
     schedules::{CatchUp, Cron, Declared},
     watch,
 };
@@ -69,6 +70,19 @@ pub(super) fn read(raw: &Raw) -> Result<Calendar, SettingsError> {
             args: serde_json::Map::new(),
             // A month that was missed is compared all the same.
             catch_up: CatchUp::All,
+            built_in: true,
+        });
+    }
+    if raw.letters.team.is_some() && !raw.schedules.contains_key(report::SCHEDULE) {
+        schedules.push(Declared {
+            name: report::SCHEDULE.into(),
+            cron: report::ON_MONDAYS.parse().map_err(|error| {
+                SettingsError::about("the built-in schedule", format!("{error}"), "This is a bug; please report it.")
+            })?,
+            kind: kinds::SEND_REPORT.name.into(),
+            args: serde_json::Map::new(),
+            // A report of weeks ago is no news; `bursar report --week` has it.
+            catch_up: CatchUp::Once,
             built_in: true,
         });
     }

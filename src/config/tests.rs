@@ -252,6 +252,9 @@ fn what_runs_by_the_calendar_is_judged_by_name() {
     let none = calendar("").unwrap();
     let built_in: Vec<String> = none.schedules.iter().map(|one| format!("{} {}", one.name, one.cron)).collect();
     assert!(none.meters.is_empty() && built_in.contains(&"reconcile 0 5 2 * *".to_owned()), "{built_in:?}");
+    assert!(!built_in.iter().any(|one| one.starts_with("weekly_report")), "nobody to write to: {built_in:?}");
+    let team = calendar("[letters]\nteam = 'ops@acme.example'").unwrap();
+    assert!(team.schedules.iter().any(|one| one.name == "weekly_report" && one.kind == "send_report" && one.built_in));
     let metered = calendar("[meters.research]\nevent = 'research_used'").unwrap();
     assert_eq!(metered.meters.len(), 1);
     assert_eq!(

@@ -11,6 +11,7 @@ mod jobs;
 mod ledger;
 mod payouts;
 mod reconcile;
+mod report;
 mod schedule;
 mod screen;
 mod subscriptions;
@@ -30,24 +31,33 @@ pub use values::duration;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The inbox: what was received, and what became of it.
+    #[command(after_help = "Example:\n  bursar events list --type invoice.paid")]
     Events(Asked<events::Events>),
     /// The queue: what runs, what waits, what is dead.
+    #[command(after_help = "Example:\n  bursar jobs list --state dead")]
     Jobs(Asked<jobs::Jobs>),
     /// Users' credits: how many, where from; grant, revoke, spend.
+    #[command(after_help = "Example:\n  bursar credits history user_1")]
     Credits(Asked<credits::Credits>),
     /// What receivers are owed and were paid.
+    #[command(after_help = "Example:\n  bursar payouts list --state held")]
     Payouts(Asked<payouts::Payouts>),
     /// Renewals whose payment failed: letters, retries, the last step; stop one.
+    #[command(after_help = "Example:\n  bursar dunning list")]
     Dunning(Asked<dunning::Dunning>),
     /// Users' subscriptions, as Stripe has them: which tier, until when; move one to another price.
+    #[command(after_help = "Example:\n  bursar subscriptions list --user user_1")]
     Subscriptions(Asked<subscriptions::Subscriptions>),
     /// What runs by the calendar.
+    #[command(after_help = "Example:\n  bursar schedule list")]
     Schedule(Asked<schedule::Schedule>),
     /// What operators did: who, what, to what, why.
     Audit(Asked<audit::Audit>),
     /// Who may sign in to the console, and as what.
+    #[command(after_help = "Example:\n  bursar tokens list")]
     Tokens(Asked<tokens::Tokens>),
     /// What metered skills were used for, and what Stripe was told of it.
+    #[command(after_help = "Example:\n  bursar usage list")]
     Usage(Asked<usage::Usage>),
     /// Compare a month at Stripe with the books, by the worker: what is missing, what is too much; and repair it.
     #[command(
@@ -55,7 +65,11 @@ pub enum Command {
                       Example:\n  bursar reconcile --month 2026-10\n  bursar reconcile --month 2026-10 --repair"
     )]
     Reconcile(reconcile::Reconcile),
+    /// How a week went: payments, recurring revenue, dunning, credits, payouts, and what is to be seen to.
+    #[command(after_help = report::FIGURES)]
+    Report(report::Report),
     /// The books.
+    #[command(after_help = "Example:\n  bursar ledger verify")]
     Ledger(Asked<ledger::Ledger>),
 }
 
@@ -86,6 +100,10 @@ pub async fn run(command: Command, db: &mut PgConnection) -> Result<(), Failure>
         Command::Reconcile(asked) => {
             let screen = Screen::new(asked.is_json(), now);
             reconcile::run(asked, db, &screen).await
+        }
+        Command::Report(asked) => {
+            let screen = Screen::new(asked.is_json(), now);
+            report::run(asked, db, &screen).await
         }
         Command::Ledger(asked) => ledger::run(asked.what, db, &Screen::new(asked.json, now)).await,
     }

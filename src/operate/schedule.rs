@@ -31,6 +31,7 @@ pub enum Schedule {
         why: Option<String>,
     },
     /// Let ticks pass without firing.
+    #[command(after_help = "Example:\n  bursar schedule pause nightly")]
     Pause {
         /// The schedule.
         #[arg(value_parser = values::word)]
@@ -40,6 +41,7 @@ pub enum Schedule {
         why: Option<String>,
     },
     /// Let ticks fire again, from the next one on.
+    #[command(after_help = "Example:\n  bursar schedule resume nightly")]
     Resume {
         /// The schedule.
         #[arg(value_parser = values::word)]

@@ -16,6 +16,7 @@ const GAP: u16 = 2;
 const ROOM: u16 = 10;
 
 const LABEL: Style = Style::new().dimmed();
+const TITLE: Style = Style::new().bold();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
@@ -62,6 +63,22 @@ impl Screen {
     pub fn fact(&self, label: &str, text: &str) -> io::Result<()> {
         let text = clean(text).replace('\n', "\n              ");
         writeln!(anstream::stdout().lock(), "{LABEL}{label:<13}{LABEL:#} {text}")
+    }
+
+    /// Writes what the figures that follow are about.
+    pub fn title(&self, text: &str) -> io::Result<()> {
+        writeln!(anstream::stdout().lock(), "{TITLE}{}{TITLE:#}", clean(text))
+    }
+
+    /// Writes one figure after its label, which takes so many columns; what is too long for the terminal goes on under the figure.
+    pub fn figure(&self, label: &str, columns: usize, text: &str) -> io::Result<()> {
+        let room = self.width.map(|width| usize::from(width).saturating_sub(columns).max(usize::from(ROOM)));
+        let mut out = anstream::stdout().lock();
+        for (n, line) in wrapped(&clean(text), room).iter().enumerate() {
+            let label = if n == 0 { label } else { "" };
+            writeln!(out, "  {LABEL}{label:<rest$}{LABEL:#}{line}", rest = columns.saturating_sub(2))?;
+        }
+        Ok(())
     }
 
     /// Writes rows: an object a line for programs, a table for people. The first column is never cut, for it is what
@@ -204,6 +221,25 @@ fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String 
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     table.trim_fmt()
+}
+
+/// A text in lines of so many columns at most, broken between words; a word that is longer stays whole.
+fn wrapped(text: &str, room: Option<usize>) -> Vec<String> {
+    let Some(room) = room else { return vec![text.to_owned()] };
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line =
+            lines.last_mut().filter(|line| line.is_empty() || line.chars().count() + 1 + word.chars().count() <= room);
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Text from outside without control characters: an error's text must not drive the operator's terminal.

@@ -10,7 +10,6 @@ use bursar_jobs::{
 };
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use nix::unistd::{User, getuid};
-use serde_json::Value;
 
 /// How many rows a list shows.
 #[derive(Debug, Clone, Copy, Args)]
@@ -62,11 +61,6 @@ pub fn amount(text: &str) -> Result<Credits, String> {
         Ok(_) => Err("must be more than 0 credits".into()),
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// An amount of the ledger for programs: a decimal text in credits, an integer in a currency's minor unit.
-pub fn amount_json(amount: i64, unit: &str) -> Value {
-    if unit == ledger::CREDITS { Credits::from_micros(amount).to_string().into() } else { amount.into() }
 }
 
 /// A length of time: `90s`, `15m`, `2h`, `7d`, `4w`.

@@ -35,6 +35,11 @@ pub(crate) fn read(text: &str) -> Result<Address, AddressError> {
     Address::new(user, domain).map_err(|_| AddressError::Malformed)
 }
 
+/// Says what is wrong with an address that somebody typed.
+pub fn check(text: &str) -> Result<(), AddressError> {
+    read(text).map(drop)
+}
+
 /// Reads `Acme <billing@acme.example>`, or an address alone.
 pub(crate) fn read_mailbox(text: &str) -> Result<Mailbox, AddressError> {
     let text = text.trim();

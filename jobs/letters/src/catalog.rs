@@ -41,6 +41,40 @@ pub const LETTERS: &[Letter] = &[
         given: &["amount", "user_id", "charge", "paid_for"],
         maybe: &["reason", "deadline"],
     },
+    Letter {
+        name: "weekly_report",
+        to_team: true,
+        given: &[
+            "from",
+            "to",
+            "payment_success",
+            "mrr",
+            "mrr_new",
+            "mrr_returned",
+            "mrr_expansion",
+            "mrr_contraction",
+            "mrr_churn",
+            "arpu",
+            "churn",
+            "churn_involuntary",
+            "recovered",
+            "dunning",
+            "credits_granted",
+            "credits_taken_back",
+            "credits_spent",
+            "credits_expired",
+            "credits_outstanding",
+            "payouts_paid",
+            "payouts_reversed",
+            "payouts_held",
+            "payouts_unknown",
+            "disputes_opened",
+            "disputes_waiting",
+            "dead_jobs",
+            "findings",
+        ],
+        maybe: &[],
+    },
 ];
 
 const fn user(name: &'static str, given: &'static [&'static str], maybe: &'static [&'static str]) -> Letter {
@@ -91,5 +125,6 @@ pub(crate) const BUILT_IN: &[BuiltIn] = built_in!(
     "card_needed",
     "access_paused",
     "access_ended",
-    "dispute_opened"
+    "dispute_opened",
+    "weekly_report"
 );

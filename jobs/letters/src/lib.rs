@@ -13,7 +13,7 @@ mod smtp;
 mod template;
 mod templates;
 
-pub use address::{AddressError, redacted, without};
+pub use address::{AddressError, check as check_address, redacted, without};
 pub use catalog::{LETTERS, Letter, letter};
 pub use maildir::Maildir;
 pub use postbox::{Came, Config, Postbox, PostboxError, Way, WriteError};

@@ -13,6 +13,7 @@ mod receivers;
 mod reconcile;
 mod selling;
 mod subscriptions;
+mod worth;
 
 mod schedules;
 
@@ -36,6 +37,7 @@ use crate::{
     enqueue,
     job::Effects,
     ledger::{self, Posted, Posting},
+    worth::Worth,
 };
 
 /// A change other than a posting.
@@ -103,6 +105,8 @@ pub enum Change {
     Connecting(Connecting),
     /// A subscription as Stripe answered it.
     SetSubscription(Box<SubscriptionRow>),
+    /// What a subscription is worth.
+    NoteWorth(Box<Worth>),
     /// A month of service was refilled.
     RefillMonth(Month),
     /// What plan changes granted in a month.
@@ -203,6 +207,7 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     connecting::apply(db, batch, &mut verdicts).await?;
     selling::apply(db, batch).await?;
     subscriptions::apply(db, batch).await?;
+    worth::apply(db, batch).await?;
     clawbacks::apply(db, batch, &mut verdicts).await?;
     letters::apply(db, batch, &mut verdicts).await?;
     dunning::apply(db, batch, &mut verdicts).await?;

@@ -1,12 +1,15 @@
 //! `bursar credits grant`, `revoke` and `spend`: an operator's hand in the books, each once for its key.
 
 use bursar_jobs::{
+    audit::Via,
     by_hand::{self, Move as Hand, Way},
     credits::Credits,
+    desk::Operator,
     ledger::{self, Posted, Spent},
 };
 use serde::Serialize;
-use sqlx::PgConnection;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::Move;
@@ -30,14 +33,23 @@ pub(super) async fn by_hand(db: &mut PgConnection, screen: &Screen, asked: Move,
     let key = asked.key.unwrap_or_else(|| Uuid::new_v4().to_string());
     let actor = asked.by.unwrap_or_else(values::operator);
     let hand = Hand { user: &asked.user, way, amount: asked.amount, key: &key, actor: &actor, why: &asked.why };
-    let posted = by_hand::post(&mut *db, hand).await?;
+    let mut tx = db.begin().await?;
+    let posted = by_hand::post(&mut *tx, hand).await?;
     let (result, posting) = match posted {
         Posted::New(id) => ("posted", id),
         Posted::Already(id) => ("already", id),
         Posted::Conflict(id) => return Err(conflict(&key, id)),
     };
     let user = asked.user.as_str();
-    let balance = ledger::balance(db, user).await?;
+    let balance = ledger::balance(&mut *tx, user).await?;
+    if let Posted::New(_) = posted {
+        let what = match way {
+            Way::Grant => "credits.grant",
+            Way::Removal => "credits.revoke",
+        };
+        note(&mut tx, &actor, what, user, (asked.amount, &key, posting), Some(&asked.why)).await?;
+    }
+    tx.commit().await?;
     let moved = Moved { result, posting: Some(posting), user_id: user, amount: asked.amount, key: &key, balance };
     let verb = match (way, result) {
         (Way::Grant, "posted") => "granted to",
@@ -61,8 +73,20 @@ pub(super) async fn spend(
     key: &str,
     reference: Option<&str>,
 ) -> Result<(), Failure> {
-    match ledger::spend(&mut *db, user, amount, key, reference, None).await? {
+    let mut tx = db.begin().await?;
+    match ledger::spend(&mut *tx, user, amount, key, reference, None).await? {
         Spent::Done { posting, balance } => {
+            // What a repetition finds was noted by the first.
+            let is_new = sqlx::query_scalar!(
+                r#"SELECT xmin = pg_current_xact_id()::xid AS "new!" FROM bursar.posting WHERE id = $1"#,
+                posting
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            if is_new {
+                note(&mut tx, &values::operator(), "credits.spend", user, (amount, key, posting), reference).await?;
+            }
+            tx.commit().await?;
             let moved = Moved { result: "posted", posting: Some(posting), user_id: user, amount, key, balance };
             screen.done(
                 &moved,
@@ -94,6 +118,20 @@ pub(super) async fn spend(
             hint: "the most is 9000000000000 credits".to_owned(),
         }),
     }
+}
+
+/// Writes an act down, where it was one: the same command again changes nothing.
+async fn note(
+    db: &mut PgConnection,
+    who: &str,
+    what: &str,
+    user: &str,
+    (amount, key, posting): (Credits, &str, i64),
+    why: Option<&str>,
+) -> Result<(), Failure> {
+    let by = Operator { who: who.to_owned(), via: Via::Cli };
+    let after = json!({ "amount": amount, "key": key, "posting": posting });
+    Ok(by.note(db, what, user, (None, Some(after)), why).await?)
 }
 
 fn conflict(key: &str, posting: i64) -> Failure {

@@ -6,10 +6,11 @@ use bursar_jobs::{
     move_subscription::{MoveSubscription, Step},
 };
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use super::{When, no_such};
-use crate::operate::{Failure, Screen};
+use crate::operate::{Failure, Screen, values::at_keyboard};
 
 #[derive(Serialize)]
 struct Asked<'a> {
@@ -61,6 +62,8 @@ pub(super) async fn run(
     let since = clock::business(&mut *tx).await?;
     let job = MoveSubscription { id: name, subscription: id.to_owned(), price: price.to_owned(), since, step };
     let enqueued = enqueue(&mut *tx, &[job.job()]).await?;
+    let states = (Some(json!({ "price": row.price })), Some(json!({ "price": price, "when": word })));
+    at_keyboard().note(&mut *tx, "subscriptions.move", id, states, None).await?;
     tx.commit().await?;
     if let Some(Enqueued::New(job_id)) = enqueued.first() {
         let answer = Asked { id, price, when: word, job_id };
