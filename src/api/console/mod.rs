@@ -61,8 +61,7 @@ pub(super) fn has(segments: &[&str]) -> bool {
     matches!(
         segments,
         ["" | "console.css" | "console.js" | "sign-in" | "sign-out" | "bulk"]
-            | ["jobs" | "bulk", ..]
-            | ["events" | "event-types" | "accounts" | "subscriptions" | "schedules" | "audit", ..]
+            | ["jobs" | "bulk" | "events" | "event-types" | "accounts" | "subscriptions" | "schedules" | "audit", ..]
     )
 }
 
