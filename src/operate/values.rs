@@ -6,7 +6,7 @@ use bursar_jobs::{
     audit::Via,
     credits::Credits,
     desk::{Operator, State},
-    kinds, ledger,
+    kinds,
 };
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use nix::unistd::{User, getuid};

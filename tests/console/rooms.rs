@@ -72,12 +72,12 @@ async fn an_event_is_shown_with_its_body_and_all_that_it_caused() {
     let desk = Desk::open().await;
     desk.plant(EVENTS).await;
     desk.plant(
-        r#"SELECT bursar.receive('stripe', 'evt_long', 'x.y', NULL, true, NULL, 'acct_1', 'cus_1',
+        r"SELECT bursar.receive('stripe', 'evt_long', 'x.y', NULL, true, NULL, 'acct_1', 'cus_1',
                convert_to(json_build_object('note', '</pre><script>', 'all', (SELECT json_agg(n) FROM generate_series(1, 60) n))::text, 'UTF8'), 'note_event', 3);
            SELECT bursar.enqueue(jsonb_build_array(jsonb_build_object('kind', 'k', 'key', 'first', 'args', '{}'::jsonb, 'max_attempts', 1, 'cause', 'evt_003')));
            SELECT bursar.enqueue(jsonb_agg(jsonb_build_object('kind', 'grandchild', 'key', 'second', 'args', '{}'::jsonb, 'max_attempts', 1, 'cause', id)))
            FROM apalis.jobs WHERE idempotency_key = 'first';
-           INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'test')"#,
+           INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'test')",
     )
     .await;
     let vera = desk.visitor("vera", Role::Viewer).await;
@@ -108,10 +108,10 @@ async fn an_event_is_shown_with_its_body_and_all_that_it_caused() {
 async fn accounts_are_found_by_the_beginning_of_their_id() {
     let desk = Desk::open().await;
     desk.plant(
-        r#"SELECT bursar.post(jsonb_agg(jsonb_build_object('key', 'g' || n, 'kind', 'admin_grant', 'debit', 'issuance',
+        r"SELECT bursar.post(jsonb_agg(jsonb_build_object('key', 'g' || n, 'kind', 'admin_grant', 'debit', 'issuance',
                'credit', 'user:user_' || lpad(n::text, 3, '0'), 'unit', 'credits', 'amount', 1000000))) FROM generate_series(1, 110) n;
            INSERT INTO bursar.customer (id, user_id) VALUES ('cus_1', 'user_007'), ('cus_2', 'user_007'), ('cus_3', 'user_x'), ('cus_4', 'User_1');
-           INSERT INTO bursar.receiver (user_id, state) VALUES ('user_y', 'restricted'), ('50%/a b', 'pending')"#,
+           INSERT INTO bursar.receiver (user_id, state) VALUES ('user_y', 'restricted'), ('50%/a b', 'pending')",
     )
     .await;
     let vera = desk.visitor("vera", Role::Viewer).await;

@@ -158,7 +158,11 @@ pub async fn begin_release(db: &mut PgConnection, by: &Operator, asked: Releasin
     let id = match id {
         Ok(id) => id,
         // The same wish came in between; under this isolation that is said so.
-        Err(error) if error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("40001") => None,
+        Err(error)
+            if error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("40001") =>
+        {
+            None
+        }
         Err(error) => return Err(error.into()),
     };
     let Some(id) = id else {
