@@ -134,10 +134,10 @@ pub async fn begin_release(db: &mut PgConnection, by: &Operator, asked: Releasin
     let mut tx = db.begin().await?;
     // What is counted, compared with what was shown, and put down, is seen at one moment.
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
-    if let Some(wish) = asked.wish {
-        if let Some(begun) = progress(&mut tx, wish).await? {
-            return Ok(begun);
-        }
+    if let Some(wish) = asked.wish
+        && let Some(begun) = progress(&mut tx, wish).await?
+    {
+        return Ok(begun);
     }
     let (dry, goes) = release::all(&mut tx, asked.filter).await?;
     if dry.seal != asked.seal {
@@ -158,7 +158,11 @@ pub async fn begin_release(db: &mut PgConnection, by: &Operator, asked: Releasin
     let id = match id {
         Ok(id) => id,
         // The same wish came in between; under this isolation that is said so.
-        Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("40001") => None,
+        Err(error)
+            if error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("40001") =>
+        {
+            None
+        }
         Err(error) => return Err(error.into()),
     };
     let Some(id) = id else {

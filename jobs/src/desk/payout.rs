@@ -44,7 +44,6 @@ pub struct Reversal {
     /// `open`, `unknown`, `made`, `carried` or `refused`.
     pub state: String,
     /// `trr_…`, once it is made.
-    #[expect(clippy::struct_field_names, reason = "as it is called everywhere, and programs rely on it")]
     pub reversal_id: Option<String>,
     /// Why it is in that state.
     pub reason: Option<String>,

@@ -45,10 +45,9 @@ pub(super) fn filter(fields: &Fields, now: DateTime<Utc>) -> Result<PayoutFilter
     };
     let words = |name: &str| fields.get(name).map(|said| said.chars().take(500).collect::<String>());
     let currency = words("currency").map(|currency| currency.to_lowercase());
-    if let Some(currency) = currency.as_deref() {
-        if currency.len() != 3 || !currency.bytes().all(|letter| letter.is_ascii_lowercase()) {
-            return Err(odd("currency", currency));
-        }
+    let is_code = |said: &&str| said.len() == 3 && said.bytes().all(|letter| letter.is_ascii_lowercase());
+    if let Some(currency) = currency.as_deref().filter(|said| !is_code(said)) {
+        return Err(odd("currency", currency));
     }
     let held_by = words("held_by");
     if let Some(limit) = held_by.as_deref().filter(|limit| !["minimum", "cap"].contains(limit)) {
