@@ -23,9 +23,9 @@ pub(super) fn job(id: &str, say: &str) -> Markup {
     html! { a href=(path("jobs", id)) { (say) } }
 }
 
-/// A payout, by the verified job that it is owed for. It has no room yet: only its name.
+/// A payout, by the verified job that it is owed for.
 pub(super) fn payout(job: &str) -> Markup {
-    html! { (job) }
+    html! { a href=(path("payouts", job)) { (job) } }
 }
 
 /// An object: what has a room of its own leads there, what else is Stripe's leads to the dashboard, if there is one.
