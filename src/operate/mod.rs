@@ -52,6 +52,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  bursar schedule list")]
     Schedule(Asked<schedule::Schedule>),
     /// What operators did: who, what, to what, why.
+    #[command(after_help = "Example:\n  bursar audit list --since 7d")]
     Audit(Asked<audit::Audit>),
     /// Who may sign in to the console, and as what.
     #[command(after_help = "Example:\n  bursar tokens list")]

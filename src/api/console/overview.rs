@@ -13,7 +13,7 @@ use maud::{Markup, html};
 
 use super::{
     Trouble,
-    page::{ago, amount, at, length, page, state},
+    page::{ago, amount, at, length, many, page, state},
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -64,12 +64,12 @@ fn alerts(all: &Overview) -> Markup {
         }
         @for of in unknown {
             p.say.bad {
-                a href="/payouts?state=unknown" { (of.count) " payouts are unknown" } ", " (amount(of.amount, &of.currency)) " in all: they are looked for, and never sent blindly."
+                a href="/payouts?state=unknown" { (many(of.count, "payout is unknown", "payouts are unknown")) } ", " (amount(of.amount, &of.currency)) " in all: they are looked for, and never sent blindly."
             }
         }
-        @if dead > 0 { p.say.bad { a href="/jobs?state=dead" { (dead) " jobs are dead" } " and wait for an operator." } }
+        @if dead > 0 { p.say.bad { a href="/jobs?state=dead" { (many(dead, "job is dead", "jobs are dead")) } ", to be seen to by an operator." } }
         @if !all.paused.is_empty() { p.say.wait { "Paused: " (all.paused.join(", ")) "." } }
-        @if all.flagged > 0 { p.say.wait { (all.flagged) " users are flagged: a dispute, or a second subscription." } }
+        @if all.flagged > 0 { p.say.wait { (many(all.flagged, "user is flagged", "users are flagged")) ": a dispute, or a second subscription." } }
     }
 }
 

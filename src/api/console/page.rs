@@ -142,6 +142,11 @@ pub(super) fn ago(moment: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if seconds < 0 { format!("in {length}") } else { format!("{length} ago") }
 }
 
+/// So many, in the words for one or for several.
+pub(super) fn many(count: i64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 /// A length of time, in seconds, in one unit.
 pub(super) fn length(seconds: f64) -> String {
     match seconds {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::{
-    page::{ago, amount, at, length, state},
+    page::{ago, amount, at, length, many, state},
     payouts::segment,
 };
 
@@ -14,11 +14,11 @@ pub(super) fn alerts(all: &Standing, now: DateTime<Utc>) -> Markup {
     let open: i64 = all.findings.iter().map(|kind| kind.open).sum();
     html! {
         @for of in &all.capped {
-            p.say.wait { a href="/payouts?state=held&held_by=cap" { (of.count) " payouts are held by a cap" } ", " (amount(of.amount, &of.currency)) " in all: a payer lets them go." }
+            p.say.wait { a href="/payouts?state=held&held_by=cap" { (many(of.count, "payout is held by a cap", "payouts are held by a cap")) } ", " (amount(of.amount, &of.currency)) " in all: a payer lets them go." }
         }
         @if open > 0 {
             p.say.bad {
-                a href="/reconcile" { (open) " findings of reconciliation are open" } ": "
+                a href="/reconcile" { (many(open, "finding of reconciliation is open", "findings of reconciliation are open")) } ": "
                 @for (n, kind) in all.findings.iter().enumerate() { @if n > 0 { ", " } (kind.open) " " (kind.r#type) } "."
             }
         }
