@@ -254,6 +254,36 @@ fn confirmation(page: &str) -> String {
 }
 
 #[tokio::test]
+async fn done_jobs_of_events_run_again_from_the_console_too() {
+    let desk = Desk::open().await;
+    desk.dead("note_event", 2).await;
+    let event = "INSERT INTO bursar.event (source, id, type, body) SELECT 'stripe', 'k' || n, 'x.y', convert_to(
+                     jsonb_build_object('id', 'k' || n, 'type', 'x.y', 'created', 1, 'data', '{\"object\": {\"id\": \"o\"}}'::jsonb)::text, 'UTF8')
+                 FROM generate_series(1, 2) n";
+    sqlx::query(event).execute(&desk.db.pool).await.unwrap();
+    sqlx::query("UPDATE apalis.jobs SET status = 'Done', cause = idempotency_key")
+        .execute(&desk.db.pool)
+        .await
+        .unwrap();
+    let olga = desk.visitor("olga", Role::Operator).await;
+    assert!(olga.page("/jobs?state=done").await.body.contains("Run all that match again"));
+    let dry = olga.send("/bulk", "state=done&verb=replay&step=dry-run").await.body;
+    assert!(dry.contains("Run again all 2") && desk.count("done").await == 2, "{dry}");
+    let shown = dry.split("name=\"shown\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let begun = olga.send("/bulk", &format!("state=done&verb=replay&step=act&matching=2&shown={shown}")).await;
+    assert_eq!(begun.status, 303, "{}", begun.body);
+    eventually(shop::SOON, || async {
+        match desk.count("ready").await {
+            2 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    let vera = desk.visitor("vera", Role::Viewer).await;
+    assert!(!vera.page("/jobs?state=done").await.body.contains("Run all that match again"));
+}
+
+#[tokio::test]
 async fn the_overview_and_a_job_say_how_it_stands() {
     let desk = Desk::open().await;
     let id = desk.dead("refill_tier", 2).await;

@@ -1,5 +1,5 @@
 //! A step of dunning: asks Stripe how the invoice stands now, and does what the schedule has for the day, or says why not. What is decided
-//! is in [`decide`](crate::dunning::decide).
+//! is in [`decide`].
 
 use bursar_stripe::{
     Client, Seen,

@@ -124,3 +124,35 @@ async fn what_was_begun_and_left_is_brought_to_its_end_and_takes_no_newcomer_alo
     let refused = sqlx::query("DELETE FROM bursar.audit").execute(&db.pool).await.unwrap_err();
     assert!(refused.to_string().contains("never changed"), "{refused}");
 }
+
+#[tokio::test]
+async fn done_jobs_of_events_run_again_all_that_match_after_what_it_would_mean_was_shown() {
+    let db = database().await;
+    for n in 0..3 {
+        let id = receive(&db, &format!("evt_{n}"), "invoice.paid").await;
+        let lease = claim(&db, "refill_tier").await;
+        let skip = json!({"id": id, "attempt": 1, "outcome": "skip", "reason": "not ours: no line sells a tier"});
+        assert!(settle(&db, lease, skip).await);
+    }
+    // What no event became, and what was done of another kind, stays as it is.
+    plant(
+        &db,
+        r#"SELECT bursar.enqueue('[{"kind": "refill_tier", "key": "by hand", "args": {}, "max_attempts": 3}]');
+           UPDATE apalis.jobs SET status = 'Done', done_at = bursar.now(), reason = 'not ours: no line' WHERE idempotency_key = 'by hand'"#,
+    )
+    .await;
+    ask(&db, &["events", "replay"]).ended(2);
+    ask(&db, &["events", "replay", "evt_1", "--kind", "refill_tier"]).ended(2);
+    let which = ["events", "replay", "--kind", "refill_tier", "--reason", "no line sells"];
+    let dry = ask(&db, &[&which[..], &["--dry-run", "--json"]].concat()).ended(0).object();
+    assert_eq!((&dry["matching"], &dry["safe"]), (&json!(3), &json!(3)));
+    assert_eq!(ask(&db, &["jobs", "list", "--state", "done", "--json"]).ended(0).objects().len(), 4);
+    let args = ["events", "replay", "--kind", "refill_tier", "--yes", "--why", "the tier has its price", "--json"];
+    let done = ask(&db, &args).ended(0).object();
+    assert_eq!((&done["matching"], &done["changed"], &done["skipped"]), (&json!(4), &json!(3), &json!(1)));
+    let ready = ask(&db, &["jobs", "list", "--state", "ready", "--json"]).ended(0).objects();
+    assert_eq!(ready.iter().map(|job| &job["key"]).collect::<Vec<_>>(), ["evt_2", "evt_1", "evt_0"]);
+    let written = "SELECT count(*) FROM bursar.audit WHERE what = 'events.replay' AND why = 'the tier has its price'";
+    let written: i64 = sqlx::query_scalar(written).fetch_one(&db.pool).await.unwrap();
+    assert_eq!(written, 3);
+}

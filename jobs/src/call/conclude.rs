@@ -1,4 +1,4 @@
-//! The second transaction of a call: hears what came back, does as the [machine](super::machine) says, and settles.
+//! The second transaction of a call: hears what came back, does as the [machine] says, and settles.
 
 use std::time::Duration;
 

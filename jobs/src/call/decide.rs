@@ -1,4 +1,4 @@
-//! The first transaction of a call: decides under locks, as the [machine](super::machine) says, and commits the intent.
+//! The first transaction of a call: decides under locks, as the [machine] says, and commits the intent.
 
 use bursar_stripe::Request;
 use sqlx::PgConnection;

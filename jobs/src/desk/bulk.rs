@@ -31,6 +31,8 @@ pub enum Verb {
     Retry,
     /// Those that have not ended well are cancelled.
     Cancel,
+    /// Done ones of events run again.
+    Replay,
 }
 
 impl Verb {
@@ -38,6 +40,7 @@ impl Verb {
         match self {
             Self::Retry => "retry",
             Self::Cancel => "cancel",
+            Self::Replay => "replay",
         }
     }
 }
@@ -47,7 +50,7 @@ impl Verb {
 pub struct Progress {
     /// The act.
     pub id: String,
-    /// `retry` and `cancel` of jobs, `release` of payouts.
+    /// `retry`, `cancel` and `replay` of jobs, `release` of payouts.
     pub verb: String,
     /// How many matched when it began.
     pub matching: i64,
@@ -74,7 +77,9 @@ pub enum Refused {
     #[error("what matches is not what was shown: look at it again")]
     Changed(Box<DryRun>),
     /// The arrow does not lead from there.
-    #[error("{0} jobs cannot be {1}: a retry is of dead and cancelled ones, a cancellation of those that are not over")]
+    #[error(
+        "{0} jobs cannot be {1}: a retry is of dead and cancelled ones, a cancellation of those that are not over, a replay of done ones"
+    )]
     State(&'static str, &'static str),
     /// The database.
     #[error(transparent)]
@@ -92,9 +97,11 @@ pub async fn begin(
     let state = filter.state.ok_or(Refused::Everything)?;
     match (verb, state) {
         (Verb::Retry, State::Dead | State::Cancelled)
-        | (Verb::Cancel, State::Ready | State::Scheduled | State::Running | State::Dead) => {}
+        | (Verb::Cancel, State::Ready | State::Scheduled | State::Running | State::Dead)
+        | (Verb::Replay, State::Done) => {}
         (Verb::Retry, _) => return Err(Refused::State(state.word(), "retried")),
         (Verb::Cancel, _) => return Err(Refused::State(state.word(), "cancelled")),
+        (Verb::Replay, _) => return Err(Refused::State(state.word(), "replayed")),
     }
     let mut tx = db.begin().await?;
     let matching = count(&mut tx, filter).await?;
@@ -293,6 +300,7 @@ async fn job_chunk(
         let came = match verb {
             Verb::Retry => change::retry(&mut *db, by, job, why).await?,
             Verb::Cancel => change::cancel(&mut *db, by, job, why).await?,
+            Verb::Replay => change::replay(&mut *db, by, job, why).await?,
         };
         match came {
             Change::Done(_) => changed += 1,

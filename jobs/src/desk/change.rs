@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{Operator, State};
+use super::{Operator, State, replay};
 
 /// A job whose state an operator changed.
 #[derive(Debug, Clone, Serialize)]
@@ -80,6 +80,32 @@ pub async fn cancel(db: &mut PgConnection, by: &Operator, id: &str, why: Option<
             Ok(Change::Done(changed))
         }
         Some(state) => Ok(Change::Not(state)),
+    }
+}
+
+/// Runs the event of a done job again. In the caller's transaction; whatever stands against it leaves the job as it is.
+pub async fn replay(db: &mut PgConnection, by: &Operator, id: &str, why: Option<&str>) -> Result<Change, sqlx::Error> {
+    let job = sqlx::query_as!(
+        Named,
+        "SELECT id, job_type AS kind, idempotency_key AS key FROM apalis.jobs WHERE id = $1 AND cause = idempotency_key",
+        id
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    let Some((event, job)) = job.and_then(|job| Some((job.key.clone()?, job))) else {
+        // What no event became has nothing to be read again.
+        return Ok(lock(db, id).await?.map_or(Change::Unknown, Change::Not));
+    };
+    match replay::replay(&mut *db, by, &event, why).await {
+        Ok(_) => Ok(Change::Done(job.changed(State::Done, State::Ready))),
+        Err(replay::Refused::Database(error)) => Err(error),
+        Err(
+            replay::Refused::Unknown(_)
+            | replay::Refused::Pruned(_)
+            | replay::Refused::Unreadable(..)
+            | replay::Refused::Under { .. }
+            | replay::Refused::Vanished(_),
+        ) => Ok(Change::Not(State::Done)),
     }
 }
 

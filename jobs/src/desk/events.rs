@@ -70,7 +70,7 @@ impl Place {
         Some(Self { received_at: event.received_at, source: Source::of(&event.source)?, id: event.id.clone() })
     }
 
-    /// Reads what [`Self::fmt`] wrote.
+    /// Reads what its `Display` wrote.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '.');
         let received_at = DateTime::from_timestamp_micros(parts.next()?.parse().ok()?)?;

@@ -1,4 +1,4 @@
-//! Which invoice paid for which plan change. Whoever notes one holds the subscription ([`plan::hold`](crate::plan::hold)), and so does
+//! Which invoice paid for which plan change. Whoever notes one holds the subscription ([`plan::hold`]), and so does
 //! whoever grants for a change, or takes back: each sees what those before it did.
 
 use chrono::{DateTime, Utc};

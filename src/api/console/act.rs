@@ -32,6 +32,7 @@ fn verb(word: &str) -> Result<Verb, Trouble> {
     match word {
         "retry" => Ok(Verb::Retry),
         "cancel" => Ok(Verb::Cancel),
+        "replay" => Ok(Verb::Replay),
         _ => Err(Trouble::malformed("There is no such act: nothing was changed.")),
     }
 }
@@ -57,6 +58,7 @@ pub(super) async fn one(
     let came = match verb {
         Verb::Retry => change::retry(&mut tx, &by, id, why).await?,
         Verb::Cancel => change::cancel(&mut tx, &by, id, why).await?,
+        Verb::Replay => change::replay(&mut tx, &by, id, why).await?,
     };
     match came {
         Change::Done(_) => {
@@ -134,6 +136,7 @@ fn title(verb: Verb) -> String {
     match verb {
         Verb::Retry => "Retry all that match".to_owned(),
         Verb::Cancel => "Cancel all that match".to_owned(),
+        Verb::Replay => "Run all that match again".to_owned(),
     }
 }
 
@@ -167,7 +170,9 @@ fn confirm(signed: &Signed, fields: &Fields, word: &str, dry: &DryRun, releases:
                 input type="hidden" name="matching" value=(dry.matching);
                 input type="hidden" name="shown" value=(shown.to_rfc3339_opts(SecondsFormat::Micros, true));
                 label { "Why (for whoever reads it later)" input name="why" maxlength="2000"; }
-                button.act { (if word == "retry" { "Retry" } else { "Cancel" }) " all " (dry.matching) }
+                button.act {
+                    @match word { "retry" => "Retry all ", "replay" => "Run again all ", _ => "Cancel all " } (dry.matching)
+                }
                 a href="/jobs" { "No" }
             }
         }

@@ -70,7 +70,7 @@ fn acts(signed: &Signed, query: &Fields, filter: &JobFilter, is_empty: bool) -> 
         State::Dead => &[("retry", "Retry all that match …"), ("cancel", "Cancel all that match …")],
         State::Cancelled => &[("retry", "Retry all that match …")],
         State::Ready | State::Scheduled | State::Running => &[("cancel", "Cancel all that match …")],
-        State::Done => &[],
+        State::Done => &[("replay", "Run all that match again …")],
     };
     html! {
         @if !verbs.is_empty() {

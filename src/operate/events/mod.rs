@@ -7,13 +7,17 @@ mod show;
 
 use std::time::Duration;
 
-use bursar_jobs::{desk::events::EventFilter, envelope::Source};
+use bursar_jobs::{
+    desk::{JobFilter, State, bulk::Verb, events::EventFilter},
+    envelope::Source,
+};
 use chrono::TimeDelta;
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use sqlx::PgConnection;
 
 use super::{
     Failure, Screen,
+    jobs::{How, all},
     values::{self, Limit},
 };
 
@@ -56,15 +60,40 @@ pub enum Events {
         /// The event's id.
         id: String,
     },
-    /// Run an event's job again. What it did before it does not do twice: every effect has its key.
-    #[command(after_help = "Example:\n  bursar events replay evt_1Qk2")]
+    /// Run an event's job again, or all done ones that match. What they did before they do not do twice: every effect has its key.
+    #[command(after_help = "Example:\n  bursar events replay evt_1Qk2\n  \
+                            bursar events replay --kind refill_tier --since 2d --dry-run")]
     Replay {
         /// The event's id.
-        id: String,
-        /// Why, for whoever reads it later.
-        #[arg(long, value_parser = values::sentence)]
-        why: Option<String>,
+        id: Option<String>,
+        #[command(flatten)]
+        which: Again,
+        #[command(flatten)]
+        how: How,
     },
+}
+
+/// Which events: those whose jobs are done, and match.
+#[derive(Debug, Args)]
+pub struct Again {
+    /// Only events that became jobs of this kind.
+    #[arg(long, value_parser = values::known_kinds())]
+    kind: Option<String>,
+    /// Only events whose job was skipped with these words.
+    #[arg(long, value_name = "WORDS", value_parser = values::sentence)]
+    reason: Option<String>,
+    /// Only events whose job was done longer ago than this, like 90s, 15m, 2h, 7d or 4w.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    older: Option<Duration>,
+    /// Only events whose job was done in this last length of time.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    since: Option<Duration>,
+}
+
+impl Again {
+    fn is_empty(&self) -> bool {
+        self.kind.is_none() && self.reason.is_none() && self.older.is_none() && self.since.is_none()
+    }
 }
 
 /// Who sent an event.
@@ -96,7 +125,37 @@ pub(super) async fn run(asked: Events, db: &mut PgConnection, screen: &Screen) -
         }
         Events::Gaps { limit } => gaps::gaps(db, screen, limit).await,
         Events::Show { id } => show::show(db, screen, &id).await,
-        Events::Replay { id, why } => replay::replay(db, screen, &id, why.as_deref()).await,
+        Events::Replay { id, which, how } => again(db, screen, id, which, how).await,
+    }
+}
+
+async fn again(
+    db: &mut PgConnection,
+    screen: &Screen,
+    id: Option<String>,
+    which: Again,
+    how: How,
+) -> Result<(), Failure> {
+    let why = how.why.as_deref();
+    match id {
+        Some(id) if which.is_empty() && !how.dry_run => replay::replay(db, screen, &id, why).await,
+        None if !which.is_empty() => {
+            let ago = |length: Duration| screen.now() - length;
+            let filter = JobFilter {
+                state: Some(State::Done),
+                kind: which.kind,
+                error: which.reason,
+                before: which.older.map(ago),
+                since: which.since.map(ago),
+                ..JobFilter::default()
+            };
+            let asked = all::Asked { verb: Verb::Replay, filter, dry_run: how.dry_run, yes: how.yes, why };
+            all::run(db, screen, asked).await
+        }
+        Some(_) | None => Err(Failure::WrongUse {
+            why: "which events? Name one, or say which by --kind, --reason, --older or --since".into(),
+            hint: "for example: bursar events replay --kind refill_tier --since 2d --dry-run".into(),
+        }),
     }
 }
 

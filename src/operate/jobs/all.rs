@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use crate::operate::{Failure, Screen, values::at_keyboard};
 
 /// What is asked for.
-pub(super) struct Asked<'a> {
+pub(in crate::operate) struct Asked<'a> {
     pub verb: Verb,
     pub filter: JobFilter,
     /// Show, and do nothing.
@@ -23,7 +23,7 @@ pub(super) struct Asked<'a> {
     pub why: Option<&'a str>,
 }
 
-pub(super) async fn run(db: &mut PgConnection, screen: &Screen, asked: Asked<'_>) -> Result<(), Failure> {
+pub(in crate::operate) async fn run(db: &mut PgConnection, screen: &Screen, asked: Asked<'_>) -> Result<(), Failure> {
     let dry = risk::dry_run(&mut *db, &asked.filter).await?;
     if asked.dry_run || !screen.is_json() {
         say(screen, &dry)?;
@@ -35,14 +35,18 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, asked: Asked<'_>
         screen.note("no such jobs: nothing was changed");
         return Ok(());
     }
-    let verb = if asked.verb == Verb::Retry { "retry" } else { "cancel" };
+    let (verb, command) = match asked.verb {
+        Verb::Retry => ("retry", "jobs retry"),
+        Verb::Cancel => ("cancel", "jobs cancel"),
+        Verb::Replay => ("replay", "events replay"),
+    };
     if !asked.yes && !screen.confirm(&format!("{verb} all {}?", dry.matching))? {
         return Err(Failure::refused("nothing was changed", "say --yes to do it without being asked"));
     }
     let began = bulk::begin(&mut *db, &at_keyboard(), asked.verb, &asked.filter, asked.why).await;
     let mut so_far = began.map_err(|refused| match refused {
         Refused::Database(error) => error.into(),
-        other => Failure::WrongUse { why: other.to_string(), hint: format!("see: bursar jobs {verb} --help") },
+        other => Failure::WrongUse { why: other.to_string(), hint: format!("see: bursar {command} --help") },
     })?;
     let mut bar = screen.progress();
     while so_far.ended_at.is_none() {
@@ -60,7 +64,11 @@ pub(super) async fn judge(db: &mut PgConnection, screen: &Screen, ids: &[String]
 }
 
 fn finished(screen: &Screen, verb: Verb, so_far: &Progress) -> Result<(), Failure> {
-    let done = if verb == Verb::Retry { "ready again" } else { "cancelled" };
+    let done = match verb {
+        Verb::Retry => "ready again",
+        Verb::Cancel => "cancelled",
+        Verb::Replay => "to run again",
+    };
     let others = match so_far.skipped {
         0 => String::new(),
         n => format!("; {n} were in another state by then"),

@@ -31,6 +31,7 @@ async fn one(db: &mut PgConnection, screen: &Screen, verb: Verb, id: &str, why: 
     let came = match verb {
         Verb::Retry => change::retry(&mut tx, &at_keyboard(), id, why).await?,
         Verb::Cancel => change::cancel(&mut tx, &at_keyboard(), id, why).await?,
+        Verb::Replay => change::replay(&mut tx, &at_keyboard(), id, why).await?,
     };
     let state = match came {
         Change::Unknown => return Err(not_found(id)),
@@ -58,6 +59,10 @@ async fn one(db: &mut PgConnection, screen: &Screen, verb: Verb, id: &str, why: 
         (Verb::Cancel, State::Cancelled) => Failure::refused(
             format!("job {id} is {word}: there is nothing to cancel"),
             format!("it runs again with: bursar jobs retry {id}"),
+        ),
+        (Verb::Replay, _) => Failure::refused(
+            format!("job {id} is {word}: what runs again is a done job of an event"),
+            "run its event again with: bursar events replay EVENT",
         ),
         (Verb::Cancel, _) => Failure::refused(
             format!("job {id} is {word}: there is nothing to cancel"),

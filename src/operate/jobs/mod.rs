@@ -1,6 +1,6 @@
 //! `bursar jobs`: the queue, in the words of the view `bursar.job`.
 
-mod all;
+pub(super) mod all;
 mod change;
 mod list;
 mod pause;
@@ -69,13 +69,13 @@ impl Which {
 pub struct How {
     /// Show what it would mean (how many are safe, done already, unknown, and the amount), and do nothing.
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
     /// Do it without being asked.
     #[arg(long, short)]
-    yes: bool,
+    pub yes: bool,
     /// Why, for whoever reads it later.
     #[arg(long, value_parser = values::sentence)]
-    why: Option<String>,
+    pub why: Option<String>,
 }
 
 /// What can be asked of the queue.
