@@ -8,3 +8,4 @@ mod providers;
 mod refusals;
 mod selling;
 pub mod shop;
+mod tokens;

@@ -1,9 +1,12 @@
 //! `/api/credits`: what a user has, where it came from, and spending it; and what an administrator moves.
 
 use bursar_jobs::{
+    audit::Via,
     by_hand::{self, Move, Way},
     credits::Credits,
-    db, history,
+    db,
+    desk::Operator,
+    history,
     ledger::{self, Posted, Spent},
     meters,
 };
@@ -19,7 +22,7 @@ use uuid::Uuid;
 use super::{
     Api,
     input::{self, unprocessable},
-    routes::failed,
+    routes::{Who, failed},
 };
 use crate::http::reply::{Problem, Reply, json};
 
@@ -143,6 +146,7 @@ enum Type {
 
 /// `POST /admin/api/v1/transactions`: a grant or a removal by hand, once for its key.
 pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let who = request.extensions().get::<Who>().cloned().and_then(|who| who.0);
     let (asked, header) = input::read::<Transaction>(api, request).await?;
     input::user(&asked.user_id)?;
     let amount = positive(asked.amount)?;
@@ -150,7 +154,8 @@ pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Rep
     if why.is_empty() || why.len() > 2000 || why.contains('\0') {
         return Err(unprocessable("`description` says why, in 1 to 2000 bytes."));
     }
-    let actor = asked.actor.as_deref().unwrap_or("api");
+    // Whoever has a token of their own is who it says, and nobody else.
+    let actor = who.as_deref().or(asked.actor.as_deref()).unwrap_or("api");
     if !input::is_word(actor) {
         return Err(unprocessable("`actor` says who, in 1 to 255 bytes, none a control character."));
     }
@@ -164,6 +169,12 @@ pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Rep
     let hand = Move { user, way, amount, key: &key, actor, why };
     let posted = by_hand::post(&mut *tx, hand).await.map_err(|error| failed(&error))?;
     let balance = ledger::balance(&mut *tx, user).await.map_err(|error| failed(&error))?;
+    if let Posted::New(posting) = posted {
+        let after = json!({ "posting": posting, "amount": amount, "balance": balance });
+        let by = Operator { who: actor.to_owned(), via: Via::Api };
+        let what = if way == Way::Grant { "credits.grant" } else { "credits.revoke" };
+        by.note(&mut *tx, what, user, (None, Some(after)), Some(why)).await.map_err(|error| failed(&error))?;
+    }
     tx.commit().await.map_err(|error| failed(&error))?;
     let (result, posting) = match posted {
         Posted::New(id) => ("posted", id),

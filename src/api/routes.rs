@@ -1,12 +1,13 @@
 //! From a request to an answer: let in, route, answer within the time there is.
 
+use bursar_jobs::desk::access::{self, Role};
 use hyper::{
-    Method, Request, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     body::Incoming,
     header::{HeaderValue, WWW_AUTHENTICATE},
 };
 
-use super::{Api, checkout, connect, console, credits, input, portal, subscriptions};
+use super::{Api, checkout, connect, console, credits, input, portal, subscriptions, token};
 use crate::http::reply::{Problem, Reply, json, only};
 
 /// Answers one request.
@@ -19,7 +20,39 @@ pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
     Problem::unavailable("This took too long. Send it again, with the same key.").into()
 }
 
-async fn route(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+/// Who sends a request: the application, or an operator by a token of their own.
+#[derive(Debug, Clone)]
+pub(super) struct Who(pub Option<String>);
+
+/// The application's token may everything. An operator's may what its role may: a viewer reads, an operator acts for users, and what an
+/// administrator moves takes a payer.
+async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, path: &str) -> Result<Who, Problem> {
+    if api.settings.token.is_carried_by(headers) {
+        return Ok(Who(None));
+    }
+    let signed = match token::carried(headers) {
+        Some(text) => access::bearer(&api.pool, text).await.map_err(|error| failed(&error))?,
+        None => None,
+    };
+    let Some(signed) = signed else {
+        let detail = "Send the token that API_TOKEN holds, or one of `bursar tokens create`, once, as `Authorization: Bearer TOKEN`.";
+        let challenge = HeaderValue::from_static("Bearer realm=\"bursar\"");
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).header(WWW_AUTHENTICATE, challenge));
+    };
+    let needed = match *method {
+        Method::GET | Method::HEAD => Role::Viewer,
+        _ if path.starts_with("/admin/") => Role::Payer,
+        _ => Role::Operator,
+    };
+    if signed.role >= needed {
+        return Ok(Who(Some(signed.who)));
+    }
+    let detail =
+        format!("This takes a token of the role {}, and this is one of a {}.", needed.word(), signed.role.word());
+    Err(Problem::new(StatusCode::FORBIDDEN, detail))
+}
+
+async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Problem> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
@@ -34,11 +67,8 @@ async fn route(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> 
             return Ok(console::answer(api, &segments, request).await);
         }
     }
-    if !api.settings.token.is_carried_by(request.headers()) {
-        let detail = "Send the token that API_TOKEN holds, once, as `Authorization: Bearer TOKEN`.";
-        let challenge = HeaderValue::from_static("Bearer realm=\"bursar\"");
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).header(WWW_AUTHENTICATE, challenge));
-    }
+    let who = let_in(api, request.headers(), &method, &path).await?;
+    request.extensions_mut().insert(who);
     let nothing = || {
         Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
     };

@@ -27,12 +27,16 @@ impl Token {
 
     /// Whether a request carries it, once.
     pub(super) fn is_carried_by(&self, headers: &HeaderMap) -> bool {
-        let mut all = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (all.next(), all.next()) else { return false };
-        let Some((scheme, given)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else { return false };
-        scheme.eq_ignore_ascii_case("bearer")
-            && hmac::verify(&self.key, given.trim().as_bytes(), self.tag.as_ref()).is_ok()
+        carried(headers).is_some_and(|given| hmac::verify(&self.key, given.as_bytes(), self.tag.as_ref()).is_ok())
     }
+}
+
+/// The token that a request carries, once.
+pub(super) fn carried(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (all.next(), all.next()) else { return None };
+    let (scheme, given) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| given.trim())
 }
 
 #[cfg(test)]

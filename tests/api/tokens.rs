@@ -1,0 +1,48 @@
+//! Operators' own tokens, as bearers: each may what its role may, under its own name, until it is revoked.
+
+use bursar_jobs::desk::access::{self, Role};
+use serde_json::{Value, json};
+
+use super::shop::{read, serve};
+use crate::{
+    support::database,
+    web::client::{Client, head},
+};
+
+#[tokio::test]
+async fn a_token_of_an_operator_may_what_its_role_may_under_its_own_name_until_it_is_revoked() {
+    let db = database().await;
+    let (address, _api) = serve(&db.pool, |_| {}).await;
+    let ask = async |token: &str, method: &str, path: &str, body: &Value| {
+        let body = if method == "GET" { String::new() } else { body.to_string() };
+        let headers = [("authorization", format!("Bearer {token}"))];
+        let mut client = Client::connect(address).await;
+        client.send(&head(method, path, &headers, body.len())).await;
+        client.send(&body).await;
+        client.reply().await
+    };
+    let grant = json!({"user_id": "alice", "transaction_type": "admin_grant", "amount": 25, "description": "an outage",
+        "key": "k", "actor": "somebody else"});
+    let spend = json!({"user_id": "alice", "credits": 5, "key": "s"});
+    let (granting, spending) = ("/admin/api/v1/transactions", "/api/credits/spend");
+    let mut tokens = Vec::new();
+    for (role, reads, spends, grants) in
+        [(Role::Payer, 200, 200, 200), (Role::Operator, 200, 200, 403), (Role::Viewer, 200, 403, 403)]
+    {
+        let token = access::create(&db.pool, role.word(), role, "test").await.unwrap().unwrap();
+        assert_eq!(ask(&token, "POST", granting, &grant).await.status, grants, "{role:?}");
+        assert_eq!(ask(&token, "POST", spending, &spend).await.status, spends, "{role:?}");
+        assert_eq!(ask(&token, "GET", "/api/credits/alice", &Value::Null).await.status, reads, "{role:?}");
+        tokens.push(token);
+    }
+    let balance = read(&ask(&tokens[2], "GET", "/api/credits/alice", &Value::Null).await);
+    assert_eq!(balance["balance"], "20", "each once");
+    let written: (String, String, Option<String>) =
+        sqlx::query_as("SELECT who, via, why FROM bursar.audit WHERE what = 'credits.grant'")
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(written, ("payer".into(), "api".into(), Some("an outage".into())), "its own name, once");
+    assert!(access::revoke(&db.pool, "payer").await.unwrap());
+    assert_eq!(ask(&tokens[0], "GET", "/api/credits/alice", &Value::Null).await.status, 401);
+}
