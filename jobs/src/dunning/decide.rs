@@ -26,6 +26,9 @@ use crate::{
 
 /// After Stripe's own next try: by then it is known what came of it.
 const AFTER_STRIPE: TimeDelta = TimeDelta::hours(1);
+/// How long a letter waits for the try of its day: a customer is not told of a failure minutes before the money comes, nor left untold while
+/// a try is stuck.
+const FOR_THE_TRY: TimeDelta = TimeDelta::days(1);
 /// The longest wait for what is not known. Stripe's own retries go on for two months at most.
 pub(crate) const WAIT: Duration = Duration::from_hours(90 * 24);
 
@@ -42,22 +45,27 @@ pub(crate) fn before(case: &Case, step: Step, now: DateTime<Utc>) -> Option<Effe
         Step::Resume if case.is_open() => Some(skipped(case, step, "the case is open again".into())),
         Step::Resume => None,
         _ if !case.is_open() => Some(skipped(case, step, case.why_over())),
-        Step::Letter(_) | Step::Retry(_) => {
-            let later = later_due(case, step, now)?;
+        Step::Letter(_) | Step::Retry(_) if let Some(later) = later_due(case, step, now) => {
             Some(skipped(case, step, format!("late: {} is due already", later.step)))
         }
-        Step::Final(_) => {
-            let open = case.steps.iter().find(|one| matches!(one.step, Step::Retry(_)) && !one.is_over())?;
-            let reason = format!(
-                "it is not known yet that {} has failed: it is {}{}",
-                open.step,
-                open.state,
-                open.outcome.as_ref().map(|outcome| format!(" ({outcome})")).unwrap_or_default()
-            );
-            let wait = Snooze { reason, fact: Some(Case::fact(&case.invoice_id)), limit: WAIT };
-            Some(Effects::snooze(wait))
+        Step::Retry(_) => None,
+        Step::Letter(day) => {
+            let waits = now < planned.due_at + FOR_THE_TRY;
+            waits.then(|| open_try(case, |of| of == day)).flatten().map(|open| until_over(case, open))
         }
+        Step::Final(_) => open_try(case, |_| true).map(|open| until_over(case, open)),
     }
+}
+
+/// A try of such a day that may still take the money.
+fn open_try(case: &Case, day: impl Fn(u32) -> bool) -> Option<&Planned> {
+    case.steps.iter().find(|one| matches!(one.step, Step::Retry(of) if day(of)) && !one.is_over())
+}
+
+fn until_over(case: &Case, open: &Planned) -> Effects {
+    let outcome = open.outcome.as_ref().map(|outcome| format!(" ({outcome})")).unwrap_or_default();
+    let reason = format!("it is not known yet that {} has failed: it is {}{outcome}", open.step, open.state);
+    Effects::snooze(Snooze { reason, fact: Some(Case::fact(&case.invoice_id)), limit: WAIT })
 }
 
 /// A later step of the same sort that is due by now: this one has missed its turn.

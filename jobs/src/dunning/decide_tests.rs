@@ -54,6 +54,13 @@ fn case(today: u32) -> Case {
     }
 }
 
+/// The same, and that day's try has had its turn too.
+fn after_the_try(today: u32) -> Case {
+    let mut case = case(today);
+    case.steps.iter_mut().filter(|s| s.step == Step::Retry(today)).for_each(|s| s.state = "done".into());
+    case
+}
+
 /// Owed, declined for want of money, by the card that would be charged again.
 fn owed() -> Standing {
     Standing {
@@ -118,8 +125,8 @@ fn does(case: &Case, step: Step, standing: &Standing, now: DateTime<Utc>, follow
 fn each_step_has_its_act_on_its_day() {
     does(&case(0), Step::Letter(0), &owed(), day(0), &["payment_failed_first"], "");
     does(&case(1), Step::Retry(1), &owed(), day(1), &["retry_invoice"], "");
-    does(&case(3), Step::Letter(3), &owed(), day(3), &["payment_failed_again"], "");
-    does(&case(5), Step::Letter(5), &owed(), day(5), &["payment_failed_last"], "");
+    does(&after_the_try(3), Step::Letter(3), &owed(), day(3), &["payment_failed_again"], "");
+    does(&after_the_try(5), Step::Letter(5), &owed(), day(5), &["payment_failed_last"], "");
     does(&case(8), Step::Final(7), &owed(), day(7), &[], "it had its turn");
     let mut last = case(7);
     last.steps.iter_mut().filter(|s| s.step == Step::Retry(7)).for_each(|s| s.state = "done".into());
@@ -134,6 +141,16 @@ fn the_last_step_waits_until_every_try_is_known_to_have_failed() {
         let mut case = case(7);
         case.steps.iter_mut().filter(|s| s.step == Step::Retry(7)).for_each(|s| s.state = state.into());
         does(&case, Step::Final(7), &owed(), day(9), &[], "snooze: it is not known yet that retry:7 has failed");
+    }
+}
+
+#[test]
+fn a_letter_waits_a_day_at_most_for_the_try_of_its_day() {
+    for state in ["planned", "running", "sending", "unknown"] {
+        let mut case = after_the_try(3);
+        case.steps.iter_mut().filter(|s| s.step == Step::Retry(3)).for_each(|s| s.state = state.into());
+        does(&case, Step::Letter(3), &owed(), day(3), &[], "snooze: it is not known yet that retry:3 has failed");
+        does(&case, Step::Letter(3), &owed(), day(4), &["payment_failed_again"], "");
     }
 }
 
@@ -168,7 +185,7 @@ fn stripes_own_retries_are_left_to_it() {
     let mut standing = owed();
     standing.invoice.next_payment_attempt = Some(day(9).timestamp());
     does(&case(3), Step::Retry(3), &standing, day(3), &[], "Stripe tries again by itself");
-    does(&case(3), Step::Letter(3), &standing, day(3), &["payment_failed_again"], "");
+    does(&after_the_try(3), Step::Letter(3), &standing, day(3), &["payment_failed_again"], "");
     let mut last = case(8);
     last.steps.iter_mut().filter(|s| matches!(s.step, Step::Final(_))).for_each(|s| s.state = "planned".into());
     does(&last, Step::Final(7), &standing, day(8), &["dunning_step"], "Stripe still tries");
@@ -178,9 +195,9 @@ fn stripes_own_retries_are_left_to_it() {
 fn a_hard_decline_wants_another_card_and_asks_for_it_once() {
     does(&case(0), Step::Letter(0), &hard(), day(0), &["card_needed"], "");
     does(&case(1), Step::Retry(1), &hard(), day(1), &["card_needed"], "needs its owner (stolen_card)");
-    let mut asked = case(3);
-    asked.card_asked = true;
-    does(&asked, Step::Letter(3), &hard(), day(3), &["payment_failed_again"], "");
+    let (mut asked, mut tried) = (case(3), after_the_try(3));
+    (asked.card_asked, tried.card_asked) = (true, true);
+    does(&tried, Step::Letter(3), &hard(), day(3), &["payment_failed_again"], "");
     does(&asked, Step::Retry(3), &hard(), day(3), &[], "needs its owner");
     let mut other = hard();
     other.method = Some("pm_2".into());
@@ -200,9 +217,8 @@ fn whatever_ends_the_matter_stands_it_down() {
         let mut standing = owed();
         standing.invoice.status = status.into();
         standing.subscription.as_mut().unwrap().status = subscription.into();
-        for step in [Step::Letter(3), Step::Retry(3)] {
-            does(&case(3), step, &standing, day(3), &[], why);
-        }
+        does(&after_the_try(3), Step::Letter(3), &standing, day(3), &[], why);
+        does(&case(3), Step::Retry(3), &standing, day(3), &[], why);
     }
     let mut stopped = case(3);
     stopped.state = "stopped".into();

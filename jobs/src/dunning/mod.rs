@@ -130,11 +130,11 @@ impl FromStr for Step {
 }
 
 impl Schedule {
-    /// Its steps, in the order in which they are due; of one day the letter first and the last step last.
+    /// Its steps, in the order in which they are due; of one day the try first, then the letter that tells of it, and the last step last.
     pub fn steps(&self) -> Vec<Step> {
         let letters = self.letter_days.iter().map(|day| Step::Letter(*day));
         let retries = self.retry_days.iter().map(|day| Step::Retry(*day));
-        let mut steps: Vec<Step> = letters.chain(retries).chain([Step::Final(self.final_day)]).collect();
+        let mut steps: Vec<Step> = retries.chain(letters).chain([Step::Final(self.final_day)]).collect();
         steps.sort_by_key(|step| step.day());
         steps
     }
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_steps_of_a_day_have_an_order() {
         let steps: Vec<String> = Dunning::default().schedule.steps().iter().map(Step::to_string).collect();
-        assert_eq!(steps, ["letter:0", "retry:1", "letter:3", "retry:3", "letter:5", "retry:5", "retry:7", "final:7"]);
+        assert_eq!(steps, ["letter:0", "retry:1", "retry:3", "letter:3", "retry:5", "letter:5", "retry:7", "final:7"]);
     }
 
     #[test]
