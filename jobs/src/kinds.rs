@@ -226,17 +226,14 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
 
 /// How much a kind's requests of Stripe matter beside those of others, where all of them are too many.
 pub fn lane_of(kind: Kind) -> Lane {
-    match kind.name {
-        "pay_receiver" | "reverse_payout" | "reverse_transfer" => Lane::Money,
-        "create_customer"
-        | "create_checkout"
-        | "create_portal"
-        | "check_checkout"
-        | "create_account"
-        | "create_account_link"
-        | "connect_receiver" => Lane::People,
-        "read_events" | "report_usage" => Lane::Bulk,
-        name if name.starts_with("reconcile") => Lane::Bulk,
+    const PAID_OUT: &[Kind] = &[PAY_RECEIVER, REVERSE_TRANSFER];
+    const SOMEBODY_WAITS: &[Kind] =
+        &[CREATE_CUSTOMER, CREATE_CHECKOUT, CREATE_PORTAL, CHECK_CHECKOUT, CREATE_ACCOUNT, CREATE_ACCOUNT_LINK];
+    const NOBODY_WAITS: &[Kind] = &[READ_EVENTS, REPORT_USAGE, RECONCILE_READ, RECONCILE_REPAIR];
+    match kind {
+        _ if PAID_OUT.contains(&kind) => Lane::Money,
+        _ if SOMEBODY_WAITS.contains(&kind) => Lane::People,
+        _ if NOBODY_WAITS.contains(&kind) => Lane::Bulk,
         _ => Lane::Ordinary,
     }
 }
