@@ -1,7 +1,7 @@
 //! Brings a database to this version's schema: apalis's migrations first, then ours, under one lock and in one history.
 
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
 };
 
@@ -10,8 +10,20 @@ use crate::queue;
 /// Applies what is missing; a second run, or two at once, change nothing more.
 ///
 /// The history is kept in `bursar._migrations`, so that an application that shares the database may use sqlx's own table.
+///
+/// The lock is a transaction's, on a connection beside: sqlx's own is a session's, which a pooler gives to another client before it is
+/// given back, and then for ever.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    migrator().run(pool).await
+    let mut beside = PgConnection::connect_with(&pool.connect_options()).await?;
+    let mut lock = beside.begin().await?;
+    // However long another one takes, and however long ours does.
+    sqlx::raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+        .execute(&mut *lock)
+        .await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('bursar.migrate', 0))").execute(&mut *lock).await?;
+    migrator().set_locking(false).run(pool).await?;
+    lock.commit().await?;
+    Ok(beside.close().await?)
 }
 
 /// Whether every migration of this version has been applied; for readiness and for a hint at start.

@@ -30,6 +30,7 @@ mod operate;
 mod outage;
 mod payout_limits;
 mod payouts;
+mod pooler;
 mod queue;
 mod reconcile;
 mod report;
