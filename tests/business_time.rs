@@ -1,5 +1,10 @@
 //! Business time: moved where Stripe is a sandbox, and nowhere else; leases do not know of it.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use sqlx::{PgPool, Row};
 
 use crate::{
@@ -170,4 +175,27 @@ async fn both_clocks_stay_together_whoever_moves_them_how_far() {
     let sandbox = clock["ahead_seconds"].as_i64().unwrap();
     assert!((4 * 86_400 - 60..=4 * 86_400).contains(&sandbox), "{sandbox}");
     folder.eventually("SELECT extract(epoch FROM bursar.ahead())::bigint::text", &sandbox.to_string()).await;
+}
+
+/// Asked directly, business time is asked again for every row, and no index is used: what should read the last hour reads all of history.
+#[test]
+fn no_query_compares_rows_with_the_time_but_through_a_subquery() {
+    let (mut folders, mut asked) = (vec![PathBuf::from("src"), PathBuf::from("jobs/src")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            for (before, _) in text.match_indices("bursar.now()").map(|(at, _)| text.split_at(at)) {
+                let before = before.trim_end();
+                if before.ends_with(['<', '>']) || before.ends_with("<=") || before.ends_with(">=") {
+                    asked.push(format!("{}:{}", path.display(), before.lines().count()));
+                }
+            }
+        }
+    }
+    assert!(asked.is_empty(), "write (SELECT bursar.now()): {asked:#?}");
 }

@@ -85,11 +85,11 @@ pub async fn order(db: &mut PgConnection, order: &Order, limit: i64, terms: &Ter
     } else {
         let open = sqlx::query!(
             "SELECT id, session_id FROM bursar.checkout
-             WHERE user_id = $1 AND asked = $2 AND (state = 'asked' AND requested_at > bursar.now() - interval '1 day'
+             WHERE user_id = $1 AND asked = $2 AND (state = 'asked' AND requested_at > (SELECT bursar.now()) - interval '1 day'
                     -- One whose job was cancelled, or is dead, will never be open.
                     AND EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'create_checkout' AND j.idempotency_key = checkout.id
                                 AND j.status IN ('Pending', 'Running', 'Done'))
-                OR state = 'open' AND expires_at > bursar.now() + interval '1 minute')
+                OR state = 'open' AND expires_at > (SELECT bursar.now()) + interval '1 minute')
              ORDER BY requested_at DESC LIMIT 1",
             order.user_id,
             order.asked,
@@ -181,7 +181,7 @@ pub async fn open_portal(
 async fn forget_pages(db: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "DELETE FROM bursar.portal WHERE id IN (
-             SELECT p.id FROM bursar.portal p WHERE p.requested_at < bursar.now() - interval '30 days' AND p.state <> 'asked'
+             SELECT p.id FROM bursar.portal p WHERE p.requested_at < (SELECT bursar.now()) - interval '30 days' AND p.state <> 'asked'
              ORDER BY p.requested_at LIMIT 10 FOR UPDATE SKIP LOCKED)"
     )
     .execute(db)
@@ -212,9 +212,9 @@ async fn hold(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
 async fn limited(db: &mut PgConnection, user: &str, limit: i64) -> Result<Option<i64>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT count(*) AS "count!", ceil(extract(epoch FROM min(r.requested_at) + interval '1 minute' - bursar.now()))::bigint AS after
-           FROM (SELECT requested_at FROM bursar.checkout WHERE user_id = $1 AND requested_at > bursar.now() - interval '1 minute'
+           FROM (SELECT requested_at FROM bursar.checkout WHERE user_id = $1 AND requested_at > (SELECT bursar.now()) - interval '1 minute'
                  UNION ALL
-                 SELECT requested_at FROM bursar.portal WHERE user_id = $1 AND requested_at > bursar.now() - interval '1 minute') r"#,
+                 SELECT requested_at FROM bursar.portal WHERE user_id = $1 AND requested_at > (SELECT bursar.now()) - interval '1 minute') r"#,
         user
     )
     .fetch_one(db)

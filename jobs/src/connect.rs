@@ -67,7 +67,7 @@ pub async fn begin(db: &mut PgConnection, asked: &Onboarding, limit: i64) -> Res
     if let Some(key) = &asked.key {
         known = sqlx::query!(
             // A minute is left to whoever follows it.
-            r#"SELECT id, round, state = 'open' AND expires_at <= bursar.now() + interval '1 minute' AS "is_over!"
+            r#"SELECT id, round, state = 'open' AND expires_at <= (SELECT bursar.now()) + interval '1 minute' AS "is_over!"
                FROM bursar.onboarding WHERE user_id = $1 AND key = $2"#,
             user,
             key
@@ -162,7 +162,7 @@ pub(crate) async fn on_its_way(db: &mut PgConnection, user: &str) -> Result<Opti
 async fn limited(db: &mut PgConnection, user: &str, limit: i64) -> Result<Option<i64>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT count(*) AS "count!", ceil(extract(epoch FROM min(requested_at) + interval '1 minute' - bursar.now()))::bigint AS after
-           FROM bursar.onboarding WHERE user_id = $1 AND requested_at > bursar.now() - interval '1 minute'"#,
+           FROM bursar.onboarding WHERE user_id = $1 AND requested_at > (SELECT bursar.now()) - interval '1 minute'"#,
         user
     )
     .fetch_one(db)
@@ -194,7 +194,7 @@ pub async fn standing(db: impl PgExecutor<'_>, user: &str) -> Result<Option<Stan
                   r.user_id IS NOT NULL OR EXISTS (SELECT FROM bursar.account a WHERE a.name = 'user:' || $1)
                       OR EXISTS (SELECT FROM bursar.customer c WHERE c.user_id = $1) AS "known!",
                   -- Of one that is gone there is little news.
-                  coalesce(r.asked_at < bursar.now() - s.stretch, true) AS "is_old!",
+                  coalesce(r.asked_at < (SELECT bursar.now()) - s.stretch, true) AS "is_old!",
                   date_bin(s.stretch, bursar.now(), timestamptz '2000-01-01') AS "stretch!"
            FROM (SELECT 1) one LEFT JOIN bursar.receiver r ON r.user_id = $1
            CROSS JOIN LATERAL (SELECT CASE WHEN r.state = 'deauthorised' THEN interval '1 minute' ELSE interval '5 seconds' END AS stretch) s"#,

@@ -90,7 +90,7 @@ pub(crate) async fn expire_others(db: &mut PgConnection, user: &str) -> Result<(
         .await?;
     let open = sqlx::query_scalar!(
         r#"SELECT session_id AS "session!" FROM bursar.checkout
-           WHERE user_id = $1 AND mode = 'subscription' AND state = 'open' AND session_id IS NOT NULL AND expires_at > bursar.now()
+           WHERE user_id = $1 AND mode = 'subscription' AND state = 'open' AND session_id IS NOT NULL AND expires_at > (SELECT bursar.now())
            ORDER BY requested_at DESC, id"#,
         user
     )

@@ -36,8 +36,8 @@ pub async fn newest(db: &mut PgConnection, subject: &str) -> Result<Option<Inten
                             AND c.answered_at IS NULL) AS "lost!",
                   EXISTS (SELECT FROM bursar.call c WHERE c.subject = i.subject AND c.intent_id = i.id AND c.what = 'send'
                             AND (c.status IS NULL OR c.status NOT BETWEEN 200 AND 299 AND c.status NOT BETWEEN 400 AND 499)
-                            AND c.begun_at > bursar.now() - interval '1 hour') AS "under_way!",
-                  changed_at < bursar.now() - interval '1 hour' AS "rested!"
+                            AND c.begun_at > (SELECT bursar.now()) - interval '1 hour') AS "under_way!",
+                  changed_at < (SELECT bursar.now()) - interval '1 hour' AS "rested!"
            FROM bursar.intent i WHERE subject = $1 ORDER BY generation DESC LIMIT 1 FOR UPDATE"#,
         subject
     )

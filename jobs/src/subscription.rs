@@ -285,10 +285,10 @@ pub async fn of_user(db: impl PgExecutor<'_>, user: &str) -> Result<Option<OfUse
     sqlx::query_as!(
         OfUser,
         r#"SELECT id, customer_id, status, tier, price, quantity, period_end, access_until, cancel_at, cancel_at_period_end, trial_end,
-                  coalesce(lapses_at > bursar.now(), false) AS "has_access!",
+                  coalesce(lapses_at > (SELECT bursar.now()), false) AS "has_access!",
                   status NOT IN ('canceled', 'incomplete_expired') AS "is_open!"
            FROM bursar.subscription WHERE user_id = $1
-           ORDER BY coalesce(lapses_at > bursar.now(), false) DESC, status NOT IN ('canceled', 'incomplete_expired') DESC,
+           ORDER BY coalesce(lapses_at > (SELECT bursar.now()), false) DESC, status NOT IN ('canceled', 'incomplete_expired') DESC,
                     access_until DESC NULLS LAST, changed_at DESC LIMIT 1"#,
         user
     )

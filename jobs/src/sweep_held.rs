@@ -69,7 +69,7 @@ pub async fn is_due(db: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
         r#"SELECT EXISTS (SELECT FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
                           WHERE p.state = 'held' AND r.account_id IS NOT NULL
                             AND p.held_by IS DISTINCT FROM 'cap'
-                            AND (r.state <> 'deauthorised' OR r.deauthorised_at > bursar.now() - interval '1 day')) AS "due!""#
+                            AND (r.state <> 'deauthorised' OR r.deauthorised_at > (SELECT bursar.now()) - interval '1 day')) AS "due!""#
     )
     .fetch_one(db)
     .await
@@ -88,7 +88,7 @@ impl Pure for SweepHeld {
             r#"SELECT r.user_id, r.account_id AS "account_id!", r.active FROM bursar.receiver r
                WHERE r.account_id IS NOT NULL
                  -- One that is gone is asked about for a day, in case it was a mistake; then its owner must connect again.
-                 AND (r.state <> 'deauthorised' OR r.deauthorised_at > bursar.now() - interval '1 day')
+                 AND (r.state <> 'deauthorised' OR r.deauthorised_at > (SELECT bursar.now()) - interval '1 day')
                  AND EXISTS (SELECT FROM bursar.payout p WHERE p.receiver_id = r.user_id AND p.state = 'held' AND p.held_by IS NULL)
                ORDER BY r.user_id LIMIT 1000"#
         )

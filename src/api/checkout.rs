@@ -222,7 +222,7 @@ impl Standing {
         // A subscription's credits come by its invoice: the first refill is what this checkout bought.
         let row = sqlx::query!(
             r#"SELECT coalesce(c.user_id, substr(a.name, 6)) AS user_id, c.item AS "item?", c.state AS "state?", c.payment_status,
-                      c.subscription_id, coalesce(c.expires_at <= bursar.now(), false) AS "over!", p.id AS "posting?", p.amount AS "amount?"
+                      c.subscription_id, coalesce(c.expires_at <= (SELECT bursar.now()), false) AS "over!", p.id AS "posting?", p.amount AS "amount?"
                FROM (SELECT $1::text AS session) s
                LEFT JOIN bursar.checkout c ON c.session_id = s.session
                LEFT JOIN LATERAL (

@@ -65,7 +65,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
 async fn link(api: &Api, id: &str) -> Result<Reply, Problem> {
     let look = || async {
         let row = sqlx::query!(
-            r#"SELECT state, account_id, url, expires_at, reason, coalesce(expires_at <= bursar.now(), false) AS "is_over!"
+            r#"SELECT state, account_id, url, expires_at, reason, coalesce(expires_at <= (SELECT bursar.now()), false) AS "is_over!"
                FROM bursar.onboarding WHERE id = $1"#,
             id
         )

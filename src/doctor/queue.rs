@@ -100,7 +100,7 @@ async fn schedules(pool: &PgPool, settings: &Settings, idle: bool) -> Result<Che
         Err(error) => return Ok(Check::setting(NAME, &error)),
     };
     let kept = sqlx::query!(
-        r#"SELECT name, paused, coalesce(next_at < bursar.now() - $1::float8 * interval '1 minute', false) AS "late!" FROM bursar.schedule ORDER BY name"#,
+        r#"SELECT name, paused, coalesce(next_at < (SELECT bursar.now()) - $1::float8 * interval '1 minute', false) AS "late!" FROM bursar.schedule ORDER BY name"#,
         GRACE
     )
     .fetch_all(pool)

@@ -53,7 +53,7 @@ const READINGS: &[Reading] = &[
         name: "ages",
         needs: None,
         sql: "SELECT 'bursar_oldest_ready_age_seconds', '{}'::text[], coalesce(extract(epoch FROM bursar.now() - min(run_at)), 0)::float8
-              FROM apalis.jobs WHERE status = 'Pending' AND run_at <= bursar.now()
+              FROM apalis.jobs WHERE status = 'Pending' AND run_at <= (SELECT bursar.now())
               UNION ALL SELECT 'bursar_oldest_running_age_seconds', '{}', coalesce(extract(epoch FROM clock_timestamp() - min(lock_at)), 0)::float8
               FROM apalis.jobs WHERE status = 'Running'
               UNION ALL SELECT 'bursar_workers_alive', '{}', count(*)::float8 FROM apalis.workers WHERE lease_until > clock_timestamp()
@@ -83,7 +83,7 @@ const READINGS: &[Reading] = &[
         needs: Some("bursar.event_watch"),
         sql: "SELECT 'bursar_event_watch_lag_seconds', '{}'::text[], extract(epoch FROM bursar.now() - compared_until)::float8 FROM bursar.event_watch
               UNION ALL SELECT 'bursar_missed_events', '{}', count(*)::float8 FROM bursar.missed_event
-              WHERE overdue AND found_at > bursar.now() - interval '1 day'",
+              WHERE overdue AND found_at > (SELECT bursar.now()) - interval '1 day'",
     },
     Reading {
         name: "schedules",

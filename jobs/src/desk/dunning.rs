@@ -221,14 +221,14 @@ pub async fn funnel(db: &mut PgConnection) -> Result<Funnel, sqlx::Error> {
                                                  AND s.step LIKE 'retry:%' AND s.state = 'done')) AS "retried!",
                   count(*) FILTER (WHERE c.state = 'paid') AS "recovered!",
                   count(*) FILTER (WHERE c.state IN ('paused', 'cancelled')) AS "given_up!"
-           FROM bursar.dunning_case c WHERE c.opened_at >= bursar.now() - interval '30 days'"#
+           FROM bursar.dunning_case c WHERE c.opened_at >= (SELECT bursar.now()) - interval '30 days'"#
     )
     .fetch_one(&mut *db)
     .await?;
     let sums = sqlx::query_as!(
         Owed,
         r#"SELECT currency, sum(amount)::bigint AS "owed!", coalesce(sum(amount) FILTER (WHERE state = 'paid'), 0)::bigint AS "recovered!"
-           FROM bursar.dunning_case WHERE opened_at >= bursar.now() - interval '30 days' GROUP BY currency ORDER BY currency"#
+           FROM bursar.dunning_case WHERE opened_at >= (SELECT bursar.now()) - interval '30 days' GROUP BY currency ORDER BY currency"#
     )
     .fetch_all(db)
     .await?;

@@ -98,7 +98,7 @@ pub async fn judge(db: &mut PgConnection, ids: &[String]) -> Result<Vec<Judged>,
            LEFT JOIN bursar.receiver r ON r.user_id = p.receiver_id
            -- A held one whose job waits for another attempt can be let go at once.
            LEFT JOIN LATERAL (SELECT j.id FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.idempotency_key = p.job_id || ':' || p.releases
-                              AND (j.status = 'Running' OR j.status = 'Pending' AND (p.state <> 'held' OR j.run_at <= bursar.now()))
+                              AND (j.status = 'Running' OR j.status = 'Pending' AND (p.state <> 'held' OR j.run_at <= (SELECT bursar.now())))
                               LIMIT 1) live ON true
            WHERE p.job_id = ANY ($1) ORDER BY p.recorded_at DESC, p.job_id DESC"#,
         ids

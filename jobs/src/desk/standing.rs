@@ -102,7 +102,7 @@ pub async fn read(db: &mut PgConnection) -> Result<Standing, sqlx::Error> {
     let watch = sqlx::query_as!(
         Watch,
         r#"SELECT compared_until, extract(epoch FROM bursar.now() - compared_until)::bigint AS "behind!",
-                  (SELECT count(*) FROM bursar.missed_event WHERE overdue AND found_at > bursar.now() - interval '1 day') AS "missed!"
+                  (SELECT count(*) FROM bursar.missed_event WHERE overdue AND found_at > (SELECT bursar.now()) - interval '1 day') AS "missed!"
            FROM bursar.event_watch"#
     )
     .fetch_optional(&mut *db)
@@ -111,7 +111,7 @@ pub async fn read(db: &mut PgConnection) -> Result<Standing, sqlx::Error> {
     let late = sqlx::query_as!(
         Late,
         r#"SELECT name, next_at AS "due_at!" FROM bursar.schedule
-           WHERE NOT paused AND next_at < bursar.now() - interval '5 minutes' ORDER BY next_at, name"#
+           WHERE NOT paused AND next_at < (SELECT bursar.now()) - interval '5 minutes' ORDER BY next_at, name"#
     )
     .fetch_all(&mut *db)
     .await?;

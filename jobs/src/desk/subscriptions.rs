@@ -130,7 +130,7 @@ impl SubscriptionFilter {
     ) -> Result<Vec<Subscription>, sqlx::Error> {
         sqlx::query_as!(
             Subscription,
-            r#"SELECT id, user_id, status, tier, price, quantity, access_until, coalesce(lapses_at > bursar.now(), false) AS "has_access!",
+            r#"SELECT id, user_id, status, tier, price, quantity, access_until, coalesce(lapses_at > (SELECT bursar.now()), false) AS "has_access!",
                       plan_value AS credits_a_month, interval, interval_count, period_start, period_end, cancel_at, cancel_at_period_end,
                       trial_end, ended_at, paused, schedule_id, customer_id, asked_at, changed_at
                FROM bursar.subscription
@@ -153,7 +153,7 @@ impl SubscriptionFilter {
 pub async fn one(db: &mut PgConnection, id: &str) -> Result<Option<Subscription>, sqlx::Error> {
     sqlx::query_as!(
         Subscription,
-        r#"SELECT id, user_id, status, tier, price, quantity, access_until, coalesce(lapses_at > bursar.now(), false) AS "has_access!",
+        r#"SELECT id, user_id, status, tier, price, quantity, access_until, coalesce(lapses_at > (SELECT bursar.now()), false) AS "has_access!",
                   plan_value AS credits_a_month, interval, interval_count, period_start, period_end, cancel_at, cancel_at_period_end,
                   trial_end, ended_at, paused, schedule_id, customer_id, asked_at, changed_at
            FROM bursar.subscription WHERE id = $1"#,

@@ -75,7 +75,7 @@ pub(super) async fn stuck(db: &mut PgConnection, after: Option<&str>) -> Result<
                    OR EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id AND i.state IN ('open', 'unknown')
                               AND coalesce(bursar.is_young(i.young_since), false))) AS "young!"
            FROM bursar.payout p
-           WHERE p.state IN ('sending', 'unknown') AND p.changed_at < bursar.now() - interval '3 days' AND p.job_id > $1
+           WHERE p.state IN ('sending', 'unknown') AND p.changed_at < (SELECT bursar.now()) - interval '3 days' AND p.job_id > $1
            ORDER BY p.job_id LIMIT $2"#,
         after.unwrap_or_default(),
         PAGE
