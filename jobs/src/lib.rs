@@ -59,6 +59,7 @@ mod create_portal;
 mod dunning_step;
 mod expire_checkout;
 mod grant_purchase;
+mod granted;
 mod invoice;
 mod letter;
 mod limits;

@@ -1,5 +1,7 @@
 //! What was paid and not granted, and what was granted and is not what was paid.
 
+use std::sync::Arc;
+
 use bursar_jobs::{
     credits::Credits,
     ledger::{self, Posting},
@@ -275,4 +277,34 @@ async fn a_repair_whose_job_came_to_nothing_is_repaired_again() {
     assert_eq!(world.reconcile(true).await, repaired);
     assert_eq!((world.balance("bob").await, world.balance("alice").await), ("150".into(), "0".into()));
     assert_eq!(world.reconcile(true).await, []);
+}
+
+/// The settings of now say what an invoice should have granted, and the books what it has, under whatever name.
+#[tokio::test]
+async fn a_renamed_tier_is_no_finding_and_a_price_that_was_put_right_is_never_repaired_by_a_second_grant() {
+    let mut world = World::new().await;
+    let (_, invoice) = world.subscribe("bob", &world.monthly).await;
+    world.hear_all().await;
+    world.month_is_over().await;
+    world.hear_all().await;
+    let as_it_was = world.context.terms.clone();
+    let mut renamed = (*as_it_was).clone();
+    renamed.tiers[0].name = "professional".into();
+    world.context.terms = Arc::new(renamed);
+    assert_eq!(world.reconcile(true).await, []);
+
+    let mut swapped = (*as_it_was).clone();
+    let (pro, team) = (swapped.tiers[0].prices.clone(), swapped.tiers[1].prices.clone());
+    (swapped.tiers[0].prices, swapped.tiers[1].prices) = (team, pro);
+    world.context.terms = Arc::new(swapped);
+    let balance = world.balance("bob").await;
+    assert_eq!(world.reconcile(true).await, [found("wrong_amount", &invoice, "bob", "-350", "open")]);
+    assert_eq!(world.balance("bob").await, balance, "nothing was granted again");
+    let (_, remedy) = world.evidence("wrong_amount").await;
+    let key = format!("reconcile:{invoice}");
+    assert_eq!(remedy, format!("bursar credits grant bob 350 --key {key} --why '…'"));
+    let by_hand = world.bursar(&["credits", "grant", "bob", "350", "--key", &key, "--why", "its price was swapped"]);
+    assert!(by_hand.status.success(), "{by_hand:?}");
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
 }
