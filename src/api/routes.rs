@@ -26,7 +26,7 @@ pub(super) struct Who(pub Option<String>);
 
 /// The application's token may everything. An operator's may what its role may: a viewer reads, an operator acts for users, and what an
 /// administrator moves takes a payer.
-async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, path: &str) -> Result<Who, Problem> {
+async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, is_admins: bool) -> Result<Who, Problem> {
     if api.settings.token.is_carried_by(headers) {
         return Ok(Who(None));
     }
@@ -41,7 +41,7 @@ async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, path: &str) -> 
     };
     let needed = match *method {
         Method::GET | Method::HEAD => Role::Viewer,
-        _ if path.starts_with("/admin/") => Role::Payer,
+        _ if is_admins => Role::Payer,
         _ => Role::Operator,
     };
     if signed.role >= needed {
@@ -61,19 +61,17 @@ async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Probl
         read(&method)?;
         return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
     }
-    if let Some(segments) = input::segments(&path) {
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        if console::has(&segments) {
-            return Ok(console::answer(api, &segments, request).await);
-        }
+    // Whoever asks is let in by the very segments by which the request is routed, however its path is written.
+    let decoded = input::segments(&path);
+    let segments: Vec<&str> = decoded.iter().flatten().map(String::as_str).collect();
+    if console::has(&segments) {
+        return Ok(console::answer(api, &segments, request).await);
     }
-    let who = let_in(api, request.headers(), &method, &path).await?;
+    let who = let_in(api, request.headers(), &method, segments.first() == Some(&"admin")).await?;
     request.extensions_mut().insert(who);
     let nothing = || {
         Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
     };
-    let segments = input::segments(&path).ok_or_else(nothing)?;
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
         ["metrics"] => {
             read(&method)?;

@@ -43,6 +43,16 @@ async fn a_token_of_an_operator_may_what_its_role_may_under_its_own_name_until_i
             .await
             .unwrap();
     assert_eq!(written, ("payer".into(), "api".into(), Some("an outage".into())), "its own name, once");
+    // A path is what it says when it is read, however it is written.
+    for disguised in
+        ["/%61dmin/api/v1/transactions", "/%61%64%6D%69%6E/api/v1/transactions", "/admin/api/v%31/transactions"]
+    {
+        let mut other = grant.clone();
+        other["key"] = json!(disguised);
+        for token in &tokens[1..] {
+            assert_eq!(ask(token, "POST", disguised, &other).await.status, 403, "{disguised}");
+        }
+    }
     assert!(access::revoke(&db.pool, "payer").await.unwrap());
     assert_eq!(ask(&tokens[0], "GET", "/api/credits/alice", &Value::Null).await.status, 401);
 }
