@@ -96,17 +96,16 @@ pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<Token>, sqlx::Error> {
     .await
 }
 
-/// Revokes a token, with its sessions. False: there is none of that name.
-pub async fn revoke(db: impl PgExecutor<'_>, name: &str) -> Result<bool, sqlx::Error> {
-    let gone = sqlx::query!(
-        "WITH revoked AS (UPDATE bursar.token SET revoked_at = clock_timestamp() WHERE name = $1 AND revoked_at IS NULL RETURNING id),
+/// Revokes a token, with its sessions; its role's word. None: there is none of that name.
+pub async fn revoke(db: impl PgExecutor<'_>, name: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "WITH revoked AS (UPDATE bursar.token SET revoked_at = clock_timestamp() WHERE name = $1 AND revoked_at IS NULL RETURNING id, role),
               ended AS (DELETE FROM bursar.session s USING revoked r WHERE s.token_id = r.id)
-         SELECT id FROM revoked",
+         SELECT role FROM revoked",
         name
     )
     .fetch_optional(db)
-    .await?;
-    Ok(gone.is_some())
+    .await
 }
 
 /// Whose token this is.
