@@ -101,7 +101,7 @@ async fn what_was_begun_and_left_is_brought_to_its_end_and_takes_no_newcomer_alo
     let by = Operator { who: "anna".into(), via: Via::Console };
     let filter = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
     let mut connection = db.pool.acquire().await.unwrap();
-    let began = bulk::begin(&mut connection, &by, bulk::Verb::Cancel, &filter, None).await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Cancel, &filter)).await.unwrap();
     assert_eq!(began.matching, 250);
     let first = bulk::step(&mut connection, &began.id).await.unwrap().unwrap();
     assert_eq!((first.changed, first.ended_at), (100, None));
@@ -155,4 +155,58 @@ async fn done_jobs_of_events_run_again_all_that_match_after_what_it_would_mean_w
     let written = "SELECT count(*) FROM bursar.audit WHERE what = 'events.replay' AND why = 'the tier has its price'";
     let written: i64 = sqlx::query_scalar(written).fetch_one(&db.pool).await.unwrap();
     assert_eq!(written, 3);
+}
+
+#[tokio::test]
+async fn what_becomes_ready_after_it_began_is_left_alone_and_what_runs_by_then_is_counted() {
+    let db = database().await;
+    plant(
+        &db,
+        r#"SELECT bursar.enqueue('[{"kind": "note_event", "key": "a", "args": {}, "max_attempts": 1}, {"kind": "note_event", "key": "b", "args": {}, "max_attempts": 1},
+                                   {"kind": "refill_tier", "key": "later", "args": {}, "max_attempts": 1, "delay_ms": 3600000}]');
+           UPDATE apalis.jobs SET enqueued_at = enqueued_at - interval '1 hour'"#,
+    )
+    .await;
+    let by = Operator { who: "anna".into(), via: Via::Console };
+    let filter = JobFilter { state: Some(State::Ready), ..JobFilter::default() };
+    let mut connection = db.pool.acquire().await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Cancel, &filter)).await.unwrap();
+    assert_eq!(began.matching, 2);
+    // Its time comes, and a worker takes one that was shown.
+    plant(
+        &db,
+        "UPDATE apalis.jobs SET run_at = bursar.now() - interval '1 minute' WHERE idempotency_key = 'later';
+         UPDATE apalis.jobs SET status = 'Running', attempts = 1, lock_at = bursar.now() WHERE idempotency_key = 'a'",
+    )
+    .await;
+    let end = bulk::step(&mut connection, &began.id).await.unwrap().unwrap();
+    assert_eq!((end.changed, end.skipped, end.ended_at.is_some()), (1, 1, true));
+    let states: Vec<(String, String)> =
+        sqlx::query_as("SELECT key, state FROM bursar.job ORDER BY key").fetch_all(&db.pool).await.unwrap();
+    let expected = [("a", "running"), ("b", "cancelled"), ("later", "ready")];
+    assert_eq!(states, expected.map(|(key, state)| (key.to_owned(), state.to_owned())));
+}
+
+#[tokio::test]
+async fn an_act_that_cannot_be_read_waits_for_a_newer_worker_and_keeps_nothing_from_going_on() {
+    let db = database().await;
+    dead_job(&db, "evt_1").await;
+    // What a newer version began: a verb, and a filter, that this one does not know.
+    plant(
+        &db,
+        r#"ALTER TABLE bursar.bulk DROP CONSTRAINT bulk_verb_known;
+           INSERT INTO bursar.bulk (id, verb, filter, who, via, matching, begun_at)
+           VALUES ('new-verb', 'banish', '{"state": "dead"}', 'anna', 'cli', 1, bursar.now() - interval '1 hour'),
+                  ('new-filter', 'cancel', '{"state": "dead", "moon": "full"}', 'anna', 'cli', 1, bursar.now() - interval '1 hour')"#,
+    )
+    .await;
+    let by = Operator { who: "anna".into(), via: Via::Console };
+    let filter = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
+    let mut connection = db.pool.acquire().await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Cancel, &filter)).await.unwrap();
+    bulk::go_on(&mut connection, 10).await.unwrap();
+    let end = bulk::progress(&mut connection, &began.id).await.unwrap().unwrap();
+    assert_eq!((end.changed, end.ended_at.is_some()), (1, true), "it is done, whatever else waits");
+    let waiting = bulk::unfinished(&mut connection).await.unwrap();
+    assert_eq!(waiting.len(), 2, "what cannot be read is left to who can: {waiting:?}");
 }
