@@ -188,6 +188,33 @@ async fn what_becomes_ready_after_it_began_is_left_alone_and_what_runs_by_then_i
 }
 
 #[tokio::test]
+async fn a_grant_whose_twin_has_posted_is_done_and_not_at_stake() {
+    let db = database().await;
+    // Stripe tells of one paid invoice twice, and of one session twice; the second of each died after the first had its effect.
+    plant(
+        &db,
+        r#"SELECT bursar.receive('stripe', v.id, v.type, NULL, false, NULL, NULL, v.object,
+                   convert_to(format('{"id": "%s", "type": "%s", "livemode": false, "data": {"object": {"id": "%s", "amount_paid": 1900, "currency": "usd"}}}', v.id, v.type, v.object), 'UTF8'), v.kind, 3)
+           FROM (VALUES ('evt_1', 'invoice.paid', 'in_1', 'refill_tier'), ('evt_2', 'invoice.payment_succeeded', 'in_1', 'refill_tier'),
+                        ('evt_3', 'checkout.session.completed', 'cs_1', 'grant_purchase'),
+                        ('evt_4', 'checkout.session.async_payment_succeeded', 'cs_1', 'grant_purchase'),
+                        ('evt_5', 'invoice.paid', 'in_2', 'refill_tier')) v (id, type, object, kind);
+           SELECT bursar.post(jsonb_agg(jsonb_build_object('key', p.key, 'kind', p.kind, 'debit', 'issuance', 'credit', 'user:alice', 'unit', 'credits',
+                   'amount', 1000000, 'event_id', p.event, 'job_id', (SELECT j.id FROM apalis.jobs j WHERE j.idempotency_key = p.event))))
+           FROM (VALUES ('refill:sub_1:pro:1', 'refill', 'evt_1'), ('purchase:cs_1', 'purchase', 'evt_3')) p (key, kind, event);
+           UPDATE apalis.jobs SET status = CASE WHEN idempotency_key IN ('evt_1', 'evt_3') THEN 'Done' ELSE 'Failed' END, done_at = now()"#,
+    )
+    .await;
+    let dry = ask(&db, &["jobs", "retry", "--state", "dead", "--dry-run", "--json"]).ended(0).object();
+    assert_eq!((&dry["matching"], &dry["safe"], &dry["done"]), (&json!(3), &json!(1), &json!(2)), "{dry}");
+    assert_eq!(dry["amounts"], json!({"usd": 1900}), "only what nothing has come of is at stake");
+    // A job that was pruned and made anew by a replay is the same effect's.
+    plant(&db, "UPDATE apalis.jobs SET id = id || '-anew' WHERE idempotency_key = 'evt_1'").await;
+    let again = ask(&db, &["events", "replay", "--kind", "refill_tier", "--dry-run", "--json"]).ended(0).object();
+    assert_eq!((&again["safe"], &again["done"]), (&json!(0), &json!(1)), "{again}");
+}
+
+#[tokio::test]
 async fn an_act_that_cannot_be_read_waits_for_a_newer_worker_and_keeps_nothing_from_going_on() {
     let db = database().await;
     dead_job(&db, "evt_1").await;
