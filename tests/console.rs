@@ -4,6 +4,7 @@ mod acts;
 mod browser;
 mod money;
 mod rooms;
+mod sign_in;
 
 use std::net::SocketAddr;
 
