@@ -291,6 +291,26 @@ async fn what_is_taken_back_is_what_was_shown_or_it_is_shown_again() {
 }
 
 #[tokio::test]
+async fn what_may_have_been_sent_is_not_undone_as_if_it_had_not() {
+    let desk = Desk::open().await;
+    plant(&desk.db.pool, PAYOUTS).await;
+    plant(&desk.db.pool, "UPDATE bursar.payout SET verified_at = bursar.now() - interval '3 days' WHERE job_id = 'h2'")
+        .await;
+    let paul = desk.visitor("paul", Role::Payer).await;
+    // Something left for it, and no answer came.
+    let shown = paul.send("/payouts/h4/reverse", "why=refunded&step=dry-run").await.body;
+    has(&shown, &["may have been sent", "bursar payouts release h4"]);
+    assert!(!shown.contains("Nothing is asked"), "{shown}");
+    assert_eq!(paul.send("/payouts/h4/reverse", "why=refunded&step=act").await.status, 409);
+    assert_eq!(count(&desk.db.pool, "SELECT count(*) FROM bursar.payout WHERE state = 'reversed'").await, 0);
+    // Of what is older than a key, a database that was restored may have forgotten it.
+    has(
+        &paul.send("/payouts/h2/reverse", "why=refunded&step=dry-run").await.body,
+        &["Nothing is asked of Stripe", "restored", "payout:h2"],
+    );
+}
+
+#[tokio::test]
 async fn a_case_of_dunning_is_shown_step_by_step_and_stopped_once() {
     let desk = Desk::open().await;
     plant(
