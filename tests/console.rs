@@ -284,6 +284,20 @@ async fn done_jobs_of_events_run_again_from_the_console_too() {
 }
 
 #[tokio::test]
+async fn an_act_that_does_not_come_to_its_end_is_seen() {
+    let desk = Desk::open().await;
+    desk.plant(
+        r#"INSERT INTO bursar.bulk (id, verb, filter, who, via, matching, changed, begun_at)
+           VALUES ('0b', 'cancel', '{"state": "dead", "moon": "full"}', 'anna', 'cli', 30, 10, bursar.now() - interval '10 minutes'),
+                  ('0c', 'cancel', '{"state": "dead"}', 'anna', 'cli', 30, 10, bursar.now())"#,
+    )
+    .await;
+    let vera = desk.visitor("vera", Role::Viewer).await;
+    let page = vera.sees("/", &["href=\"/bulk/0b\"", "anna", "10 of 30"]).await;
+    assert!(!page.contains("/bulk/0c"), "one that was just begun is on its way");
+}
+
+#[tokio::test]
 async fn the_overview_and_a_job_say_how_it_stands() {
     let desk = Desk::open().await;
     let id = desk.dead("refill_tier", 2).await;
