@@ -83,7 +83,7 @@ struct Spend {
 
 /// `POST /api/credits/spend`: 402 where the balance does not cover it, once for the user and the key.
 pub(super) async fn spend(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
-    let who = request.extensions().get::<Who>().cloned().and_then(|who| who.0);
+    let who = Who::of(&request).0;
     let (asked, header) = input::read::<Spend>(api, request).await?;
     input::user(&asked.user_id)?;
     let key = input::one_key(asked.key, header)?
@@ -152,7 +152,7 @@ enum Type {
 
 /// `POST /admin/api/v1/transactions`: a grant or a removal by hand, once for its key.
 pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
-    let who = request.extensions().get::<Who>().cloned().and_then(|who| who.0);
+    let who = Who::of(&request).0;
     let (asked, header) = input::read::<Transaction>(api, request).await?;
     input::user(&asked.user_id)?;
     let amount = positive(asked.amount)?;
