@@ -49,3 +49,21 @@ async fn another_sites_form_is_refused_at_the_door_and_uses_up_nobodys_attempts(
         assert_eq!(send(headers, &token).await.status, 303, "{headers:?}");
     }
 }
+
+#[tokio::test]
+async fn a_page_that_keeps_itself_current_is_nobody_at_the_screen() {
+    let desk = Desk::open().await;
+    let anna = desk.visitor("anna", Role::Viewer).await;
+    let seen = async || -> bool {
+        sqlx::query_scalar("SELECT seen_at > clock_timestamp() - interval '1 hour' FROM bursar.session")
+            .fetch_one(&desk.db.pool)
+            .await
+            .unwrap()
+    };
+    desk.plant("UPDATE bursar.session SET seen_at = clock_timestamp() - interval '119 minutes'").await;
+    let headers = [("cookie", anna.cookie.clone()), ("bursar-live", "1".to_owned())];
+    let mut client = Client::connect(desk.address).await;
+    client.send(&head("GET", "/", &headers, 0)).await;
+    assert_eq!((client.reply().await.status, seen().await), (200, false), "it is current, and the session idles");
+    assert_eq!((anna.page("/").await.status, seen().await), (200, true));
+}

@@ -136,17 +136,18 @@ pub async fn sign_in(db: &mut PgConnection, text: &str) -> Result<Option<String>
     Ok((made.rows_affected() == 1).then_some(secret))
 }
 
-/// Whose session this is, if it is one that lives.
-pub async fn session(db: impl PgExecutor<'_>, secret: &str) -> Result<Option<Signed>, sqlx::Error> {
+/// Whose session this is, if it is one that lives. A page that keeps itself current is nobody who uses it: the session idles.
+pub async fn session(db: impl PgExecutor<'_>, secret: &str, is_used: bool) -> Result<Option<Signed>, sqlx::Error> {
     let row = sqlx::query!(
         "WITH seen AS (
              UPDATE bursar.session SET seen_at = clock_timestamp()
-             WHERE digest = $1 AND seen_at < clock_timestamp() - interval '1 minute' AND seen_at > clock_timestamp() - interval '2 hours'
+             WHERE digest = $1 AND $2 AND seen_at < clock_timestamp() - interval '1 minute' AND seen_at > clock_timestamp() - interval '2 hours'
          )
          SELECT t.name, t.role, s.csrf FROM bursar.session s JOIN bursar.token t ON t.id = s.token_id
          WHERE s.digest = $1 AND t.revoked_at IS NULL AND s.created_at > clock_timestamp() - interval '12 hours'
            AND s.seen_at > clock_timestamp() - interval '2 hours'",
-        digest_of(secret)
+        digest_of(secret),
+        is_used
     )
     .fetch_optional(db)
     .await?;

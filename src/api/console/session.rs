@@ -26,6 +26,8 @@ use crate::{
     http::{Peer, body, reply::Reply},
 };
 
+/// What a page carries that asks for itself, to be current.
+const LIVE: &str = "bursar-live";
 /// Attempts that one address has, before it waits.
 const ATTEMPTS: u32 = 5;
 /// For which it then waits, and after which its attempts are forgotten.
@@ -91,7 +93,7 @@ fn is_local(api: &Api) -> bool {
 /// Who sends a request, by its cookie.
 pub(super) async fn signed(api: &Api, headers: &HeaderMap) -> Result<Option<Signed>, sqlx::Error> {
     match secret(api, headers) {
-        Some(secret) => access::session(&api.pool, secret).await,
+        Some(secret) => access::session(&api.pool, secret, !headers.contains_key(LIVE)).await,
         None => Ok(None),
     }
 }
