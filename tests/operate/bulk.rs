@@ -1,5 +1,7 @@
 //! `bursar jobs retry` and `cancel` by a filter: what it would mean is said first; all that match are changed, and each is written down.
 
+use std::time::Duration;
+
 use bursar_jobs::{
     audit::Via,
     desk::{JobFilter, Operator, State, bulk},
@@ -7,7 +9,7 @@ use bursar_jobs::{
 use serde_json::json;
 
 use super::{ask, claim, dead_job, plant, receive, settle};
-use crate::support::database;
+use crate::support::{database, eventually};
 
 #[tokio::test]
 async fn a_dry_run_tells_what_is_safe_what_is_done_and_what_is_unknown_and_changes_nothing() {
@@ -236,4 +238,30 @@ async fn an_act_that_cannot_be_read_waits_for_a_newer_worker_and_keeps_nothing_f
     assert_eq!((end.changed, end.ended_at.is_some()), (1, true), "it is done, whatever else waits");
     let waiting = bulk::unfinished(&mut connection).await.unwrap();
     assert_eq!(waiting.len(), 2, "what cannot be read is left to who can: {waiting:?}");
+}
+
+#[tokio::test]
+async fn an_act_that_meets_a_worker_crosswise_is_done_again_and_not_given_up() {
+    let db = database().await;
+    let (first, second) = (dead_job(&db, "evt_1").await, dead_job(&db, "evt_2").await);
+    let by = Operator { who: "anna".into(), via: Via::Cli };
+    let filter = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
+    let mut connection = db.pool.acquire().await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Retry, &filter)).await.unwrap();
+    // Somebody holds one and will want the other, while the act holds that and wants the one.
+    let hold = "SELECT FROM apalis.jobs WHERE id = $1 FOR UPDATE";
+    let mut other = db.pool.begin().await.unwrap();
+    sqlx::query(hold).bind(&first).execute(&mut *other).await.unwrap();
+    let step = tokio::spawn(async move { bulk::step(&mut connection, &began.id).await });
+    eventually(Duration::from_secs(20), || async {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&db.pool).await.unwrap();
+        if waiting == 1 { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    sqlx::query(hold).bind(&second).execute(&mut *other).await.unwrap();
+    other.commit().await.unwrap();
+    let end = step.await.unwrap().unwrap().unwrap();
+    assert_eq!((end.changed, end.skipped, end.ended_at.is_some()), (2, 0, true));
 }

@@ -21,10 +21,12 @@ use super::{
     release::{self, Came, DryRun},
     risk,
 };
-use crate::{audit::Via, payout};
+use crate::{audit::Via, payout, perform::is_code};
 
 /// Jobs acted on in one transaction.
 const CHUNK: i64 = 100;
+/// How often a deadlock is met before it is an error.
+const CROSSED: usize = 4;
 
 /// How far an act has come.
 #[derive(Debug, Clone, Serialize)]
@@ -248,8 +250,18 @@ async fn release_chunk(
     Ok((ids, changed, skipped))
 }
 
-/// Does the next chunk, unless another does one at this moment. None: there is no such act.
+/// Does the next chunk, unless another does one at this moment. None: there is no such act. Who meets a worker crosswise begins the chunk anew.
 pub async fn step(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, sqlx::Error> {
+    for _ in 0..CROSSED {
+        match chunk(&mut *db, id).await {
+            Err(error) if is_code(&error, &["40P01", "40001"]) => {}
+            came => return came,
+        }
+    }
+    chunk(db, id).await
+}
+
+async fn chunk(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, sqlx::Error> {
     let mut tx = db.begin().await?;
     let row = sqlx::query!(
         "SELECT verb, filter, who, via, why, begun_at, cursor_id, ended_at, put_down FROM bursar.bulk WHERE id = $1 FOR UPDATE SKIP LOCKED",
