@@ -180,8 +180,8 @@ pub const ALL: &[Kind] = &[
     NOTE_EVENT,
 ];
 
-/// Kinds that move money at Stripe, or set right what was moved: who retries one releases it.
-pub const MONEY: &[Kind] = &[PAY_RECEIVER, REVERSE_TRANSFER, RETRY_INVOICE, RECONCILE_REPAIR];
+/// Kinds that move money at Stripe, set right what was moved, or become a payout: who runs one again releases it.
+pub const MONEY: &[Kind] = &[RECORD_PAYOUT, PAY_RECEIVER, REVERSE_TRANSFER, RETRY_INVOICE, RECONCILE_REPAIR];
 
 /// Whether a job of a kind releases money.
 pub fn moves_money(kind: &str) -> bool {

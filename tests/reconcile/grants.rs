@@ -63,12 +63,12 @@ async fn what_was_paid_while_webhooks_were_lost_is_found_and_repaired_once() {
     let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
     assert_eq!((kind.as_str(), &made["api_version"]), ("invoice.paid", &json!("2026-09-30.endive")));
     assert!(made["made_by"]["reconciliation"].is_string());
-    let audited: Vec<(String, String)> =
-        sqlx::query_as("SELECT who, subject FROM bursar.audit WHERE what = 'reconcile.repair' ORDER BY id")
+    let audited: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT who, via, subject FROM bursar.audit WHERE what = 'reconcile.repair' ORDER BY id")
             .fetch_all(&world.db.pool)
             .await
             .unwrap();
-    assert_eq!(audited, [("tester".into(), invoice.clone()), ("tester".into(), session.clone())]);
+    assert_eq!(audited, [&invoice, &session].map(|object| ("tester".into(), "console".into(), object.clone())));
     // The real events come after all, and change nothing.
     for event in world.events().await.into_iter().filter(|event| about(event, &session) || about(event, &invoice)) {
         let body = serde_json::to_vec(&event).unwrap();

@@ -76,16 +76,8 @@ pub(super) async fn spend(
     let mut tx = db.begin().await?;
     match ledger::spend(&mut *tx, user, amount, key, reference, None).await? {
         Spent::Done { posting, balance } => {
-            // What a repetition finds was noted by the first.
-            let is_new = sqlx::query_scalar!(
-                r#"SELECT xmin = pg_current_xact_id()::xid AS "new!" FROM bursar.posting WHERE id = $1"#,
-                posting
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-            if is_new {
-                note(&mut tx, &values::operator(), "credits.spend", user, (amount, key, posting), reference).await?;
-            }
+            let spend = by_hand::Spend { user, amount, key, posting, reference };
+            by_hand::note_spend(&mut tx, &values::at_keyboard(), spend).await?;
             tx.commit().await?;
             let moved = Moved { result: "posted", posting: Some(posting), user_id: user, amount, key, balance };
             screen.done(
