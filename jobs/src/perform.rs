@@ -24,6 +24,7 @@ use crate::{
     outside::{self, Outside},
     settle::{Settlement, settle},
     terms::Terms,
+    traced,
 };
 
 /// What became of a batch.
@@ -214,7 +215,8 @@ async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Resul
             Err(error) => settlements.push(Settlement::of_error(claimed, &error)),
         }
     }
-    let applied = effects::apply(&mut tx, &wanted).await?;
+    let jobs: Vec<&str> = owners.iter().map(|claimed| claimed.id.as_str()).collect();
+    let applied = traced::under(&jobs, effects::apply(&mut tx, &wanted)).await?;
     for ((claimed, effects), applied) in owners.into_iter().zip(wanted).zip(applied) {
         let settlement = match (applied, &effects.outcome) {
             (Applied::Conflict(what), _) => return Ok(Together::RolledBack(Why::Conflict(what))),

@@ -8,7 +8,10 @@ use hyper::{
 };
 
 use super::{Api, checkout, connect, console, credits, input, portal, subscriptions, token};
-use crate::http::reply::{Problem, Reply, json, only};
+use crate::{
+    http::reply::{Problem, Reply, json, only},
+    telemetry::traces,
+};
 
 /// Answers one request.
 pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
@@ -55,10 +58,8 @@ async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, path: &str) -> 
 async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Problem> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
-    let made = |method: &Method| only(method, "POST", &[Method::POST]);
     if path == "/healthz" {
-        read(&method)?;
+        only(&method, "GET, HEAD", &[Method::GET, Method::HEAD])?;
         return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
     }
     if let Some(segments) = input::segments(&path) {
@@ -69,12 +70,42 @@ async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Probl
     }
     let who = let_in(api, request.headers(), &method, &path).await?;
     request.extensions_mut().insert(who);
-    let nothing = || {
-        Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
-    };
     let segments = input::segments(&path).ok_or_else(nothing)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    match segments.as_slice() {
+    let Some(place) = place(&segments) else { return within(api, &segments, request).await };
+    let (name, headers) = (format!("{method} {place}"), request.headers().clone());
+    // Only of those who were let in: strangers begin no traces and join none.
+    Ok(traces::served(name, &headers, async { within(api, &segments, request).await.unwrap_or_else(Reply::from) })
+        .await)
+}
+
+/// What the span of a request is called: its path without what differs. Nothing for what is no request of the application's.
+fn place(segments: &[&str]) -> Option<&'static str> {
+    Some(match segments {
+        ["api", "stripe", "checkout"] => "/api/stripe/checkout",
+        ["api", "stripe", "checkout", _] => "/api/stripe/checkout/{session}",
+        ["api", "stripe", "connect"] => "/api/stripe/connect",
+        ["api", "stripe", "connect", "status"] => "/api/stripe/connect/status",
+        ["api", "stripe", "portal"] => "/api/stripe/portal",
+        ["api", "credits", "spend"] => "/api/credits/spend",
+        ["api", "credits", _] => "/api/credits/{user_id}",
+        ["api", "credits", _, "history"] => "/api/credits/{user_id}/history",
+        ["api", "subscriptions", _] => "/api/subscriptions/{user_id}",
+        ["admin", "api", "v1", "transactions"] => "/admin/api/v1/transactions",
+        _ => return None,
+    })
+}
+
+fn nothing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
+}
+
+/// Answers a request of somebody who was let in.
+async fn within(api: &Api, segments: &[&str], request: Request<Incoming>) -> Result<Reply, Problem> {
+    let method = request.method().clone();
+    let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
+    let made = |method: &Method| only(method, "POST", &[Method::POST]);
+    match segments {
         ["metrics"] => {
             read(&method)?;
             Ok(api.exposed.answer(request.headers()).await)

@@ -9,6 +9,7 @@ use bursar_jobs::{
     perform::{Context, Disturbed, Performer, Report},
     settle::{Settlement, settle},
     terms::Terms,
+    traced,
     turns::Turns,
 };
 use sqlx::PgPool;
@@ -18,7 +19,7 @@ use tracing::Instrument;
 use super::{Options, backend::Claim, keeper::Held, told};
 use crate::telemetry::{
     stripe::{Timed, Watched},
-    traces::{self, Span},
+    traces::{self, Made, Origin},
 };
 
 /// What every claim is executed with.
@@ -68,28 +69,30 @@ impl Engine {
         let batch = Arc::new(batch);
         let started = clock::monotonic();
         let origins = traces::origins(&self.context.pool, &batch).await;
+        // Over all tries: a request that left before the database went away was made.
+        let made = Made::default();
         loop {
             let renewals = self.held.borrow().renewals;
-            let (tried, requests) = self.attempt(&batch).await;
-            match tried {
+            match self.attempt(&batch, &origins, &made).await {
                 Try::Reported(report) => {
                     told::tell(&batch, &report, started.elapsed());
-                    told::trace(&batch, &report, &origins, requests, started.elapsed());
+                    told::trace(&batch, &report, &origins, made.take(), started.elapsed());
                     break;
                 }
                 Try::Disturbed(disturbed) => {
                     if !self.calm(&batch, &disturbed, renewals).await {
                         tracing::warn!(kind = batch.kind.name, "the lease was lost: its jobs are another worker's");
+                        told::broken(&batch, "lease_lost", &origins, made.take(), started.elapsed());
                         break;
                     }
                 }
                 Try::Panicked(said) if batch.jobs.len() == 1 => {
-                    told::broken(&batch, "panicked", &origins, started.elapsed());
+                    told::broken(&batch, "panicked", &origins, made.take(), started.elapsed());
                     self.give_back(&batch, &format!("the job panicked: {said}")).await;
                     break;
                 }
                 Try::TimedOut if batch.jobs.len() == 1 => {
-                    told::broken(&batch, "timed_out", &origins, started.elapsed());
+                    told::broken(&batch, "timed_out", &origins, made.take(), started.elapsed());
                     self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).await;
                     break;
                 }
@@ -108,23 +111,27 @@ impl Engine {
     }
 
     /// One try, in a task of its own: a panic or a loop in it takes nothing else along.
-    async fn attempt(&self, batch: &Arc<Batch>) -> (Try, Vec<Span>) {
+    async fn attempt(&self, batch: &Arc<Batch>, origins: &HashMap<String, Origin>, made: &Made) -> Try {
         let Some(performer) = self.performers.get(batch.kind.name).copied() else {
-            return (Try::Panicked(format!("no performer for {}", batch.kind.name)), Vec::new());
+            return Try::Panicked(format!("no performer for {}", batch.kind.name));
         };
         let (context, batch) = (Arc::clone(&self.context), Arc::clone(batch));
         let limit = batch.kind.timeout;
         let span = told::span(&batch);
-        let task =
-            tokio::spawn(async move { traces::attempt((performer.perform)(&context, &batch)).await }.instrument(span));
+        let (contexts, made) = (traces::contexts(origins), made.clone());
+        let run = async move {
+            let run = traced::attempts(contexts, (performer.perform)(&context, &batch));
+            traces::attempt(made, run).await
+        };
+        let task = tokio::spawn(run.instrument(span));
         let abort = task.abort_handle();
         match tokio::time::timeout(limit, task).await {
-            Ok(Ok((Ok(report), requests))) => (Try::Reported(report), requests),
-            Ok(Ok((Err(disturbed), requests))) => (Try::Disturbed(disturbed), requests),
-            Ok(Err(join)) => (Try::Panicked(join.to_string()), Vec::new()),
+            Ok(Ok(Ok(report))) => Try::Reported(report),
+            Ok(Ok(Err(disturbed))) => Try::Disturbed(disturbed),
+            Ok(Err(join)) => Try::Panicked(join.to_string()),
             Err(_) => {
                 abort.abort();
-                (Try::TimedOut, Vec::new())
+                Try::TimedOut
             }
         }
     }

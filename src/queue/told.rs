@@ -103,11 +103,17 @@ pub(super) fn trace(
     traces::ended(batch.kind.name, &ended, origins, requests, took);
 }
 
-/// Sends the span of an attempt that reported nothing.
-pub(super) fn broken(batch: &Batch, how: &'static str, origins: &HashMap<String, Origin>, took: Duration) {
+/// Sends the span of an attempt that reported nothing, and of the requests that it made all the same.
+pub(super) fn broken(
+    batch: &Batch,
+    how: &'static str,
+    origins: &HashMap<String, Origin>,
+    requests: Vec<Span>,
+    took: Duration,
+) {
     let ended: Vec<Ended<'_>> =
         batch.jobs.iter().map(|job| Ended { job: &job.id, attempt: job.attempt, outcome: how, user: None }).collect();
-    traces::ended(batch.kind.name, &ended, origins, Vec::new(), took);
+    traces::ended(batch.kind.name, &ended, origins, requests, took);
 }
 
 fn claimed<'a>(batch: &'a Batch, id: &str) -> Option<&'a Claimed> {

@@ -22,6 +22,8 @@ pub struct Span {
     pub start: u64,
     pub end: u64,
     pub attributes: BTreeMap<String, String>,
+    /// The trace and the span that it is linked to.
+    pub link: Option<(Vec<u8>, Vec<u8>)>,
     pub status: u64,
 }
 
@@ -161,6 +163,10 @@ fn span(bytes: &[u8]) -> Span {
             7 => span.start = field.number(),
             8 => span.end = field.number(),
             9 => {}
+            13 => {
+                let link = fields(field.bytes());
+                span.link = Some((link[0].1.bytes().to_vec(), link[1].1.bytes().to_vec()));
+            }
             15 => {
                 let code = fields(field.bytes()).into_iter().find(|(number, _)| *number == 3);
                 span.status = code.map_or(0, |(_, code)| code.number());

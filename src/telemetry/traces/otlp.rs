@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bursar_jobs::clock;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Request, StatusCode, Uri,
     body::Bytes,
@@ -28,6 +28,8 @@ const MOST: usize = 512;
 const EVERY: Duration = Duration::from_secs(1);
 /// For one request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of an answer that are read. It says nothing that is needed; this much, so that the connection can be used again.
+const ANSWER: usize = 64 << 10;
 /// Before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
@@ -148,8 +150,7 @@ async fn send(http: &Http, destination: &Destination, body: Bytes) -> Result<(),
         let answer = timeout(PATIENCE, async {
             let answer = http.request(request).await.map_err(|error| error.to_string())?;
             let status = answer.status();
-            // Read, so that the connection can be used again.
-            answer.into_body().collect().await.map_err(|error| error.to_string())?;
+            Limited::new(answer.into_body(), ANSWER).collect().await.map_err(|error| error.to_string())?;
             Ok::<StatusCode, String>(status)
         });
         let error = match answer.await {
