@@ -132,7 +132,7 @@ async fn perform<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result
         match together::<J>(pool, terms, batch).await? {
             Together::Committed(report) => return Ok(report),
             Together::RolledBack(why) => {
-                tracing::debug!(kind = batch.kind.name, ?why, "performing each job of the batch alone");
+                tracing::debug!(kind = batch.kind.name, why = why.word(), "performing each job of the batch alone");
             }
         }
     }
@@ -173,7 +173,6 @@ enum Together {
     RolledBack(Why),
 }
 
-#[derive(Debug)]
 enum Why {
     /// A lease was another's: somebody else has, or had, that job.
     Stale,
@@ -183,6 +182,18 @@ enum Why {
     Locked,
     /// The database refused what a job wanted, for a reason that repeating does not mend.
     Refused(sqlx::Error),
+}
+
+impl Why {
+    /// Without what an error of the database may quote of a row.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Stale => "a lease was another's",
+            Self::Conflict(_) => "a key stands with other content",
+            Self::Locked => "another transaction holds a lock",
+            Self::Refused(_) => "the database refused it",
+        }
+    }
 }
 
 /// One transaction for the whole batch.

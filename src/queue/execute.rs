@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::{Options, backend::Claim, keeper::Held, told};
 use crate::telemetry::{
+    quiet,
     stripe::{Timed, Watched},
     traces::{self, Made, Origin},
 };
@@ -169,7 +170,8 @@ impl Engine {
             match settled.await {
                 Ok(settled) => {
                     told::given_back(batch, settled.len());
-                    tracing::warn!(kind = batch.kind.name, settled = settled.len(), of = batch.jobs.len(), "{why}");
+                    let (kind, of) = (batch.kind.name, batch.jobs.len());
+                    tracing::warn!(kind, settled = settled.len(), of, "{}", quiet(why));
                     return;
                 }
                 Err(error) => {

@@ -11,6 +11,7 @@ use tracing::{Span as LogSpan, info_span};
 
 use crate::telemetry::{
     counts::WORKER,
+    quiet,
     traces::{self, Ended, Origin, Span},
 };
 
@@ -58,7 +59,7 @@ pub(super) fn tell(batch: &Batch, report: &Report, took: Duration) {
             // Its event was received when it was enqueued, in one transaction. Replayed, it is done when it is done.
             WORKER.effect(kind, (job.claimed_at - job.enqueued_at).to_std().unwrap_or_default() + took);
         }
-        let (id, reason) = (&settlement.id, settlement.reason.as_deref().unwrap_or_default());
+        let (id, reason) = (&settlement.id, quiet(settlement.reason.as_deref().unwrap_or_default()));
         let outcome = settlement.outcome;
         match outcome {
             "retry" | "dead" => tracing::warn!(job = id, kind, event, user, outcome, "{reason}"),

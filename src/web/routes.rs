@@ -19,7 +19,7 @@ use crate::{
         body,
         reply::{Problem, Reply, only},
     },
-    telemetry::{counts::Refused, traces},
+    telemetry::{counts::Refused, quiet, traces},
 };
 
 /// Answers one request.
@@ -126,7 +126,7 @@ fn unsigned(web: &Web, source: &'static str, error: SignatureError) -> Problem {
 
 fn not_an_event(web: &Web, source: &'static str, error: &EnvelopeError) -> Problem {
     web.counters.rejected(source, Refused::NotAnEvent);
-    tracing::warn!(source, reason = %error, "an event was refused: it is signed, and yet no event");
+    tracing::warn!(source, reason = quiet(&error.to_string()), "an event was refused: it is signed, and yet no event");
     Problem::bad_request(format!("The body is signed, and yet no event: {error}. Send the event as it was made."))
 }
 
