@@ -14,7 +14,7 @@ use bursar_jobs::{
 };
 use sqlx::PgPool;
 use tokio::sync::watch;
-use tracing::Instrument;
+use tracing::{Instrument, Span as LogSpan};
 
 use super::{Options, backend::Claim, keeper::Held, told};
 use crate::telemetry::{
@@ -70,31 +70,32 @@ impl Engine {
         let batch = Arc::new(batch);
         let started = clock::monotonic();
         let origins = traces::origins(&self.context.pool, &batch).await;
+        let span = told::span(&batch);
         // Over all tries: a request that left before the database went away was made.
         let made = Made::default();
         loop {
             let renewals = self.held.borrow().renewals;
-            match self.attempt(&batch, &origins, &made).await {
+            match self.attempt(&batch, &origins, &made, span.clone()).await {
                 Try::Reported(report) => {
                     told::tell(&batch, &report, started.elapsed());
                     told::trace(&batch, &report, &origins, made.take(), started.elapsed());
                     break;
                 }
                 Try::Disturbed(disturbed) => {
-                    if !self.calm(&batch, &disturbed, renewals).await {
-                        tracing::warn!(kind = batch.kind.name, "the lease was lost: its jobs are another worker's");
+                    if !self.calm(&batch, &disturbed, renewals).instrument(span.clone()).await {
+                        span.in_scope(|| tracing::warn!("the lease was lost: its jobs are another worker's"));
                         told::broken(&batch, "lease_lost", &origins, made.take(), started.elapsed());
                         break;
                     }
                 }
                 Try::Panicked(said) if batch.jobs.len() == 1 => {
                     told::broken(&batch, "panicked", &origins, made.take(), started.elapsed());
-                    self.give_back(&batch, &format!("the job panicked: {said}")).await;
+                    self.give_back(&batch, &format!("the job panicked: {said}")).instrument(span).await;
                     break;
                 }
                 Try::TimedOut if batch.jobs.len() == 1 => {
                     told::broken(&batch, "timed_out", &origins, made.take(), started.elapsed());
-                    self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).await;
+                    self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).instrument(span).await;
                     break;
                 }
                 Try::TimedOut | Try::Panicked(_) => {
@@ -112,13 +113,12 @@ impl Engine {
     }
 
     /// One try, in a task of its own: a panic or a loop in it takes nothing else along.
-    async fn attempt(&self, batch: &Arc<Batch>, origins: &HashMap<String, Origin>, made: &Made) -> Try {
+    async fn attempt(&self, batch: &Arc<Batch>, origins: &HashMap<String, Origin>, made: &Made, span: LogSpan) -> Try {
         let Some(performer) = self.performers.get(batch.kind.name).copied() else {
             return Try::Panicked(format!("no performer for {}", batch.kind.name));
         };
         let (context, batch) = (Arc::clone(&self.context), Arc::clone(batch));
         let limit = batch.kind.timeout;
-        let span = told::span(&batch);
         let (contexts, made) = (traces::contexts(origins), made.clone());
         let run = async move {
             let run = traced::attempts(contexts, (performer.perform)(&context, &batch));
@@ -145,7 +145,7 @@ impl Engine {
             tokio::time::sleep(Duration::from_millis(20).mul_f64(backoff::jitter())).await;
             return self.held.borrow().worker == batch.worker;
         }
-        tracing::warn!(kind = batch.kind.name, error = %disturbed, "repeating once the lease is renewed; no attempt is spent");
+        tracing::warn!(error = %disturbed, "repeating once the lease is renewed; no attempt is spent");
         // The lease may have run out meanwhile; a settlement under it would be refused. So the keeper goes first.
         let mut held = self.held.clone();
         let news = held.wait_for(|held| held.worker != batch.worker || held.renewals > renewals).await;
@@ -170,8 +170,7 @@ impl Engine {
             match settled.await {
                 Ok(settled) => {
                     told::given_back(batch, settled.len());
-                    let (kind, of) = (batch.kind.name, batch.jobs.len());
-                    tracing::warn!(kind, settled = settled.len(), of, "{}", quiet(why));
+                    tracing::warn!(settled = settled.len(), of = batch.jobs.len(), "{}", quiet(why));
                     return;
                 }
                 Err(error) => {

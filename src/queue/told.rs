@@ -7,7 +7,7 @@ use bursar_jobs::{
     perform::Report,
 };
 use serde::Deserialize;
-use tracing::{Span as LogSpan, info_span};
+use tracing::{Span as LogSpan, error_span};
 
 use crate::telemetry::{
     counts::WORKER,
@@ -30,14 +30,15 @@ impl About {
     }
 }
 
-/// What every line of an attempt carries. Jobs that run together share their lines.
+/// What every line of an attempt carries, whatever the level is: a warning without its job is of no use. Jobs that run together share their
+/// lines.
 pub(super) fn span(batch: &Batch) -> LogSpan {
     match batch.jobs.as_slice() {
         [job] => {
             let about = About::of(job);
-            info_span!("attempt", kind = batch.kind.name, job = job.id, event = about.event, user = about.user)
+            error_span!("attempt", kind = batch.kind.name, job = job.id, event = about.event, user = about.user)
         }
-        jobs => info_span!("attempts", kind = batch.kind.name, jobs = jobs.len()),
+        jobs => error_span!("attempts", kind = batch.kind.name, jobs = jobs.len()),
     }
 }
 
