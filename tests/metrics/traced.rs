@@ -1,8 +1,17 @@
 //! One trace from the request that brought an event, through its jobs, to what Stripe was asked.
 
+#![expect(clippy::float_cmp, reason = "they are counts, which a float holds exactly")]
+
+use std::net::SocketAddr;
+
 use bursar::telemetry::traces::trace_of;
 use bursar_jobs::{enqueue::enqueue, send_letter::SendLetter};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+};
 
 use super::{
     SOON, TOKEN, World, purchase,
@@ -159,6 +168,41 @@ async fn a_verification_is_linked_to_its_sender_s_trace_and_what_no_event_caused
     let letters: Vec<&Span> = spans.iter().filter(|span| span.name == "job send_letter").collect();
     assert_ne!(letters[0].trace, letters[1].trace, "all that operators ever do is not one trace");
     assert!(letters.iter().all(|letter| letter.parent.is_empty()));
+}
+
+/// A collector that says 200 and never stops talking. How much of it was heard is told when the other side has gone.
+async fn babbler() -> (SocketAddr, mpsc::UnboundedReceiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let (chunk, mut said) = (format!("10000\r\n{}\r\n", "x".repeat(0x10000)), 0);
+                let mut taken = [0; 1024];
+                assert!(stream.read(&mut taken).await.unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+                while stream.write_all(chunk.as_bytes()).await.is_ok() {
+                    said += chunk.len();
+                }
+                tell.send(said).unwrap();
+            });
+        }
+    });
+    (address, heard)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_never_stops_talking_is_not_listened_to() {
+    let (address, mut heard) = babbler().await;
+    let world = World::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]).await;
+    assert_eq!(world.hear(&purchase(1)).await.status, 200);
+    let said = tokio::time::timeout(SOON, heard.recv()).await.unwrap().unwrap();
+    assert!(said < 32 << 20, "{said} bytes were taken of an answer that nobody needs");
+    world.settled().await;
+    assert_eq!(world.scrape(0).await.sum("bursar_spans_dropped_total", &[]), 0.0, "it said that it has them");
+    assert!(!world.log("web").contains("traces could not be sent"));
 }
 
 #[tokio::test]
