@@ -1,5 +1,6 @@
 //! What the processes say of themselves: each is started as a process of its own, scraped, and held against the database.
 
+mod cost;
 mod counted;
 mod depth;
 mod files;
