@@ -1,19 +1,19 @@
 //! Under whose trace jobs are enqueued: the W3C trace context (`traceparent`) of the attempt or the request that does it, kept beside the
 //! job's cause. What a trace is, and whether there is one, is not known here.
 
-use std::{collections::HashMap, future::Future};
+use std::{collections::BTreeMap, future::Future};
 
 use crate::{job::NewJob, kinds};
 
 tokio::task_local! {
     /// The contexts of the attempts that run here, by their jobs.
-    static ATTEMPTS: HashMap<String, String>;
+    static ATTEMPTS: BTreeMap<String, String>;
     /// Of what is done right now: an entry a job where several are applied together.
     static NOW: Vec<Option<String>>;
 }
 
 /// Runs attempts with the contexts of their jobs.
-pub async fn attempts<T>(contexts: HashMap<String, String>, run: impl Future<Output = T>) -> T {
+pub async fn attempts<T>(contexts: BTreeMap<String, String>, run: impl Future<Output = T>) -> T {
     ATTEMPTS.scope(contexts, run).await
 }
 
@@ -24,7 +24,7 @@ pub async fn request<T>(context: String, run: impl Future<Output = T>) -> T {
 
 /// Runs what is done for these jobs.
 pub(crate) async fn under<T>(jobs: &[&str], run: impl Future<Output = T>) -> T {
-    let of_all = |contexts: &HashMap<String, String>| jobs.iter().map(|job| contexts.get(*job).cloned()).collect();
+    let of_all = |contexts: &BTreeMap<String, String>| jobs.iter().map(|job| contexts.get(*job).cloned()).collect();
     let now = ATTEMPTS.try_with(of_all).unwrap_or_default();
     NOW.scope(now, run).await
 }

@@ -72,11 +72,12 @@ async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Probl
     request.extensions_mut().insert(who);
     let segments = input::segments(&path).ok_or_else(nothing)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let Some(place) = place(&segments) else { return within(api, &segments, request).await };
-    let (name, headers) = (format!("{method} {place}"), request.headers().clone());
+    let headers = request.headers().clone();
+    let answered = Box::pin(within(api, &segments, request));
+    let Some(place) = place(&segments) else { return answered.await };
     // Only of those who were let in: strangers begin no traces and join none.
-    Ok(traces::served(name, &headers, async { within(api, &segments, request).await.unwrap_or_else(Reply::from) })
-        .await)
+    let answered = async { answered.await.unwrap_or_else(Reply::from) };
+    Ok(traces::served(format!("{method} {place}"), &headers, answered).await)
 }
 
 /// What the span of a request is called: its path without what differs. Nothing for what is no request of the application's.

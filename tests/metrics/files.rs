@@ -143,7 +143,7 @@ fn each_alert_fires_when_it_should_and_is_silent_otherwise() {
     match Command::new("promtool").args(["test", "rules", "alerts_test.yml"]).current_dir(folder).output() {
         Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr)),
         Err(error) => {
-            eprintln!("no alert was tried, for promtool cannot be run ({error}): install Debian's `prometheus`")
+            eprintln!("no alert was tried, for promtool cannot be run ({error}): install Debian's `prometheus`");
         }
     }
 }

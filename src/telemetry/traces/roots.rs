@@ -1,6 +1,9 @@
 //! Which trace a claimed job belongs to, and its spans when it has ended.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use bursar_jobs::job::Batch;
 use sqlx::PgPool;
@@ -57,7 +60,7 @@ pub(crate) async fn origins(pool: &PgPool, batch: &Batch) -> HashMap<String, Ori
 }
 
 /// What the jobs that these enqueue are under.
-pub(crate) fn contexts(origins: &HashMap<String, Origin>) -> HashMap<String, String> {
+pub(crate) fn contexts(origins: &HashMap<String, Origin>) -> BTreeMap<String, String> {
     origins.iter().map(|(job, origin)| (job.clone(), origin.own.to_string())).collect()
 }
 
