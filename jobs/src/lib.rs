@@ -38,6 +38,7 @@ pub mod schedules;
 pub mod settle;
 pub mod subscriber;
 pub mod terms;
+pub mod traced;
 pub mod turns;
 pub mod watch;
 pub mod worth;

@@ -10,7 +10,10 @@ use hyper::{
 };
 
 use super::{Api, checkout, connect, console, credits, input, portal, subscriptions, token};
-use crate::http::reply::{Problem, Reply, json, only};
+use crate::{
+    http::reply::{Problem, Reply, json, only},
+    telemetry::traces,
+};
 
 /// Wrong tokens that an address may send within a minute before it waits for each answer: more than a restart with an old one sends.
 const GUESSES: u32 = 20;
@@ -74,10 +77,8 @@ async fn let_in(api: &Api, request: &Request<Incoming>, is_admins: bool) -> Resu
 async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Problem> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
-    let made = |method: &Method| only(method, "POST", &[Method::POST]);
     if path == "/healthz" {
-        read(&method)?;
+        only(&method, "GET, HEAD", &[Method::GET, Method::HEAD])?;
         return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
     }
     // Whoever asks is let in by the very segments by which the request is routed, however its path is written.
@@ -88,10 +89,41 @@ async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Probl
     }
     let who = let_in(api, &request, segments.first() == Some(&"admin")).await?;
     request.extensions_mut().insert(who);
-    let nothing = || {
-        Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
-    };
-    match segments.as_slice() {
+    let headers = request.headers().clone();
+    let answered = Box::pin(within(api, &segments, request));
+    let Some(place) = place(&segments) else { return answered.await };
+    // Only of those who were let in: strangers begin no traces and join none.
+    let answered = async { answered.await.unwrap_or_else(Reply::from) };
+    Ok(traces::served(format!("{method} {place}"), &headers, answered).await)
+}
+
+/// What the span of a request is called: its path without what differs. Nothing for what is no request of the application's.
+fn place(segments: &[&str]) -> Option<&'static str> {
+    Some(match segments {
+        ["api", "stripe", "checkout"] => "/api/stripe/checkout",
+        ["api", "stripe", "checkout", _] => "/api/stripe/checkout/{session}",
+        ["api", "stripe", "connect"] => "/api/stripe/connect",
+        ["api", "stripe", "connect", "status"] => "/api/stripe/connect/status",
+        ["api", "stripe", "portal"] => "/api/stripe/portal",
+        ["api", "credits", "spend"] => "/api/credits/spend",
+        ["api", "credits", _] => "/api/credits/{user_id}",
+        ["api", "credits", _, "history"] => "/api/credits/{user_id}/history",
+        ["api", "subscriptions", _] => "/api/subscriptions/{user_id}",
+        ["admin", "api", "v1", "transactions"] => "/admin/api/v1/transactions",
+        _ => return None,
+    })
+}
+
+fn nothing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
+}
+
+/// Answers a request of somebody who was let in.
+async fn within(api: &Api, segments: &[&str], request: Request<Incoming>) -> Result<Reply, Problem> {
+    let method = request.method().clone();
+    let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
+    let made = |method: &Method| only(method, "POST", &[Method::POST]);
+    match segments {
         ["metrics"] => {
             read(&method)?;
             Ok(api.exposed.answer(request.headers()).await)
