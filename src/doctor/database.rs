@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     check::Check,
-    queue,
+    money, queue,
     stripe::{CLOCK_FAIL, CLOCK_WARN},
 };
 
@@ -100,8 +100,9 @@ pub(super) async fn look(settings: &Settings, tell: Sender<Vec<Package>>) -> Vec
         drop(on_sale(&pool, settings).await.map(|packages| tell.send(packages)));
         checks.push(mode(settings, kept.as_deref()));
         checks.extend(queue::look(&pool, settings).await);
+        checks.extend(money::look(&pool, settings).await);
     } else {
-        for name in ["database.mode", "queue", "schedules"] {
+        for name in ["database.mode", "queue", "schedules"].into_iter().chain(money::NAMES) {
             checks.push(Check::skip(name, "the schema is not this version's"));
         }
     }

@@ -8,7 +8,7 @@ use bursar::{
     stop::{self, Stopper},
     web,
 };
-use bursar_jobs::kinds;
+use bursar_jobs::{kinds, watch};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -99,6 +99,7 @@ impl Bench {
         let endpoints = endpoints.try_into().unwrap();
         let bench = Self { db, stripe, sink, url, endpoints, variables, _web: web };
         bench.plant("INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')").await;
+        watch::begin(&bench.db.pool).await.unwrap();
         bench
     }
 
