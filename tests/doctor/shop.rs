@@ -59,6 +59,13 @@ async fn an_endpoint_of_another_address_or_version_or_a_second_one_is_found() {
     let report = bench.examine(&[]).await;
     assert_eq!(report.result("stripe.webhook"), "warn");
     assert!(report.seen("stripe.webhook").starts_with("2 endpoints"), "{}", report.seen("stripe.webhook"));
+    // Another deployment's is none of ours; where ours is not known, neither can be called well.
+    let staging = format!("url=http://127.0.0.1:9/api/stripe/webhook{}", enabled(&types(true)));
+    bench.at_stripe("/v1/webhook_endpoints", &staging).await;
+    assert_eq!(bench.examine(&[]).await.result("stripe.connect_webhook"), "ok");
+    let report = bench.examine(&[("BURSAR_WEB__PUBLIC_URL", "")]).await;
+    assert_eq!((report.result("stripe.connect_webhook"), report.result("web.url")), ("warn", "skip"));
+    assert!(report.seen("stripe.connect_webhook").contains("http://127.0.0.1:9/"), "{report:?}");
     for endpoint in bench.stripe.get("/v1/webhook_endpoints").await.body["data"].as_array().unwrap() {
         let path = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().unwrap());
         assert_eq!(bench.stripe.send("DELETE", &path, "", &[]).await.unwrap().status, 200);
