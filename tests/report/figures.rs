@@ -148,3 +148,34 @@ async fn a_payout_that_stripe_refused_is_told() {
     let line = lines.iter().find(|line| line.name == "payouts_rejected").unwrap();
     assert_eq!((line.label, line.value.as_str()), ("Refused now", "2 (10.00 USD)"));
 }
+
+#[tokio::test]
+async fn an_invoice_is_paid_in_one_week_and_not_failed_after_it() {
+    let db = database().await;
+    // Two types of event tell of one payment, and what one of them tells may come a day later, by a retry or by the watch.
+    for (id, r#type, object, received) in [
+        ("evt_1", "invoice.paid", "in_1", 6),
+        ("evt_2", "invoice.payment_succeeded", "in_1", 8),
+        ("evt_3", "invoice.payment_failed", "in_2", 6),
+        ("evt_4", "invoice.paid", "in_2", 8),
+        ("evt_5", "invoice.paid", "in_3", 6),
+        ("evt_6", "invoice.payment_failed", "in_3", 8),
+    ] {
+        sqlx::query(
+            "INSERT INTO bursar.event (source, id, type, object_id, livemode, received_at) VALUES ('stripe', $1, $2, $3, false, $4)",
+        )
+        .bind(id)
+        .bind(r#type)
+        .bind(object)
+        .bind(day(received))
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    }
+    let told = async |begins| {
+        let payments = week(&db, begins).await.payments;
+        (payments.paid, payments.failed, payments.failed_attempts)
+    };
+    assert_eq!(told(0).await, (2, 1, 1), "in_1 and in_3; in_2");
+    assert_eq!(told(7).await, (1, 0, 0), "in_2: the others were paid the week before");
+}

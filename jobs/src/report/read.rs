@@ -46,6 +46,9 @@ async fn payments(db: &mut PgConnection, period: Period) -> Result<Payments, sql
                  AND NOT (e.type IN ('invoice.paid', 'invoice.payment_succeeded') AND e.body IS NOT NULL
                           AND convert_from(e.body, 'LATIN1') ~ '"amount_paid"\s*:\s*0\s*[,}]'
                           AND convert_from(e.body, 'LATIN1') !~ '"amount_paid"\s*:\s*[1-9]')
+                 -- What was known as paid before is not paid again, and has not failed since.
+                 AND NOT EXISTS (SELECT FROM bursar.event b WHERE b.source = 'stripe' AND b.object_id = e.object_id AND b.received_at < $1
+                                 AND b.type IN ('invoice.paid', 'invoice.payment_succeeded'))
            ), objects AS (
                SELECT object_id, bool_or(paid) AS paid, count(*) FILTER (WHERE NOT paid) AS failures FROM told GROUP BY object_id
            ), bought AS (
