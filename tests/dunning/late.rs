@@ -160,9 +160,15 @@ async fn access_lasts_until_the_day_that_a_letter_named() {
     world.renews().await;
     world.pass(6 * DAY).await;
     let (promised, state): (Option<chrono::DateTime<chrono::Utc>>, String) =
-        sqlx::query_as("SELECT promised_until, state FROM bursar.dunning_case").fetch_one(&world.db.pool).await.unwrap();
+        sqlx::query_as("SELECT promised_until, state FROM bursar.dunning_case")
+            .fetch_one(&world.db.pool)
+            .await
+            .unwrap();
     let (until, lapses): (chrono::DateTime<chrono::Utc>, chrono::DateTime<chrono::Utc>) =
-        sqlx::query_as("SELECT access_until, lapses_at FROM bursar.subscription").fetch_one(&world.db.pool).await.unwrap();
+        sqlx::query_as("SELECT access_until, lapses_at FROM bursar.subscription")
+            .fetch_one(&world.db.pool)
+            .await
+            .unwrap();
     let promised = promised.expect("a letter named a day");
     assert_eq!(state, "open");
     assert!(until >= promised && lapses >= promised, "{until} is before {promised}");

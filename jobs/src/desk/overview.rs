@@ -155,7 +155,7 @@ pub async fn read(db: &mut PgConnection) -> Result<Overview, sqlx::Error> {
     let acts = sqlx::query_as!(
         Unfinished,
         r#"SELECT id, verb, who, begun_at, changed + skipped AS "seen!", matching FROM bursar.bulk
-           WHERE ended_at IS NULL AND begun_at < bursar.now() - interval '5 minutes' ORDER BY begun_at LIMIT 10"#
+           WHERE ended_at IS NULL AND begun_at < (SELECT bursar.now()) - interval '5 minutes' ORDER BY begun_at LIMIT 10"#
     )
     .fetch_all(&mut *db)
     .await?;
