@@ -77,7 +77,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     }
     let settings = Settings::load(&defaults)?;
     // Every setting is judged before anything is done with one.
-    let (web, api, mut terms, stripe) = (settings.web()?, settings.api()?, settings.terms()?, settings.stripe()?);
+    let (web, mut api, mut terms, stripe) = (settings.web()?, settings.api()?, settings.terms()?, settings.stripe()?);
     let url = settings.database_url()?.expose().to_owned();
     let mut worker =
         queue::Options { listen_url: Some(settings.listen_url()?.expose().to_owned()), ..queue::Options::default() };
@@ -128,6 +128,14 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
         sandbox.set_up_portal();
         worker.stripe = Some(sandbox_client(&sandbox)?);
         terms.stripe_on = true;
+        // The defaults name an application that is not there: who pays in the demonstration comes back to a page all the same.
+        let back = |url: &mut String, to: &str| {
+            if url.starts_with("http://localhost:3000/") {
+                *url = format!("{}/_sandbox/back/{to}", sandbox.url);
+            }
+        };
+        back(&mut api.checkout.success_url, "checkout?session_id={CHECKOUT_SESSION_ID}");
+        back(&mut api.connect.return_url, "connect");
         say("stripe", &format!("a sandbox at {}, for STRIPE_SECRET_KEY is not set", sandbox.url));
         Some(sandbox)
     } else {

@@ -92,7 +92,9 @@ async fn a_subscription_that_waits_for_its_first_payment_leaves_the_page_on_whic
     let customer = shop.customers().await[0]["id"].as_str().unwrap().to_owned();
     let price = shop.session(&page).await["line_items"]["data"][0]["price"]["id"].as_str().unwrap().to_owned();
     // As while a buyer's bank asks for more than the card.
-    let form = format!("customer={customer}&items[0][price]={price}&payment_behavior=default_incomplete&metadata[user_id]=alice");
+    let form = format!(
+        "customer={customer}&items[0][price]={price}&payment_behavior=default_incomplete&metadata[user_id]=alice"
+    );
     let made = shop.stripe.post("/v1/subscriptions", &form).await;
     assert_eq!(made.body["status"], "incomplete", "{}", made.text);
     let told = async |id: &str, wanted: &str| {

@@ -57,7 +57,7 @@ fn place(path: &str) -> Option<(&str, &str)> {
         return Some(("home", ""));
     }
     let (kind, id) = path.strip_prefix("/_sandbox/")?.split_once('/')?;
-    let is_page = ["checkout", "portal", "invoices", "authenticate", "onboarding", "dashboard"].contains(&kind);
+    let is_page = ["checkout", "portal", "invoices", "authenticate", "onboarding", "dashboard", "back"].contains(&kind);
     (is_page && !id.is_empty() && !id.contains('/')).then_some((kind, id))
 }
 
@@ -75,6 +75,16 @@ fn is_account(path: &str) -> Option<&str> {
     path.strip_prefix("/_sandbox/accounts/").filter(|id| !id.is_empty() && !id.contains('/'))
 }
 
+/// Where one comes back to in a demonstration that has no application.
+fn back(from: &str) -> Shown {
+    let told = match from {
+        "checkout" => "Paid. Here your application says so: <code>[checkout] success_url</code>.",
+        _ => "Done. Here your application goes on: <code>[connect] return_url</code>.",
+    };
+    let body = fill("<section><p>{{told}}</p></section>", &[("told", Html::own(told))]);
+    Shown::Page("Back at your application".to_owned(), body)
+}
+
 /// Answers a request for a page, or a form sent from one.
 pub(super) fn answer(world: &mut World, request: &Request) -> Response {
     let form = (request.method == "POST").then(|| Form(params::decode(&request.body)));
@@ -88,6 +98,7 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Response {
         "checkout" => checkout::show(world, id, form.as_ref()),
         "portal" => portal::show(world, id, form.as_ref(), &request.query),
         "invoices" => invoice::show(world, id, form.as_ref()),
+        "back" => back(id),
         "authenticate" => authenticate::show(world, id, form.as_ref()),
         "onboarding" => connect::onboarding(world, id, form.as_ref()),
         "dashboard" => connect::dashboard(world, id, form.as_ref()),

@@ -161,3 +161,20 @@ fn a_session_that_waits_too_long_expires_by_itself() {
     send(&mut world, "POST", "/_sandbox/advance", r#"{"seconds":90000}"#, &[]);
     assert_eq!(told(&world, "checkout.session.expired"), 1);
 }
+
+#[test]
+fn a_customer_without_an_address_gets_the_one_that_was_typed() {
+    let mut world = world();
+    let customer = id(&made(&mut world, "/v1/customers", "name=Ann"));
+    let made = session(&mut world, &format!("customer={customer}"));
+    let form = "email=ann@example.com&number=4242+4242+4242+4242&expiry=12+%2F+34&cvc=123&do=card";
+    post(&mut world, &path(&made), form);
+    assert_eq!(got(&mut world, &format!("/v1/customers/{customer}"))["email"], "ann@example.com");
+}
+
+#[test]
+fn who_has_paid_in_a_demonstration_comes_back_to_a_page() {
+    let mut world = world();
+    let page = get(&mut world, "/_sandbox/back/checkout?session_id=cs_1");
+    assert!(page.status == 200 && page.body.contains("success_url"), "{}", page.body);
+}

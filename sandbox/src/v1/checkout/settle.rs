@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{super::ask::ask, discounts, pay, receipt};
+use super::{
+    super::{ask::ask, customers},
+    discounts, pay, receipt,
+};
 use crate::{
     store::{number, text},
     world::World,
@@ -124,6 +127,13 @@ fn mark(world: &mut World, session: &Value) {
 /// `customer_update[name]=auto`: what the buyer typed is what the customer is called. The money is taken already: one who was deleted
 /// meanwhile must not leave the session open to be paid again.
 fn update_customer(world: &mut World, session: &Value) {
+    // A customer who has no address gets the one that was typed (Stripe: create a session, `customer`).
+    let typed = session["_buyer"]["email"].as_str();
+    if let (Some(id), Some(email)) = (session["customer"].as_str(), typed)
+        && customers::email_of(world, id).is_null()
+    {
+        drop(ask(world, "POST", &format!("/v1/customers/{id}"), &[("email", email)]));
+    }
     let wanted = text(&session["_customer_update"], "name") == "auto";
     if let (true, Some(id), Some(name)) = (wanted, session["customer"].as_str(), session["_buyer"]["name"].as_str()) {
         drop(ask(world, "POST", &format!("/v1/customers/{id}"), &[("name", name)]));
