@@ -10,6 +10,7 @@ pub mod change;
 pub mod dunning;
 pub mod events;
 pub mod filter;
+pub mod flags;
 pub mod job;
 pub mod journal;
 pub mod overview;
