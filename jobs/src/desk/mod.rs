@@ -2,6 +2,7 @@
 //!
 //! Every act is a row of the audit, in the transaction of the act.
 
+pub mod about;
 pub mod access;
 pub mod accounts;
 pub mod around;
