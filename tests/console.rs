@@ -2,6 +2,7 @@
 
 mod acts;
 mod browser;
+mod look;
 mod money;
 mod rooms;
 mod sign_in;
@@ -112,7 +113,11 @@ async fn post(address: SocketAddr, path: &str, cookie: &str, body: &str) -> Repl
 }
 
 async fn send(address: SocketAddr, method: &str, path: &str, cookie: &str, body: &str) -> Reply {
-    let headers = [("cookie", cookie.to_owned()), ("content-type", "application/x-www-form-urlencoded".to_owned())];
+    let headers = [
+        ("cookie", cookie.to_owned()),
+        ("accept", "text/html,*/*".to_owned()),
+        ("content-type", "application/x-www-form-urlencoded".to_owned()),
+    ];
     let mut client = Client::connect(address).await;
     client.send(&head(method, path, &headers, body.len())).await;
     client.send(body).await;

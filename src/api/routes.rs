@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bursar_jobs::desk::access::{self, Role};
 use hyper::{
-    Method, Request, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     body::Incoming,
-    header::{HeaderValue, WWW_AUTHENTICATE},
+    header::{ACCEPT, HeaderValue, WWW_AUTHENTICATE},
 };
 
 use super::{Api, checkout, connect, console, credits, input, portal, subscriptions, token};
@@ -74,6 +74,16 @@ async fn let_in(api: &Api, request: &Request<Incoming>, is_admins: bool) -> Resu
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 
+/// Whether whoever asks shows pages: then what is not there is said on one.
+fn is_browser(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|takes| takes.contains("text/html"))
+}
+
+/// Whether a path is among those that programs call.
+fn is_ours(segments: &[&str]) -> bool {
+    matches!(segments, ["api" | "admin" | "metrics", ..])
+}
+
 async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Problem> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -84,7 +94,9 @@ async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Probl
     // Whoever asks is let in by the very segments by which the request is routed, however its path is written.
     let decoded = input::segments(&path);
     let segments: Vec<&str> = decoded.iter().flatten().map(String::as_str).collect();
-    if console::has(&segments) {
+    let is_page =
+        || matches!(method, Method::GET | Method::HEAD) && is_browser(request.headers()) && !is_ours(&segments);
+    if console::has(&segments) || is_page() {
         return Ok(console::answer(api, &segments, request).await);
     }
     let who = let_in(api, &request, segments.first() == Some(&"admin")).await?;

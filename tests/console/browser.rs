@@ -20,6 +20,8 @@ const PAGES: &[&str] = &[
     "/jobs?state=done",
     "/payouts",
     "/payouts/job_a_rather_long_name_of_a_job_for_a_phone",
+    "/payouts/job_2",
+    "/jobs?state=dead",
     "/dunning",
     "/dunning/in_failed",
     "/reconcile",
@@ -140,7 +142,10 @@ async fn an_operator_finds_reads_tries_and_retries_by_keyboard() {
     let (time, at) = (seen["time"].as_str().unwrap(), seen["at"].as_str().unwrap());
     assert!(!time.contains("UTC") && at.ends_with('Z'), "{time} {at}");
     assert_eq!(seen["viewerButtons"], 0);
+    has("zone", "Times are in Asia/Tokyo (UTC+9)");
     assert_eq!(seen["wide"], serde_json::json!([]));
+    assert_eq!(seen["hidden"], serde_json::json!([]));
+    has("found", "Found by state paid");
     assert_eq!(seen["poor"], serde_json::json!([]));
     let granted: i64 = sqlx::query_scalar("SELECT count(*) FROM bursar.posting WHERE kind = 'refill'")
         .fetch_one(&desk.db.pool)
@@ -196,6 +201,10 @@ const MONEY: &str = "
     INSERT INTO bursar.payout (job_id, receiver_id, skill, credits, amount, currency, state, transfer_id, reason) VALUES
         ('job_a_rather_long_name_of_a_job_for_a_phone', 'bob', 'research', 1, 100, 'usd', 'rejected', NULL, 'Stripe refused it: No such destination: acct_1234567890abcdef'),
         ('job_2', 'bob', 'research', 1, 900, 'usd', 'unknown', NULL, 'no answer'), ('job_3', 'bob', 'research', 1, 900, 'usd', 'paid', 'tr_1234567890', NULL);
+    INSERT INTO bursar.intent (subject, generation, idempotency_key, request, fingerprint, state) VALUES ('payout:job_2', 1, 'payout:job_2:1', '{}', 'f', 'unknown');
+    INSERT INTO bursar.call (subject, intent_id, job_id, attempt, what, begun_at, answered_at, answer)
+        SELECT i.subject, i.id, '01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d', n, 'send', bursar.now() - (30 - n) * interval '4 minutes', bursar.now(), 'unknown: the connection broke before an answer came'
+        FROM generate_series(1, 25) n, bursar.intent i ORDER BY n;
     INSERT INTO bursar.dunning_case (invoice_id, subscription_id, user_id, state, failed_at, amount, currency, schedule)
         VALUES ('in_failed', 'sub_failed', 'alice', 'stopped', bursar.now() - interval '4 days', 1900, 'usd', '{\"final\": \"cancel\"}');
     INSERT INTO bursar.dunning_step (invoice_id, step, day, due_at, state, outcome)

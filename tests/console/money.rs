@@ -328,7 +328,7 @@ async fn a_case_of_dunning_is_shown_step_by_step_and_stopped_once() {
     .await;
     let olga = desk.visitor("olga", Role::Operator).await;
     let list = olga.page("/dunning?state=open").await.body;
-    has(&list, &["in_1", "19.00 USD", "final:7 in "]);
+    has(&list, &["in_1", "19.00 USD", "last step, day 7 in\u{a0}"]);
     assert!(!list.contains("in_2"));
     has(&olga.page("/dunning?user=bob").await.body, &["in_2", "49.00 USD"]);
     let page = olga.page("/dunning/in_1").await.body;

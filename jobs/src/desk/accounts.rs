@@ -48,7 +48,7 @@ pub async fn page(
                   (SELECT a.balance FROM bursar.account a WHERE a.name = 'user:' || n.user_id AND a.unit = 'credits') AS balance,
                   (SELECT string_agg(coalesce(s.tier || ' ', '') || s.status, ', ' ORDER BY s.changed_at DESC) FROM bursar.subscription s
                    WHERE s.user_id = n.user_id AND s.status NOT IN ('canceled', 'incomplete_expired')) AS subscriptions,
-                  (SELECT r.state FROM bursar.receiver r WHERE r.user_id = n.user_id) AS receiver,
+                  (SELECT CASE WHEN r.account_id IS NULL THEN 'none' ELSE r.state END FROM bursar.receiver r WHERE r.user_id = n.user_id) AS receiver,
                   (SELECT count(*) FROM bursar.user_flag f WHERE f.user_id = n.user_id) AS "flags!"
            FROM named n ORDER BY n.user_id USING ~<~ LIMIT $3"#,
         beginning,
@@ -199,8 +199,9 @@ pub async fn one(db: &mut PgConnection, user: &str, most: i64) -> Result<Option<
     .await?;
     let standing = sqlx::query_as!(
         Receiver,
-        "SELECT account_id, state, payouts_enabled, requirements, bursar.why_held(user_id) AS why_held, asked_at
-         FROM bursar.receiver WHERE user_id = $1",
+        r#"SELECT account_id, CASE WHEN account_id IS NULL THEN 'none' ELSE state END AS "state!", payouts_enabled, requirements,
+                  bursar.why_held(user_id) AS why_held, asked_at
+           FROM bursar.receiver WHERE user_id = $1"#,
         user
     )
     .fetch_optional(&mut *db)
@@ -235,9 +236,10 @@ pub async fn one(db: &mut PgConnection, user: &str, most: i64) -> Result<Option<
     )
     .fetch_all(&mut *db)
     .await?;
-    let flags = flags(db, user).await?;
+    let flags = flags(&mut *db, user).await?;
     let known = balance.is_some()
         || standing.is_some()
-        || !(subscriptions.is_empty() && customers.is_empty() && sums.is_empty() && flags.is_empty());
+        || !(subscriptions.is_empty() && customers.is_empty() && sums.is_empty() && flags.is_empty())
+        || !super::flags::disputes(db, user, 1).await?.is_empty();
     Ok(known.then_some(User { balance, flags, subscriptions, customers, receiver: standing, sums, received, bought }))
 }

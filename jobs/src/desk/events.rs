@@ -54,6 +54,9 @@ pub struct EventRow {
     pub received_at: DateTime<Utc>,
     /// The state of the job it became; none once that job is pruned.
     pub job_state: Option<String>,
+    /// Why that job is in that state; of a done one: why it did nothing.
+    #[serde(skip)]
+    pub job_reason: Option<String>,
 }
 
 /// A place in the list: what comes after it is older.
@@ -99,9 +102,10 @@ impl EventFilter {
         sqlx::query_as!(
             EventRow,
             r#"SELECT e.id, e.type AS "type", e.source, e.created, e.livemode, e.api_version, e.account, e.object_id, e.received_at,
-                      (SELECT v.state FROM bursar.job v WHERE v.kind = ANY ($1) AND v.key = e.id AND v.cause = e.id
-                       ORDER BY v.id DESC LIMIT 1) AS job_state
+                      job.state AS "job_state?", job.reason AS "job_reason?"
                FROM bursar.event e
+               LEFT JOIN LATERAL (SELECT v.state, v.reason FROM bursar.job v WHERE v.kind = ANY ($1) AND v.key = e.id AND v.cause = e.id
+                                  ORDER BY v.id DESC LIMIT 1) job ON true
                WHERE ($2::text IS NULL OR e.id = $2) AND ($3::text[] IS NULL OR e.id = ANY ($3))
                  AND ($4::text IS NULL OR e.type = $4) AND ($5::text IS NULL OR e.object_id = $5) AND ($6::text IS NULL OR e.source = $6)
                  AND ($7::timestamptz IS NULL OR e.received_at >= $7) AND ($8::timestamptz IS NULL OR e.received_at < $8)

@@ -2,6 +2,7 @@
 //!
 //! Every act is a row of the audit, in the transaction of the act.
 
+pub mod about;
 pub mod access;
 pub mod accounts;
 pub mod around;
@@ -10,6 +11,7 @@ pub mod change;
 pub mod dunning;
 pub mod events;
 pub mod filter;
+pub mod flags;
 pub mod job;
 pub mod journal;
 pub mod overview;

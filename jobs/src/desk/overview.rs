@@ -92,6 +92,8 @@ pub struct Payouts {
     pub state: String,
     /// How many.
     pub count: i64,
+    /// So many of them may have been sent, and no job looks for them any more.
+    pub stopped: i64,
     /// Their sum, in minor units.
     pub amount: i64,
     /// Lower-case ISO code.
@@ -144,8 +146,11 @@ pub async fn read(db: &mut PgConnection) -> Result<Overview, sqlx::Error> {
     .await?;
     let payouts = sqlx::query_as!(
         Payouts,
-        r#"SELECT state, count(*) AS "count!", coalesce(sum(amount), 0)::bigint AS "amount!", currency, min(recorded_at) AS oldest_at
-           FROM bursar.payout WHERE state NOT IN ('paid', 'reversed') GROUP BY state, currency ORDER BY state, currency"#
+        r#"SELECT p.state, count(*) AS "count!", coalesce(sum(p.amount), 0)::bigint AS "amount!", p.currency, min(p.recorded_at) AS oldest_at,
+                  count(*) FILTER (WHERE p.state IN ('sending', 'unknown') AND NOT EXISTS
+                      (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.idempotency_key = p.job_id || ':' || p.releases
+                       AND j.status IN ('Pending', 'Running'))) AS "stopped!"
+           FROM bursar.payout p WHERE p.state NOT IN ('paid', 'reversed') GROUP BY p.state, p.currency ORDER BY p.state, p.currency"#
     )
     .fetch_all(&mut *db)
     .await?;

@@ -113,11 +113,11 @@ pub async fn one(db: &mut PgConnection, run: &str) -> Result<Option<Comparison>,
     .await
 }
 
-/// What it found, the open ones first; at most so many.
+/// What it found: the open ones first, money before credits, the largest first; at most so many.
 pub async fn findings(db: &mut PgConnection, run: &str, limit: i64) -> Result<Vec<Finding>, sqlx::Error> {
     let rows = sqlx::query!(
         "SELECT id, type, object, user_id, amount, unit, state, automatic, remedy, closed_by, evidence
-         FROM bursar.finding WHERE run = $1 ORDER BY (state = 'open') DESC, type, id LIMIT $2",
+         FROM bursar.finding WHERE run = $1 ORDER BY (state = 'open') DESC, (unit = 'credits') NULLS LAST, abs(amount) DESC NULLS LAST, id LIMIT $2",
         run,
         limit
     )

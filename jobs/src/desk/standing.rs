@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     dunning::{self, Funnel},
+    flags,
     runs::{self, Comparison, Kind},
 };
 
@@ -28,6 +29,8 @@ pub struct Standing {
     pub letters_dead: i64,
     /// Disputes that are open, the next deadline first.
     pub disputes: Vec<Dispute>,
+    /// Users that are flagged: the first of them.
+    pub flagged: Vec<String>,
 }
 
 /// What a cap holds.
@@ -85,10 +88,31 @@ pub struct Dispute {
     pub due_by: Option<DateTime<Utc>>,
     /// Whose purchase it is.
     pub user_id: Option<String>,
+    /// Whether an operator has looked at it, and took its flag from the user.
+    pub cleared: bool,
+}
+
+impl Dispute {
+    /// Whether one in that state flags its user, until an operator has looked at it: an inquiry does not.
+    pub fn is_flagging(status: &str) -> bool {
+        matches!(status, "needs_response" | "under_review" | "lost")
+    }
+
+    /// Whether this one flags its user.
+    pub fn flags(&self) -> bool {
+        self.user_id.is_some() && !self.cleared && Self::is_flagging(&self.status)
+    }
+
+    /// Whether evidence is wanted.
+    pub fn wants_evidence(&self) -> bool {
+        matches!(self.status.as_str(), "needs_response" | "warning_needs_response")
+    }
 }
 
 /// Disputes shown.
 const DISPUTES: i64 = 50;
+/// Flagged users that are named.
+const FLAGGED: i64 = 20;
 
 /// Reads it.
 pub async fn read(db: &mut PgConnection) -> Result<Standing, sqlx::Error> {
@@ -115,9 +139,9 @@ pub async fn read(db: &mut PgConnection) -> Result<Standing, sqlx::Error> {
     .await?;
     let disputes = sqlx::query_as!(
         Dispute,
-        "SELECT id, amount, currency, status, reason, due_by, user_id FROM bursar.dispute
-         WHERE status IN ('needs_response', 'under_review', 'warning_needs_response', 'warning_under_review')
-         ORDER BY due_by NULLS LAST, id LIMIT $1",
+        r#"SELECT id, amount, currency, status, reason, due_by, user_id, cleared_at IS NOT NULL AS "cleared!" FROM bursar.dispute
+           WHERE status IN ('needs_response', 'under_review', 'warning_needs_response', 'warning_under_review')
+           ORDER BY due_by NULLS LAST, id LIMIT $1"#,
         DISPUTES
     )
     .fetch_all(&mut *db)
@@ -131,6 +155,7 @@ pub async fn read(db: &mut PgConnection) -> Result<Standing, sqlx::Error> {
         late,
         letters_dead,
         disputes,
+        flagged: flags::flagged(&mut *db, FLAGGED).await?,
     })
 }
 

@@ -85,6 +85,9 @@ impl Subscription {
             (None, Some(end), ..) => format!("is cancelled {}", at(end)),
             (None, None, Some(how), _) => format!("its collection is paused ({how})"),
             (None, None, None, Some(schedule)) => format!("follows {schedule}"),
+            (None, None, None, None) if matches!(self.status.as_str(), "past_due" | "unpaid" | "incomplete") => {
+                "waits for its payment".to_owned()
+            }
             (None, None, None, None) => "renews".to_owned(),
         }
     }

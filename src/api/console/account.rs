@@ -6,6 +6,7 @@ use bursar_jobs::{
         self,
         access::Signed,
         accounts::{self, Customer, Flag, Payout, Receiver, Sum, User},
+        flags,
     },
     history::{self, Line},
 };
@@ -13,10 +14,10 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::{
-    Trouble, find,
+    Trouble, disputes, find,
     form::Fields,
     link,
-    page::{ago, amount, at, credits, page, state},
+    page::{ago, amount, at, credits, page, state, words},
     subscriptions,
 };
 use crate::{api::Api, http::reply::Reply};
@@ -38,16 +39,21 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str, query: &Fields) -
     let dashboard = desk::dashboard(&mut *db).await?;
     let mut lines = history::of(&mut *db, id, after, find::probe()).await?;
     let next = find::cut(&mut lines).map(|last| last.posting.to_string());
+    let disputed = flags::disputes(&mut db, id, MOST).await?;
     let events = find::again(&Fields::default(), &[], ("user", id));
     let audit = find::again(&Fields::default(), &[], ("subject", id));
     let body = html! {
         div data-live="account" {
-            (flags(&user.flags, dashboard))
+            (flagged(&user.flags, dashboard))
             div.cards { div.card {
                 b { @match user.balance { Some(micros) => (credits(micros)), None => "0 credits" } }
                 span { @if user.balance.is_some() { "the balance" } @else { "no posting ever moved any" } }
             } }
             p { a href={ "/events?" (events) } { "Events" } ", " a href={ "/audit?" (audit) } { "what operators did" } }
+            @if !disputed.is_empty() { h2 id="disputes" { "Disputes" } (disputes::list(&disputed, false, now, dashboard)) }
+        }
+        (disputes::of_user(signed, id, &disputed))
+        div data-live="history" {
             h2 { "Where credits came from and went to" }
             (lines_of(&lines, dashboard))
         }
@@ -57,7 +63,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str, query: &Fields) -
     Ok(page(signed, "/accounts", &format!("Account {id}"), &body))
 }
 
-fn flags(flags: &[Flag], dashboard: Option<&str>) -> Markup {
+fn flagged(flags: &[Flag], dashboard: Option<&str>) -> Markup {
     html! {
         @for flag in flags {
             p.say.bad {
@@ -69,9 +75,8 @@ fn flags(flags: &[Flag], dashboard: Option<&str>) -> Markup {
                     "second_subscription" => "they subscribe more than once (",
                     other => { (other) " (" }
                 }
-                (link::object(&flag.source, dashboard))
-                ")" @if let Some(more) = flag.more.as_deref().filter(|more| !more.is_empty()) { ": " (more) }
-                "."
+                @if flag.flag == "dispute" { a href="#disputes" { (flag.source) } } @else { (link::object(&flag.source, dashboard)) }
+                ")."
             }
         }
     }
@@ -82,16 +87,16 @@ fn lines_of(lines: &[Line], dashboard: Option<&str>) -> Markup {
     html! {
         @if lines.is_empty() { p { "No postings." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th.n { "posting" } th { "when" } th { "kind" } th.n { "amount" } th.n { "balance after" } th { "from" } } }
                 tbody { @for line in lines {
                     tr {
-                        td.n { (line.posting) }
+                        td.n data-th="posting" { (line.posting) }
                         td { (at(line.posted_at)) }
-                        td { (line.kind) }
-                        td.n { @if line.amount.is_positive() { "+" } (line.amount) " credits" }
-                        td.n { (line.balance) " credits" }
-                        td { (provenance(line, dashboard)) }
+                        td.is { (line.kind) }
+                        td.n.sum { @if line.amount.is_positive() { "+" } (line.amount) " credits" }
+                        td.n data-th="balance" { (line.balance) " credits" }
+                        td.from { (provenance(line, dashboard)) }
                     }
                 } }
             } }
@@ -110,7 +115,7 @@ fn provenance(line: &Line, dashboard: Option<&str>) -> Markup {
         @if let (Some(id), true) = (object[1], second) { div { "for " (link::object(id, dashboard)) } }
         @if let Some(posting) = line.reverses { div { "undoes posting " (posting) } }
         @if let Some(actor) = &line.actor { div { "by " (actor) } }
-        @if let Some(why) = &line.why { div { (why) } }
+        @if let Some(why) = &line.why { div { (words(why)) } }
         div.quiet { code { (line.key) } }
     }
 }
@@ -174,16 +179,16 @@ fn payouts(all: &[Payout], now: DateTime<Utc>, dashboard: Option<&str>) -> Marku
     html! {
         @if all.is_empty() { p { "None." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "for the job" } th { "receiver" } th { "sender" } th.n { "amount" } th { "state" } th { "recorded" } th { "Transfer" } } }
                 tbody { @for one in all {
                     tr {
                         td.id { (link::payout(&one.job_id)) }
-                        td { (link::user(&one.receiver_id)) }
-                        td { @if let Some(sender) = &one.sender_id { (link::user(sender)) } }
-                        td.n { (amount(one.amount, &one.currency)) }
-                        td { (state(&one.state)) }
-                        td { (ago(one.recorded_at, now)) }
+                        td data-th="to" { (link::user(&one.receiver_id)) }
+                        td data-th=[one.sender_id.as_ref().map(|_| "by")] { @if let Some(sender) = &one.sender_id { (link::user(sender)) } }
+                        td.n.sum { (amount(one.amount, &one.currency)) }
+                        td.is { (state(&one.state)) }
+                        td data-th="recorded" { (ago(one.recorded_at, now)) }
                         td.id { @if let Some(transfer) = &one.transfer_id { (link::at_stripe(transfer, dashboard)) } }
                     }
                 } }

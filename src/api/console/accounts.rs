@@ -24,7 +24,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
     let mut rows = accounts::page(&mut db, &beginning, query.get("after"), find::probe()).await?;
     let next = find::cut(&mut rows).map(|last| last.user_id);
     let body = html! {
-        (find::form("/accounts", &find::text(query, "user", "User id begins with")))
+        (find::form("/accounts", query, FIELDS, &find::text(query, "user", "User id begins with")))
         div data-live="accounts" { (list(&rows)) }
         (find::next("/accounts", query, FIELDS, next.as_deref(), "The next ones"))
     };
@@ -35,15 +35,15 @@ fn list(rows: &[UserRow]) -> Markup {
     html! {
         @if rows.is_empty() { p { "No such users: nobody whose id begins so has credits, is a customer, or earns." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows.named {
                 thead { tr { th { "user" } th.n { "balance" } th { "subscriptions" } th { "as a receiver" } th { "flags" } } }
                 tbody { @for row in rows {
                     tr {
                         td.id { (link::user(&row.user_id)) }
-                        td.n { @match row.balance { Some(micros) => (credits(micros)), None => span.quiet { "none ever" } } }
+                        td.n.sum { @match row.balance { Some(micros) => (credits(micros)), None => span.quiet { "none ever" } } }
                         td { (row.subscriptions.as_deref().unwrap_or_default()) }
-                        td { @if let Some(word) = &row.receiver { (state(word)) } }
-                        td { @if row.flags > 0 { span.bad { (row.flags) } } }
+                        td data-th=[row.receiver.as_ref().map(|_| "receiver")] { @if let Some(word) = &row.receiver { (state(word)) } }
+                        td data-th=[(row.flags > 0).then_some("flags")] { @if row.flags > 0 { span.bad { (row.flags) } } }
                     }
                 } }
             } }

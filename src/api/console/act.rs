@@ -22,6 +22,7 @@ use super::{
     form::Fields,
     jobs,
     page::{amount, csrf, page, see_other},
+    undone,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -56,6 +57,9 @@ pub(super) async fn one(
         form::may(signed, Role::Payer)?;
     }
     let (by, why) = (operator(signed), fields.get("why"));
+    if verb == Verb::Cancel && why.is_none() {
+        return Err(Trouble::malformed("Say why it need not be done. Nothing was changed."));
+    }
     let came = match verb {
         Verb::Retry => change::retry(&mut tx, &by, id, why).await?,
         Verb::Cancel => change::cancel(&mut tx, &by, id, why).await?,
@@ -93,6 +97,9 @@ pub(super) async fn all(api: &Api, signed: &Signed, request: Request<Incoming>) 
     };
     if !acts {
         return show_now(&mut db, false).await;
+    }
+    if verb == Verb::Cancel && fields.get("why").is_none() {
+        return Err(Trouble::malformed("Say why they need not be done. Nothing was changed."));
     }
     // A form that does not say what was shown has shown nothing.
     let seal = Some(fields.get("seal").unwrap_or_default());
@@ -170,6 +177,7 @@ fn confirm(
         @if dry.matching == 0 { p { "Nothing to do." } }
         @else if !allowed { p.say.wait { "Some of these release money: that takes a payer. You are signed in as a" @if signed.role == Role::Operator { "n" } " " (signed.role.word()) "." } }
         @else {
+            @if verb == Verb::Cancel { p.say.bad { (undone::all(dry)) } }
             form.acts method="post" action="/bulk" {
                 (csrf(signed))
                 (hidden(fields))
@@ -177,8 +185,8 @@ fn confirm(
                 input type="hidden" name="step" value="act";
                 input type="hidden" name="seal" value=(dry.seal);
                 input type="hidden" name="shown" value=(shown.to_rfc3339_opts(SecondsFormat::Micros, true));
-                label { "Why (for whoever reads it later)" input name="why" maxlength="2000"; }
-                button.act {
+                label { "Why (for whoever reads it later)" input name="why" maxlength="2000" required[verb == Verb::Cancel]; }
+                button.act[verb != Verb::Cancel].danger[verb == Verb::Cancel] {
                     @match verb { Verb::Retry => "Retry all ", Verb::Replay => "Run again all ", Verb::Cancel => "Cancel all " } (dry.matching)
                 }
                 a href="/jobs" { "No" }

@@ -40,7 +40,8 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
         (find::age(query, "since", "Within the last"))
     };
     let body = html! {
-        (find::form("/audit", &fields))
+        (find::form("/audit", query, FIELDS, &fields))
+        p.quiet { "A number of money in before and after is in the smallest unit of its currency; credits are text." }
         div data-live="audit" { (list(&rows)) }
         (find::next("/audit", query, FIELDS, next.as_deref(), "Older ones"))
     };
@@ -51,7 +52,7 @@ fn list(rows: &[ActRow]) -> Markup {
     html! {
         @if rows.is_empty() { p { "No such acts." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "when" } th { "who" } th { "what" } th { "to what" } th { "before" } th { "after" } th { "why" } } }
                 tbody { @for row in rows {
                     tr {
@@ -59,8 +60,8 @@ fn list(rows: &[ActRow]) -> Markup {
                         td { (row.who) span.quiet { " (" (row.via) ")" } }
                         td { (row.what) }
                         td.id { (subject(row)) }
-                        td.id { @if let Some(was) = &row.before { (was) } }
-                        td.id { @if let Some(is) = &row.after { (is) } }
+                        td.id data-th=[row.before.as_ref().map(|_| "before")] { @if let Some(was) = &row.before { (was) } }
+                        td.id data-th=[row.after.as_ref().map(|_| "after")] { @if let Some(is) = &row.after { (is) } }
                         td { (row.why.as_deref().unwrap_or_default()) }
                     }
                 } }

@@ -9,10 +9,22 @@
     time.textContent = zone.format(at);
   });
   times(document);
+  const where = document.getElementById("zone");
+  if (where) {
+    const offset = new Intl.DateTimeFormat("en", { timeZoneName: "shortOffset" }).formatToParts().find((part) => part.type === "timeZoneName");
+    const name = zone.resolvedOptions().timeZone;
+    where.textContent = `Times are in ${name}${name === "UTC" ? "" : ` (${offset.value.replace("GMT", "UTC")})`}.`;
+  }
+  // A search is folded on a phone only. Where there is room the style shows it, and this tells it to browsers that do not know how.
+  const room = matchMedia("(min-width: 40.01rem)");
+  const unfold = () => document.querySelectorAll("details.fold").forEach((fold) => { fold.open = room.matches; });
+  unfold();
+  room.addEventListener("change", unfold);
 
   const EVERY = 3000;
   let failures = 0;
   const busy = (part) => part.contains(document.activeElement) && document.activeElement !== document.body
+    || part.querySelector("details[open]")
     || [...part.querySelectorAll("input")].some((input) => input.value !== input.defaultValue)
     || (getSelection()?.toString() && part.contains(getSelection().anchorNode));
   const refresh = async () => {

@@ -3,6 +3,7 @@
 use bursar_jobs::{
     clock,
     desk::{
+        self,
         access::{Role, Signed},
         dunning::{self, Case, Page, STATES, Stop},
     },
@@ -14,8 +15,10 @@ use maud::{Markup, html};
 use super::{
     Trouble,
     act::operator,
+    find,
     form::{self, Fields},
-    page::{ago, amount, at, csrf, page, see_other, state},
+    link,
+    page::{ago, amount, at, csrf, page, see_other, state, words},
     payouts::segment,
 };
 use crate::{api::Api, http::reply::Reply};
@@ -46,16 +49,9 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
         }
         text.append_pair("after", &last.invoice_id).finish()
     });
+    let fields = html! { (find::choice(query, "state", "State", &STATES)) (find::text(query, "user", "User")) };
     let body = html! {
-        form.filter method="get" action="/dunning" role="search" {
-            label { "State" select name="state" {
-                option value="" { "any" }
-                @for one in STATES { option value=(one) selected[wanted == Some(one)] { (one) } }
-            } }
-            label { "User" input type="search" name="user" value=(query.get("user").unwrap_or_default()); }
-            button { "Find" }
-            a href="/dunning" { "All" }
-        }
+        (find::form("/dunning", query, &["state", "user"], &fields))
         div data-live="dunning" { (rows(&cases, now)) }
         @if let Some(next) = next { p { a href={ "/dunning?" (next) } rel="next" { "Older ones" } } }
     };
@@ -66,17 +62,17 @@ fn rows(cases: &[Case], now: DateTime<Utc>) -> Markup {
     html! {
         @if cases.is_empty() { p { "No such cases. Only a renewal whose payment failed has one." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "invoice" } th { "user" } th.n { "owed" } th { "state" } th { "failed" } th { "next" } th { "why" } } }
                 tbody { @for case in cases {
                     tr {
                         td.id { a href={ "/dunning/" (segment(&case.invoice_id)) } { (case.invoice_id) } }
-                        td { (case.user_id) }
-                        td.n { (amount(case.amount, &case.currency)) }
-                        td { (state(&case.state)) }
-                        td { (ago(case.failed_at, now)) }
-                        td { @if let (Some(step), Some(at)) = (&case.next_step, case.next_at) { (step) " " (ago(at, now)) } }
-                        td { (case.reason.as_deref().unwrap_or_default()) }
+                        td data-th="of" { (link::user(&case.user_id)) }
+                        td.n.sum { (amount(case.amount, &case.currency)) }
+                        td.is { (state(&case.state)) }
+                        td data-th="failed" { (ago(case.failed_at, now)) }
+                        td data-th=[case.next_step.as_ref().map(|_| "next:")] { @if let (Some(step), Some(at)) = (&case.next_step, case.next_at) { (step_said(step, None)) " " (ago(at, now)) } }
+                        td.why { (words(case.reason.as_deref().unwrap_or_default())) }
                     }
                 } }
             } }
@@ -91,23 +87,26 @@ pub(super) async fn one(api: &Api, signed: &Signed, invoice: &str) -> Result<Rep
     let found = found.ok_or_else(|| Trouble::not_found(&format!("There is no case of dunning for {invoice}.")))?;
     let now = clock::business(&mut *db).await?;
     let case = &found.case;
+    let dashboard = desk::dashboard(&mut *db).await?;
+    let last = found.schedule.get("final").and_then(|word| word.as_str());
     let body = html! {
         div data-live="case" {
             dl {
                 dt { "State" } dd { (state(&case.state)) }
-                @if let Some(why) = &case.reason { dt { "Why" } dd { strong { (why) } } }
+                @if let Some(why) = &case.reason { dt { "Why" } dd { strong { (words(why)) } } }
                 dt { "Owed" } dd { (amount(case.amount, &case.currency)) }
-                dt { "User" } dd { (case.user_id) }
-                dt { "Subscription" } dd { (case.subscription_id) }
-                @if let Some(customer) = &case.customer_id { dt { "Customer" } dd { (customer) } }
+                dt { "User" } dd { (link::user(&case.user_id)) }
+                dt { "Subscription" } dd { (link::object(&case.subscription_id, dashboard)) }
+                @if let Some(customer) = &case.customer_id { dt { "Customer" } dd { (link::at_stripe(customer, dashboard)) } }
+                @if dashboard.is_some() { dt { "Invoice" } dd { (link::at_stripe(&case.invoice_id, dashboard)) } }
                 dt { "First failure" } dd { (at(case.failed_at)) " (" (ago(case.failed_at, now)) ")" }
                 @if let Some(until) = found.promised_until { dt { "Promised until" } dd { (at(until)) } }
                 @if let Some(asked) = found.card_asked_at { dt { "Card asked for" } dd { (at(asked)) } }
-                @if let (Some(step), Some(next)) = (&case.next_step, case.next_at) { dt { "Next" } dd { (step) ", " (at(next)) " (" (ago(next, now)) ")" } }
+                @if let (Some(step), Some(next)) = (&case.next_step, case.next_at) { dt { "Next" } dd { (step_said(step, last)) ", " (at(next)) " (" (ago(next, now)) ")" } }
                 @if let Some(event) = &case.event_id { dt { "Caused by" } dd { "event " a href={ "/events/" (segment(event)) } { (event) } } }
             }
             h2 { "Steps" }
-            (steps(&found, now))
+            (steps(&found, last, now))
         }
         @if case.state == "open" && signed.role >= Role::Operator {
             h2 { "Stop it" }
@@ -122,15 +121,30 @@ pub(super) async fn one(api: &Api, signed: &Signed, invoice: &str) -> Result<Rep
     Ok(page(signed, "/dunning", &format!("Dunning of {}", case.invoice_id), &body))
 }
 
-fn steps(found: &Page, now: DateTime<Utc>) -> Markup {
+/// A step in words; `last` is what the schedule ends with.
+fn step_said(step: &str, last: Option<&str>) -> String {
+    let (what, day) = step.split_once(':').map_or((step, None), |(what, day)| (what, Some(day)));
+    let what = match (what, last) {
+        ("letter", _) => "letter",
+        ("retry", _) => "payment tried again",
+        ("final", Some("pause")) => "the subscription is paused",
+        ("final", Some("cancel")) => "the subscription is cancelled",
+        ("final", _) => "last step",
+        ("resume", _) => "the subscription goes on",
+        (other, _) => other,
+    };
+    day.map_or_else(|| what.to_owned(), |day| format!("{what}, day {day}"))
+}
+
+fn steps(found: &Page, last: Option<&str>, now: DateTime<Utc>) -> Markup {
     html! {
         @if found.steps.is_empty() { p { "None." } }
         ol.timeline {
             @for step in &found.steps {
                 @let when = if step.state == "planned" { step.due_at } else { step.changed_at };
                 li {
-                    (state(&step.state)) " " strong { (step.step) } ", " (at(when)) " (" (ago(when, now)) ")"
-                    @if let Some(outcome) = &step.outcome { div { (outcome) } }
+                    (state(&step.state)) " " strong { (step_said(&step.step, last)) } span.quiet { " (" (step.step) ")" } ", " (at(when)) " (" (ago(when, now)) ")"
+                    @if let Some(outcome) = &step.outcome { div { (words(outcome)) } }
                 }
             }
         }

@@ -4,6 +4,7 @@ use bursar_jobs::{
     audit::Via,
     desk::{
         self, Operator,
+        about::{self, About},
         access::{Role, Signed},
         events::{self, Caused, EventRow, Posted},
         replay::{self, Refused},
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     Trouble, find, form, link,
-    page::{at, page, see_other, state},
+    page::{amount, at, job_state, page, see_other, words},
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -33,11 +34,12 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, 
     let jobs = events::jobs(&mut db, id, MOST).await?;
     let postings = events::postings(&mut db, id, MOST).await?;
     let dashboard = desk::dashboard(&mut *db).await?;
+    let about = about::events(&mut db, &[id.to_owned()]).await?.remove(id).unwrap_or_default();
     let readable = found.iter().any(|(_, body)| body.is_some());
     let allowed = signed.role >= needed(&found);
     let body = html! {
         // An id is unique for its source: two sources may, in theory, use the same.
-        @for (event, _) in &found { (envelope(event, dashboard)) }
+        @for (event, _) in &found { (envelope(event, &about, dashboard)) }
         @if readable && allowed {
             h2 { "Run it again" }
             p { "Its job runs again. What it did before it does not do twice: every effect has its key." }
@@ -67,7 +69,7 @@ fn unknown(id: &str) -> Trouble {
     ))
 }
 
-fn envelope(event: &EventRow, dashboard: Option<&str>) -> Markup {
+fn envelope(event: &EventRow, about: &About, dashboard: Option<&str>) -> Markup {
     html! {
         dl {
             dt { "Type" } dd { (event.r#type) }
@@ -83,7 +85,9 @@ fn envelope(event: &EventRow, dashboard: Option<&str>) -> Markup {
                     a href={ "/events?" (find::again(&form::Fields::default(), &[], ("object", object))) } { "all events about it" }
                 }
             }
-            dt { "Its job" } dd { @match &event.job_state { Some(word) => (state(word)), None => span.quiet { "pruned" } } }
+            @if let Some(user) = &about.user { dt { "User" } dd { (link::user(user)) } }
+            @if let Some((minor, currency)) = &about.amount { dt { "Amount" } dd { (amount(*minor, currency)) } }
+            dt { "Its job" } dd { @match &event.job_state { Some(word) => (job_state(word, event.job_reason.as_deref())), None => span.quiet { "pruned" } } }
         }
     }
 }
@@ -100,7 +104,7 @@ fn caused(jobs: &[Caused], postings: &[Posted]) -> Markup {
         @if jobs.is_empty() && postings.is_empty() { p { "Nothing that is still kept: done jobs are pruned after a while, postings never are." } }
         ul {
             @for job in jobs {
-                li { (link::job(&job.id, &job.kind)) " " (state(&job.state)) @if let Some(reason) = &job.reason { ": " (reason) } }
+                li { (link::job(&job.id, &job.kind)) " " (job_state(&job.state, job.reason.as_deref())) @if let Some(reason) = &job.reason { ": " (words(reason)) } }
             }
             @for posting in postings {
                 li { "posting " (posting.id) ": " (posting.kind) ", " (posting.said) " from " (account(&posting.debit)) " to " (account(&posting.credit)) ", " code { (posting.key) } }

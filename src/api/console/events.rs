@@ -1,8 +1,11 @@
 //! Events: found by what they are about, counted by type.
 
+use std::collections::BTreeMap;
+
 use bursar_jobs::{
     clock,
     desk::{
+        about::{self, About},
         access::Signed,
         events::{self, EventFilter, EventRow, Place},
     },
@@ -15,7 +18,7 @@ use super::{
     Trouble, find,
     form::Fields,
     link,
-    page::{ago, at, page, state},
+    page::{ago, amount, at, job_state, page},
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -43,6 +46,8 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
     let after = find::after(query, Place::read)?;
     let mut rows = filter.page(&mut db, after.as_ref(), find::probe()).await?;
     let next = find::cut(&mut rows).and_then(|last| Place::of(&last)).map(|place| place.to_string());
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let about = about::events(&mut db, &ids).await?;
     let fields = html! {
         (find::text(query, "id", "Id"))
         (find::text(query, "type", "Type"))
@@ -53,28 +58,30 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
         (find::age(query, "since", "Within the last"))
     };
     let body = html! {
-        (find::form("/events", &fields))
+        (find::form("/events", query, FIELDS, &fields))
         p.quiet { a href="/event-types" { "How often each type came" }
             ". A user's events are those that moved something of theirs, or are about an object known to be theirs." }
-        div data-live="events" { (list(&rows, now)) }
+        div data-live="events" { (list(&rows, &about, now)) }
         (find::next("/events", query, FIELDS, next.as_deref(), "Older ones"))
     };
     Ok(page(signed, "/events", "Events", &body))
 }
 
-fn list(rows: &[EventRow], now: DateTime<Utc>) -> Markup {
+fn list(rows: &[EventRow], about: &BTreeMap<String, About>, now: DateTime<Utc>) -> Markup {
     html! {
         @if rows.is_empty() { p { "No such events." } }
         @else {
-            div.wide { table {
-                thead { tr { th { "event" } th { "type" } th { "from" } th { "received" } th { "its job" } th { "about" } } }
+            div.wide { table.rows {
+                thead { tr { th { "event" } th { "type" } th { "user" } th.n { "amount" } th { "received" } th { "its job" } th { "about" } } }
                 tbody { @for row in rows {
+                    @let of = about.get(&row.id);
                     tr {
                         td.id { (link::event(&row.id)) }
-                        td { (row.r#type) }
-                        td { (row.source) }
+                        td.why { (row.r#type) @if row.source != Source::Stripe.as_str() { span.quiet { " by " (row.source) } } }
+                        td data-th=[of.and_then(|of| of.user.as_ref()).map(|_| "of")] { @if let Some(user) = of.and_then(|of| of.user.as_ref()) { (link::user(user)) } }
+                        td.n.sum { @if let Some((minor, currency)) = of.and_then(|of| of.amount.as_ref()) { (amount(*minor, currency)) } }
                         td { (ago(row.received_at, now)) }
-                        td { @match &row.job_state { Some(word) => (state(word)), None => span.quiet { "pruned" } } }
+                        td.is { @match &row.job_state { Some(word) => (job_state(word, row.job_reason.as_deref())), None => span.quiet { "pruned" } } }
                         td.id { @if let Some(object) = &row.object_id {
                             a href={ "/events?" (find::again(&Fields::default(), &[], ("object", object))) } { (object) }
                         } }
@@ -93,7 +100,7 @@ pub(super) async fn types(api: &Api, signed: &Signed) -> Result<Reply, Trouble> 
         p { a href="/events" { "All events" } }
         @if counts.is_empty() { p { "No event has come yet." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "type" } th { "from" } th.n { "events" } th { "the last one" } } }
                 tbody { @for of in &counts {
                     tr {

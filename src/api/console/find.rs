@@ -93,13 +93,18 @@ pub(super) fn age(query: &Fields, name: &str, label: &str) -> Markup {
     }
 }
 
-/// The form of a search.
-pub(super) fn form(path: &str, fields: &Markup) -> Markup {
+/// The form of a search. On a phone it is folded, and says what it found by.
+pub(super) fn form(path: &str, query: &Fields, names: &[&str], fields: &Markup) -> Markup {
+    let said = names.iter().filter_map(|name| Some(format!("{} {}", name.replace('_', " "), query.get(name)?)));
+    let said = said.collect::<Vec<_>>().join(", ");
     html! {
-        form.filter method="get" action=(path) role="search" {
-            (fields)
-            button { "Find" }
-            a href=(path) { "All" }
+        details.fold {
+            summary { @if said.is_empty() { "Find" } @else { "Found by " (said) } }
+            form.filter method="get" action=(path) role="search" {
+                (fields)
+                button { "Find" }
+                a href=(path) { "All" }
+            }
         }
     }
 }

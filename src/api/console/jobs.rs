@@ -1,9 +1,12 @@
 //! Jobs: found by a filter, and acted on, all that match and not only this page.
 
+use std::collections::BTreeMap;
+
 use bursar_jobs::{
     clock,
     desk::{
         JobFilter, State,
+        about::{self, About},
         access::{Role, Signed},
         filter::JobRow,
     },
@@ -15,7 +18,8 @@ use maud::{Markup, html};
 use super::{
     Trouble, find,
     form::Fields,
-    page::{ago, csrf, page, state},
+    link,
+    page::{ago, amount, csrf, job_state, page, words},
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -40,10 +44,11 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
     let filter = filter(query, now)?;
     let mut jobs = filter.page(&mut db, query.get("after"), find::probe()).await?;
     let next = find::cut(&mut jobs).map(|last| last.id);
+    let about = about::jobs(&mut db, &jobs).await?;
     let body = html! {
         (ask(query))
         (acts(signed, query, &filter, jobs.is_empty()))
-        div data-live="jobs" { (rows(&jobs, now)) }
+        div data-live="jobs" { (rows(&jobs, &about, now)) }
         (find::next("/jobs", query, FIELDS, next.as_deref(), "Older ones"))
     };
     Ok(page(signed, "/jobs", "Jobs", &body))
@@ -60,7 +65,7 @@ fn ask(query: &Fields) -> Markup {
         (find::age(query, "older", "Longer ago than"))
         (find::age(query, "since", "Within the last"))
     };
-    find::form("/jobs", &fields)
+    find::form("/jobs", query, FIELDS, &fields)
 }
 
 /// What can be done with all that match.
@@ -85,20 +90,23 @@ fn acts(signed: &Signed, query: &Fields, filter: &JobFilter, is_empty: bool) -> 
     }
 }
 
-fn rows(jobs: &[JobRow], now: DateTime<Utc>) -> Markup {
+fn rows(jobs: &[JobRow], about: &BTreeMap<String, About>, now: DateTime<Utc>) -> Markup {
     html! {
         @if jobs.is_empty() { p { "No such jobs." } }
         @else {
-            div.wide { table {
-                thead { tr { th { "job" } th { "kind" } th { "state" } th.n { "attempt" } th { "when" } th { "why" } } }
+            div.wide { table.rows {
+                thead { tr { th { "job" } th { "kind" } th { "user" } th.n { "amount" } th { "state" } th.n { "attempt" } th { "when" } th { "why" } } }
                 tbody { @for job in jobs {
+                    @let of = about.get(&job.id);
                     tr {
                         td.id { a href={ "/jobs/" (job.id) } { (job.id) } }
                         td { (job.kind) }
-                        td { (state(&job.state)) }
-                        td.n { (job.attempt) " of " (job.max_attempts) }
+                        td data-th=[of.and_then(|of| of.user.as_ref()).map(|_| "of")] { @if let Some(user) = of.and_then(|of| of.user.as_ref()) { (link::user(user)) } }
+                        td.n.sum { @if let Some((minor, currency)) = of.and_then(|of| of.amount.as_ref()) { (amount(*minor, currency)) } }
+                        td.is { (job_state(&job.state, job.reason.as_deref())) }
+                        td.n data-th="attempt" { (job.attempt) " of " (job.max_attempts) }
                         td { (ago(job.done_at.unwrap_or(job.run_at), now)) }
-                        td { (job.reason.as_deref().or(job.last_error.as_deref()).unwrap_or_default()) }
+                        td.why { (words(job.reason.as_deref().or(job.last_error.as_deref()).unwrap_or_default())) }
                     }
                 } }
             } }

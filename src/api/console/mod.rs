@@ -7,6 +7,7 @@ mod account;
 mod accounts;
 mod act;
 mod audit;
+mod disputes;
 mod dunning;
 mod event;
 mod events;
@@ -24,6 +25,7 @@ mod schedules;
 pub(super) mod session;
 mod standing;
 mod subscriptions;
+mod undone;
 
 use bursar_jobs::desk::access::Signed;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming};
@@ -167,6 +169,7 @@ async fn take(api: &Api, signed: &Signed, segments: &[&str], request: Request<In
         ["payouts"] => release::all(api, signed, request).await,
         ["payouts", job, "release"] => release::one(api, signed, job, request).await,
         ["payouts", job, "reverse"] => release::reverse(api, signed, job, request).await,
+        ["accounts", user, "unflag"] => disputes::unflag(api, signed, user, request).await,
         ["dunning", invoice, "stop"] => dunning::stop(api, signed, invoice, request).await,
         ["reconcile"] => reconcile::begin(api, signed, request).await,
         ["reconcile", run, "judge"] => reconcile::judge(api, signed, run, request).await,

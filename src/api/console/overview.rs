@@ -3,6 +3,7 @@
 use bursar_jobs::{
     clock,
     desk::{
+        self,
         access::Signed,
         overview::{self, Minute, Overview},
         standing,
@@ -21,11 +22,12 @@ pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
     let mut db = api.pool.acquire().await?;
     let all = overview::read(&mut db).await?;
     let money = standing::read(&mut db).await?;
+    let dashboard = desk::dashboard(&mut *db).await?;
     let now = clock::business(&mut *db).await?;
     let body = html! {
         div data-live="overview" {
             (alerts(&all, now))
-            (super::standing::alerts(&money, now))
+            (super::standing::alerts(&money, all.flagged, now))
             (cards(&all, now))
             h2 { "The last hour" }
             (chart(&all.minutes))
@@ -33,14 +35,14 @@ pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
             (queue(&all))
             h2 { "Payouts that are not at their end" }
             (payouts(&all, now))
-            (super::standing::show(&money, now))
+            (super::standing::show(&money, now, dashboard))
             h2 { "Workers" }
             @if all.workers.is_empty() { p { "None is alive: nothing runs until one is started (" code { "bursar worker" } ")." } }
             @else {
-                div.wide { table {
+                div.wide { table.rows.named {
                     thead { tr { th { "worker" } th.n { "running" } th { "since" } } }
                     tbody { @for worker in &all.workers {
-                        tr { td.id { (worker.id) } td.n { (worker.running) } td { @if let Some(since) = worker.since { (at(since)) } } }
+                        tr { td.id { (worker.id) } td.n data-th="running" { (worker.running) } td data-th="since" { @if let Some(since) = worker.since { (at(since)) } } }
                     } }
                 } }
             }
@@ -53,20 +55,17 @@ pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
 fn alerts(all: &Overview, now: DateTime<Utc>) -> Markup {
     let dead: i64 = all.queue.iter().map(|kind| kind.dead).sum();
     let ready: i64 = all.queue.iter().map(|kind| kind.ready).sum();
-    let unknown: Vec<_> = all.payouts.iter().filter(|of| of.state == "unknown").collect();
     let late = all.oldest_ready.filter(|seconds| *seconds > 60.0);
     html! {
-        @if all.workers.is_empty() && ready > 0 {
-            p.say.bad role="alert" { "No worker is alive, and " (ready) " jobs wait." }
+        @if all.workers.is_empty() {
+            p.say.bad role="alert" {
+                "No worker is alive" @if ready > 0 { ", and " (many(ready, "job waits", "jobs wait")) } ": nothing runs until one is started (" code { "bursar worker" } ")."
+            }
         }
         @if let (Some(seconds), false) = (late, all.workers.is_empty()) {
             p.say.wait { "The oldest ready job has waited " (length(seconds)) "." }
         }
-        @for of in unknown {
-            p.say.bad {
-                a href="/payouts?state=unknown" { (many(of.count, "payout is unknown", "payouts are unknown")) } ", " (amount(of.amount, &of.currency)) " in all: they are looked for, and never sent blindly."
-            }
-        }
+        @for of in all.payouts.iter().filter(|of| of.state == "unknown" || of.stopped > 0) { (unknown(of)) }
         @if dead > 0 { p.say.bad { a href="/jobs?state=dead" { (many(dead, "job is dead", "jobs are dead")) } ", to be seen to by an operator." } }
         @for act in &all.acts {
             p.say.wait {
@@ -75,7 +74,25 @@ fn alerts(all: &Overview, now: DateTime<Utc>) -> Markup {
             }
         }
         @if !all.paused.is_empty() { p.say.wait { "Paused: " (all.paused.join(", ")) "." } }
-        @if all.flagged > 0 { p.say.wait { (many(all.flagged, "user is flagged", "users are flagged")) ": a dispute, or a second subscription." } }
+    }
+}
+
+/// Payouts that may have been sent: whether they are looked for, or wait for somebody.
+fn unknown(of: &overview::Payouts) -> Markup {
+    html! {
+        p.say.bad {
+            a href={ "/payouts?state=" (of.state) "&currency=" (of.currency) } {
+                (of.count) @if of.count == 1 { " payout is " } @else { " payouts are " } (of.state)
+            }
+            ", " (amount(of.amount, &of.currency)) " in all: "
+            @if of.stopped == 0 { "looked for, and never sent blindly." }
+            @else {
+                strong { (of.stopped) @if of.stopped == 1 { " waits for you" } @else { " wait for you" } }
+                ", for no job looks any more. Let it go on its page, or retry "
+                a href="/jobs?state=dead&kind=pay_receiver" { "its dead job" }
+                ": either looks for it first, and never sends blindly."
+            }
+        }
     }
 }
 
@@ -129,16 +146,16 @@ fn chart(minutes: &[Minute]) -> Markup {
 
 fn queue(all: &Overview) -> Markup {
     let link = |kind: &str, state: &str, count: i64| {
-        html! { td.n { @if count == 0 { span.quiet { "0" } } @else { a href={ "/jobs?state=" (state) "&kind=" (kind) } { (count) } } } }
+        html! { td.n data-th=(state) { @if count == 0 { span.quiet { "0" } } @else { a href={ "/jobs?state=" (state) "&kind=" (kind) } { (count) } } } }
     };
     html! {
         @if all.queue.is_empty() { p { "Nothing waits, runs or is dead." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "kind" } th.n { "ready" } th.n { "scheduled" } th.n { "running" } th.n { "dead" } } }
                 tbody { @for kind in &all.queue {
                     tr {
-                        td { (kind.kind) }
+                        td.why { (kind.kind) }
                         (link(&kind.kind, "ready", kind.ready)) (link(&kind.kind, "scheduled", kind.scheduled))
                         (link(&kind.kind, "running", kind.running)) (link(&kind.kind, "dead", kind.dead))
                     }

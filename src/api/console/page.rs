@@ -53,6 +53,7 @@ pub(super) fn page(signed: &Signed, here: &str, title: &str, body: &Markup) -> R
                     h1 { (title) }
                     (body)
                 }
+                footer.quiet id="zone" { "Times are in UTC." }
                 script src="/console.js" defer {}
             }
         }
@@ -135,11 +136,35 @@ pub(super) fn at(moment: DateTime<Utc>) -> Markup {
     }
 }
 
-/// How far away a moment is.
+/// Words for people, as they are; a moment among them is written as every other moment of the page.
+pub(super) fn words(text: &str) -> Markup {
+    let moment = |word: &str| DateTime::parse_from_rfc3339(word).ok().map(|moment| moment.with_timezone(&Utc));
+    html! {
+        @for word in text.split_inclusive(' ') {
+            @let bare = word.trim_matches(|letter: char| letter.is_whitespace() || "(),.;:".contains(letter));
+            @match moment(bare).zip(word.split_once(bare)) {
+                Some((moment, (before, after))) => { (before) (at(moment)) (after) }
+                None => (word),
+            }
+        }
+    }
+}
+
+/// A moment among words, for [`words`] to write.
+pub(super) fn stamp(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// How far away a moment is: in whole units that are over, as the command line says it. It is not broken into lines.
 pub(super) fn ago(moment: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - moment).num_seconds();
-    let length = length(f64::from(i32::try_from(seconds.abs()).unwrap_or(i32::MAX)));
-    if seconds < 0 { format!("in {length}") } else { format!("{length} ago") }
+    let length = match seconds.unsigned_abs() {
+        s @ 0..60 => format!("{s}\u{a0}s"),
+        s @ 60..3_600 => format!("{}\u{a0}min", s / 60),
+        s @ 3_600..172_800 => format!("{}\u{a0}h", s / 3_600),
+        s => format!("{}\u{a0}d", s / 86_400),
+    };
+    if seconds < 0 { format!("in\u{a0}{length}") } else { format!("{length}\u{a0}ago") }
 }
 
 /// So many, in the words for one or for several.
@@ -147,14 +172,14 @@ pub(super) fn many(count: i64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
 }
 
-/// A length of time, in seconds, in one unit.
+/// A length of time, in seconds, in one unit: what of it is over.
 pub(super) fn length(seconds: f64) -> String {
     match seconds {
         s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
-        s => format!("{:.0} d", s / 86_400.0),
+        s if s < 120.0 => format!("{:.0} s", s.floor()),
+        s if s < 7_200.0 => format!("{:.0} min", (s / 60.0).floor()),
+        s if s < 172_800.0 => format!("{:.0} h", (s / 3_600.0).floor()),
+        s => format!("{:.0} d", (s / 86_400.0).floor()),
     }
 }
 
@@ -178,4 +203,41 @@ pub(super) fn state(word: &str) -> Markup {
         _ => "quiet",
     };
     html! { span class={ "state " (class) } { (word) } }
+}
+
+/// A job's state; of one that did nothing, that it was skipped: it must not look like one that did.
+pub(super) fn job_state(word: &str, reason: Option<&str>) -> Markup {
+    html! { @if word == "done" && reason.is_some() { span.state.quiet { "skipped" } } @else { (state(word)) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_over_yet_is_not_said_to_be() {
+        let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        let said = |seconds: i64| ago(now - TimeDelta::seconds(seconds), now).replace('\u{a0}', " ");
+        assert_eq!((said(59), said(119), said(7_199)), ("59 s ago".into(), "1 min ago".into(), "1 h ago".into()));
+        assert_eq!((said(2 * 86_400 + 80_000), said(-90)), ("2 d ago".into(), "in 1 min".into()));
+        assert_eq!(
+            (length(119.9), length(7_199.0), length(259_199.0)),
+            ("119 s".into(), "119 min".into(), "2 d".into())
+        );
+    }
+
+    #[test]
+    fn a_moment_among_words_is_one_of_the_pages_moments_and_words_stay_text() {
+        let said = words("it waits <b>here</b> (2027-02-25T12:09:24+00:00), or 3: until then.").into_string();
+        assert!(
+            said.contains(
+                "(<time datetime=\"2027-02-25T12:09:24.000Z\">2027-02-25 12:09:24 UTC</time>), or 3: until then."
+            ),
+            "{said}"
+        );
+        assert!(said.contains("&lt;b&gt;here"), "{said}");
+        assert_eq!(words("no moment  at all: 2027-02-25").into_string(), "no moment  at all: 2027-02-25");
+    }
 }

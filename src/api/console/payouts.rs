@@ -6,7 +6,7 @@ use bursar_jobs::{
     desk::{
         PayoutFilter,
         access::{Role, Signed},
-        payout::{self, Page},
+        payout::{self, Call, Page},
         payouts::{Payout, Sum},
         release,
         risk::Verdict,
@@ -17,9 +17,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 
 use super::{
-    Trouble,
+    Trouble, find,
     form::Fields,
-    page::{ago, amount, at, csrf, page, state},
+    link,
+    page::{ago, amount, at, csrf, page, state, words},
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -113,8 +114,7 @@ fn ask(query: &Fields) -> Markup {
             } }
         }
     };
-    html! {
-        form.filter method="get" action="/payouts" role="search" {
+    let fields = html! {
             label { "State" select name="state" {
                 option value="" { "any" }
                 @for one in STATES { option value=(one.name()) selected[query.get("state") == Some(one.name())] { (one.name()) } }
@@ -129,10 +129,8 @@ fn ask(query: &Fields) -> Markup {
             label { "Words in job, people, skill, Transfer, why" input type="search" name="text" value=(said("text")); }
             (age("older", "Recorded longer ago than"))
             (age("since", "Within the last"))
-            button { "Find" }
-            a href="/payouts" { "All" }
-        }
-    }
+    };
+    find::form("/payouts", query, FIELDS, &fields)
 }
 
 /// What can be done with all that match.
@@ -178,16 +176,16 @@ fn rows(found: &[Payout], now: DateTime<Utc>) -> Markup {
     html! {
         @if found.is_empty() { p { "No such payouts." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "job" } th { "receiver" } th.n { "amount" } th { "state" } th { "recorded" } th { "why" } } }
                 tbody { @for one in found {
                     tr {
                         td.id { a href={ "/payouts/" (segment(&one.job_id)) } { (one.job_id) } }
-                        td { (one.receiver_id) }
-                        td.n { (amount(one.amount, &one.currency)) }
-                        td { (state(&one.state)) @if one.reversed > 0 && one.state != "reversed" { " " span.quiet { (amount(one.reversed, &one.currency)) " reversed" } } }
-                        td { (ago(one.recorded_at, now)) }
-                        td { (one.reason.as_deref().unwrap_or_default()) }
+                        td data-th="to" { (link::user(&one.receiver_id)) }
+                        td.n.sum { (amount(one.amount, &one.currency)) }
+                        td.is { (state(&one.state)) @if one.reversed > 0 && one.state != "reversed" { " " span.quiet { (amount(one.reversed, &one.currency)) " reversed" } } }
+                        td data-th="recorded" { (ago(one.recorded_at, now)) }
+                        td.why { (words(one.reason.as_deref().unwrap_or_default())) }
                     }
                 } }
             } }
@@ -212,7 +210,7 @@ pub(super) async fn one(api: &Api, signed: &Signed, job: &str) -> Result<Reply, 
         div data-live="payout" {
             dl {
                 dt { "State" } dd { (state(&of.state)) }
-                dt { "Why" } dd { strong { (of.reason.as_deref().unwrap_or("nothing is the matter with it")) } }
+                dt { "Why" } dd { strong { (words(of.reason.as_deref().unwrap_or("nothing is the matter with it"))) } }
                 @if let Some(judged) = &judged {
                     dt { "Letting it go" } dd {
                         @match judged.verdict { Verdict::Safe => "is safe: ", Verdict::Done => "changes nothing: ", Verdict::Unknown => "looks first: " }
@@ -226,23 +224,25 @@ pub(super) async fn one(api: &Api, signed: &Signed, job: &str) -> Result<Reply, 
                     Some(id) => a rel="noreferrer" href={ (dashboard(found.livemode)) "connect/transfers/" (id) } { (id) },
                     None => span.quiet { "none is known" },
                 } }
-                dt { "Receiver" } dd { a href={ "/payouts?" (encoded("receiver", &of.receiver_id)) } { (of.receiver_id) } }
-                @if let Some(sender) = &of.sender_id { dt { "Sender" } dd { (sender) } }
+                dt { "Receiver" } dd { (link::user(&of.receiver_id)) ", " a href={ "/payouts?" (encoded("receiver", &of.receiver_id)) } { "all payouts to them" } }
+                @if let Some(sender) = &of.sender_id { dt { "Sender" } dd { (link::user(sender)) } }
                 dt { "Skill" } dd { (of.skill) " (" (Credits::from_micros(of.credits)) " credits)" }
                 dt { "Recorded" } dd { (at(of.recorded_at)) }
                 dt { "Changed" } dd { (at(of.changed_at)) }
                 @if let Some(event) = &of.event_id { dt { "Caused by" } dd { "event " a href={ "/events/" (segment(event)) } { (event) } } }
             }
-            (reversals(&found))
-            (calls(&found))
+        }
+        @if signed.role >= Role::Payer { (super::release::forms(signed, &found, judged.as_ref().is_some_and(|judged| judged.verdict == Verdict::Done))) }
+        @else { p.quiet { "Letting it go or taking it back takes a payer." } }
+        div data-live="more" {
             h2 { "Jobs" }
             @if found.jobs.is_empty() { p { "None is left: done jobs are pruned after a while." } }
             ul { @for run in &found.jobs {
-                li { a href={ "/jobs/" (run.id) } { (run.kind) } " " (state(&run.state)) @if let Some(why) = &run.reason { ": " (why) } }
+                li { a href={ "/jobs/" (run.id) } { (run.kind) } " " (state(&run.state)) @if let Some(why) = &run.reason { ": " (words(why)) } }
             } }
+            (reversals(&found))
+            (calls(&found))
         }
-        @if signed.role >= Role::Payer { (super::release::forms(signed, &found)) }
-        @else { p.quiet { "Letting it go or taking it back takes a payer." } }
     };
     Ok(page(signed, "/payouts", &format!("Payout for {job}"), &body))
 }
@@ -274,20 +274,20 @@ fn calls(found: &Page) -> Markup {
         h2 { "Calls to Stripe" }
         @if found.calls.is_empty() { p { "None was made." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "when" } th { "what" } th { "key" } th.n { "generation" } th { "answer" } th { "request" } } }
-                tbody { @for call in &found.calls {
+                tbody { @for (call, last, times) in folded(&found.calls) {
                     tr {
-                        td { (at(call.begun_at)) }
-                        td { a href={ "/jobs/" (call.job_id) } { (call.what) } }
-                        td.id { (call.idempotency_key.as_deref().unwrap_or_default()) }
-                        td.n { @if let Some(generation) = call.generation { (generation) } }
-                        td {
+                        td { (at(call.begun_at)) @if times > 1 { " to " (at(last.begun_at)) } }
+                        td.is { a href={ "/jobs/" (call.job_id) } { (call.what) } @if times > 1 { ", " strong { (times) " times" } } }
+                        td.id data-th=[call.idempotency_key.as_ref().map(|_| "key")] { (call.idempotency_key.as_deref().unwrap_or_default()) }
+                        td.n data-th=[call.generation.map(|_| "generation")] { @if let Some(generation) = call.generation { (generation) } }
+                        td.why {
                             @if let Some(status) = call.status { (status) " " }
-                            @match &call.answer { Some(said) => (said), None => span.unknown { "none yet, or lost" } }
+                            @match &call.answer { Some(said) => (words(said)), None => span.unknown { "none yet, or lost" } }
                             @if call.replayed == Some(true) { ", replayed" }
                         }
-                        td.id { @if let Some(request) = &call.request_id {
+                        td.id { @if let Some(request) = &last.request_id {
                             a rel="noreferrer" href={ (dashboard(found.livemode)) "logs/" (request) } { (request) }
                         } }
                     }
@@ -295,4 +295,16 @@ fn calls(found: &Page) -> Markup {
             } }
         }
     }
+}
+
+/// Calls in order; neighbours that had the same answer are one: the first of them, the last, and how many.
+fn folded(calls: &[Call]) -> Vec<(&Call, &Call, usize)> {
+    let what = |call: &Call| {
+        (
+            (call.what.clone(), call.idempotency_key.clone(), call.job_id.clone()),
+            (call.status, call.replayed, call.answer.clone(), call.answered_at.is_some()),
+        )
+    };
+    let groups = calls.chunk_by(|a, b| what(a) == what(b));
+    groups.filter_map(|same| Some((same.first()?, same.last()?, same.len()))).collect()
 }

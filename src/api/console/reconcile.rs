@@ -1,11 +1,14 @@
 //! Reconciliations: which months were compared, what was found, what would close it; comparing one, and repairing it.
 
+use std::collections::BTreeMap;
+
 use bursar_jobs::{
     clock,
     desk::{
         access::{Role, Signed},
         runs::{self, Comparison, Finding, Judged, Kind},
     },
+    ledger::CREDITS,
     reconcile::{self, Phase, finding::amount_said},
 };
 use chrono::{DateTime, Utc};
@@ -16,7 +19,8 @@ use super::{
     Trouble,
     act::operator,
     form::{self, Fields},
-    page::{ago, at, csrf, page, see_other, state},
+    link,
+    page::{ago, at, csrf, page, see_other, state, words},
     payouts::segment,
 };
 use crate::{api::Api, http::reply::Reply};
@@ -56,22 +60,41 @@ fn rows(all: &[Comparison], now: DateTime<Utc>) -> Markup {
     html! {
         @if all.is_empty() { p { "No month was compared yet." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "run" } th { "state" } th { "begun" } th.n { "objects" } th.n { "found" } th.n { "open" } th { "by" } th { "why" } } }
                 tbody { @for run in all {
                     tr {
                         td.id { a href={ "/reconcile/" (segment(&run.run)) } { (run.run) } }
-                        td { (state(&run.state)) @if run.state == "running" { " " (run.phase) } }
-                        td { (ago(run.begun_at, now)) }
-                        td.n { (run.objects) } td.n { (run.found) }
-                        td.n { @if run.open > 0 { span.bad { (run.open) } } @else { "0" } }
-                        td { (run.asked_by) @if run.repair_by.is_some() { span.quiet { ", with repairs" } } }
-                        td { (run.reason.as_deref().unwrap_or_default()) }
+                        td.is { (run_state(run)) @if run.state == "running" { " " (run.phase) } }
+                        td data-th="begun" { (ago(run.begun_at, now)) }
+                        td.n data-th="objects" { (run.objects) } td.n data-th="found" { (run.found) }
+                        td.n data-th="open" { @if run.open > 0 { span.bad { (run.open) } } @else { "0" } }
+                        td data-th="by" { (run.asked_by) @if run.repair_by.is_some() { span.quiet { ", with repairs" } } }
+                        td.why { (words(run.reason.as_deref().unwrap_or_default())) }
                     }
                 } }
             } }
         }
     }
+}
+
+/// A run that left something open must not look well.
+pub(super) fn run_state(run: &Comparison) -> Markup {
+    html! {
+        @if run.state == "done" && run.open > 0 { span.state.wait { "done, " (run.open) " open" } } @else { (state(&run.state)) }
+    }
+}
+
+/// What the open findings of these come to, in all: money, then credits.
+fn open_sums(findings: &[Finding]) -> String {
+    let mut sums: BTreeMap<(bool, &str), i64> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding.state == "open") {
+        if let (Some(amount), Some(unit)) = (finding.raw, finding.unit.as_deref()) {
+            let sum = sums.entry((unit == CREDITS, unit)).or_default();
+            *sum = sum.saturating_add(amount.saturating_abs());
+        }
+    }
+    sums.iter().map(|((_, unit), sum)| amount_said(*sum, unit)).collect::<Vec<_>>().join(", ")
 }
 
 /// One comparison.
@@ -86,13 +109,17 @@ pub(super) async fn one(api: &Api, signed: &Signed, id: &str) -> Result<Reply, T
     let body = html! {
         div data-live="run" {
             dl {
-                dt { "State" } dd { (state(&run.state)) @if let Some(why) = &run.reason { ": " (why) } }
+                dt { "State" } dd { (run_state(&run)) @if let Some(why) = &run.reason { ": " (words(why)) } }
                 @if run.state == "running" { dt { "Compares" } dd { (run.phase) " " (bar(&run.phase)) } }
                 dt { "Begun" } dd { (at(run.begun_at)) " (" (ago(run.begun_at, now)) ") by " (run.asked_by) }
                 @if let Some(ended) = run.ended_at { dt { "Ended" } dd { (at(ended)) } }
                 @if let Some(who) = &run.repair_by { dt { "Repairs" } dd { "for " (who) } }
                 dt { "Objects compared" } dd { (run.objects) }
-                dt { "Findings" } dd { (run.found) ", " (run.open) " open" }
+                dt { "Findings" } dd {
+                    (run.found) ", " (run.open) " open"
+                    @let sums = open_sums(&findings);
+                    @if !sums.is_empty() { ", over " strong { (sums) } @if run.found > FINDINGS { " (of those below)" } }
+                }
             }
             (by_type(&kinds))
         }
@@ -128,12 +155,12 @@ fn amounts(kind: &Kind) -> String {
 pub(super) fn by_type(kinds: &[Kind]) -> Markup {
     html! {
         @if !kinds.is_empty() {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "type" } th.n { "found" } th.n { "open" } th.n { "a repair closes" } th.n { "of those, in all" } } }
                 tbody { @for kind in kinds {
                     tr {
-                        td { (kind.r#type) } td.n { (kind.found) } td.n { (kind.open) } td.n { (kind.automatic) }
-                        td.n { (amounts(kind)) @if kind.unpriced > 0 { ", and " (kind.unpriced) " of no known amount" } }
+                        td.is { (kind.r#type) } td.n data-th="found" { (kind.found) } td.n data-th="open" { (kind.open) } td.n data-th="a repair closes" { (kind.automatic) }
+                        td.n data-th="of those, in all" { (amounts(kind)) @if kind.unpriced > 0 { ", and " (kind.unpriced) " of no known amount" } }
                     }
                 } }
             } }
@@ -146,16 +173,17 @@ fn entry(signed: &Signed, run: &Comparison, finding: &Finding) -> Markup {
         details {
             summary {
                 (state(&finding.state)) " " strong { (finding.r#type) } " " (finding.object)
-                @if let Some(user) = &finding.user_id { " of " (user) }
+                @if let Some(user) = &finding.user_id { " of " (link::user(user)) }
                 @if !finding.said.is_empty() { ", " (finding.said) }
             }
             dl {
                 dt { "Finding" } dd { (finding.id) }
                 @match &finding.closed_by {
                     Some(how) => { dt { "Closed by" } dd { (how) } }
-                    None => { dt { "What closes it" } dd { code { (finding.remedy) } } }
+                    None => { dt { "What closes it" } dd { @if finding.automatic { "the repair above, or " } code { (finding.remedy) } } }
                 }
             }
+            p.quiet { "The evidence, as data: money in the smallest unit of its currency, credits in millionths unless they are text." }
             pre { (format!("{:#}", finding.evidence)) }
             @if finding.state == "open" && signed.role >= Role::Operator {
                 form.acts method="post" action={ "/reconcile/" (segment(&run.run)) "/judge" } {

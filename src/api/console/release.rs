@@ -30,25 +30,28 @@ fn conflict(say: &str) -> Trouble {
 }
 
 /// What a payer can do with one payout.
-pub(super) fn forms(signed: &Signed, found: &Page) -> Markup {
+pub(super) fn forms(signed: &Signed, found: &Page, goes_on: bool) -> Markup {
     let of = &found.payout;
     let path = format!("/payouts/{}", segment(&of.job_id));
     let releasable = matches!(of.state.as_str(), "held" | "skipped" | "rejected" | "unknown" | "sending");
     let reversible = matches!(of.state.as_str(), "held" | "skipped" | "rejected" | "paid");
     html! {
-        @if releasable {
+        @if releasable && goes_on { p.quiet { "A job goes on with it by itself: there is nothing to let go." } }
+        @else if releasable {
             h2 { "Let it go" }
             form.acts method="post" action={ (path) "/release" } {
                 (csrf(signed))
                 input type="hidden" name="seen" value={ (of.state) ":" (of.releases) };
                 label { "Why (for whoever reads it later)" input name="why" maxlength="2000"; }
+                @let sum = amount(of.transfer_amount.unwrap_or(of.amount), &of.currency);
                 @if found.is_saved_failure {
-                    label { "Stripe saved a failure under its key" select name="after_saved_failure" {
-                        option value="" { "look again, and leave it" }
-                        option value="yes" { "look again, and use a new key if nothing is there" }
-                    } }
+                    // The first is what Enter presses: it sends nothing.
+                    button { "Look again" }
+                    button.act name="after_saved_failure" value="yes" { "Look again, and send " (sum) " under a new key if nothing is there" }
+                    span.quiet { "Stripe saved a failure under its key: without a new one nothing is sent." }
+                } @else {
+                    button.act { "Let go " (sum) }
                 }
-                button.act { "Let go " (amount(of.transfer_amount.unwrap_or(of.amount), &of.currency)) }
             }
         }
         @if reversible {

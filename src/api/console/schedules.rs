@@ -31,7 +31,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &form::Fields) -> Re
         div data-live="schedules" {
             @if all.is_empty() { p { "There are none: a worker that starts takes over those that the settings declare." } }
             @else {
-                div.wide { table {
+                div.wide { table.rows {
                     thead { tr { th { "schedule" } th { "when" } th { "next" } th { "fires" } th { "last fired" } th { "which came to" } th { "missed ticks" } } }
                     tbody { @for one in &all { (row(one, now)) } }
                 } }
@@ -50,21 +50,21 @@ fn row(one: &Schedule, now: DateTime<Utc>) -> Markup {
         tr {
             td { strong { (one.name) } span.quiet { " (" (one.source) ")" } }
             td.id { (one.cron) }
-            td {
+            td data-th="next" {
                 @match (one.paused, one.next_at) {
                     (true, _) => (state("paused")),
                     (false, Some(next)) => { (at(next)) " (" (ago(next, now)) ")" }
                     (false, None) => "never",
                 }
             }
-            td { a href={ "/jobs?kind=" (one.kind) } { (one.kind) } }
-            td { @match one.last_at { Some(last) => (at(last)), None => "never by its time" } }
-            td {
+            td data-th="fires" { a href={ "/jobs?kind=" (one.kind) } { (one.kind) } }
+            td data-th="last fired" { @match one.last_at { Some(last) => (at(last)), None => "never by its time" } }
+            td.came {
                 @if let (Some(job), Some(word)) = (&one.last_job, &one.last_job_state) {
                     (link::job(job, "its job")) " " (state(word)) @if let Some(reason) = &one.last_job_reason { ": " (reason) }
                 }
             }
-            td { @match one.catch_up.as_str() { "all" => "each fires", "once" => "one firing for all", "none" => "none fires", other => (other) } }
+            td data-th="missed ticks:" { @match one.catch_up.as_str() { "all" => "each fires", "once" => "one firing for all", "none" => "none fires", other => (other) } }
         }
     }
 }

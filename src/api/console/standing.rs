@@ -1,16 +1,18 @@
 //! How the money stands, on the overview: what needs somebody, the funnel of dunning, the last comparison, the disputes.
 
-use bursar_jobs::desk::standing::{Dispute, Standing};
+use bursar_jobs::desk::standing::Standing;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::{
-    page::{ago, amount, at, length, many, state},
+    disputes, link,
+    page::{ago, amount, at, length, many},
     payouts::segment,
+    reconcile,
 };
 
 /// What needs somebody now, in sentences.
-pub(super) fn alerts(all: &Standing, now: DateTime<Utc>) -> Markup {
+pub(super) fn alerts(all: &Standing, flagged: i64, now: DateTime<Utc>) -> Markup {
     let open: i64 = all.findings.iter().map(|kind| kind.open).sum();
     html! {
         @for of in &all.capped {
@@ -26,20 +28,22 @@ pub(super) fn alerts(all: &Standing, now: DateTime<Utc>) -> Markup {
             @if watch.is_behind() {
                 p.say.bad { "The gap watch is " (length(seconds(watch.behind))) " behind: events that never arrived are not found meanwhile." }
             }
-            @if watch.missed > 0 { p.say.wait { (watch.missed) " events had never arrived and were found in the last day: is the webhook endpoint well?" } }
+            @if watch.missed > 0 { p.say.wait { (many(watch.missed, "event had never arrived and was", "events had never arrived and were")) " found in the last day: is the webhook endpoint well?" } }
         }
         @if !all.late.is_empty() {
             p.say.bad { "Schedules are late: " @for (n, late) in all.late.iter().enumerate() { @if n > 0 { ", " } (late.name) " (due " (ago(late.due_at, now)) ")" } "." }
         }
-        @if all.letters_dead > 0 { p.say.bad { a href="/jobs?state=dead&kind=send_letter" { (all.letters_dead) " letters are dead" } " and wait for an operator." } }
-        @for dispute in all.disputes.iter().filter(|dispute| needs_answer(dispute)) {
-            @if let Some(due) = dispute.due_by { p.say.wait { "Dispute " (dispute.id) " over " (amount(dispute.amount, &dispute.currency)) " wants evidence: its deadline is " (ago(due, now)) "." } }
+        @if all.letters_dead > 0 { p.say.bad { a href="/jobs?state=dead&kind=send_letter" { (many(all.letters_dead, "letter is dead", "letters are dead")) } ": nobody got what it says until it is retried." } }
+        (disputes::alerts(&all.disputes, now))
+        @if flagged > 0 {
+            p.say.wait {
+                (many(flagged, "user is flagged", "users are flagged")) ", for a dispute or a second subscription: "
+                @for (n, user) in all.flagged.iter().enumerate() { @if n > 0 { ", " } (link::user(user)) }
+                @let more = flagged - i64::try_from(all.flagged.len()).unwrap_or(flagged);
+                @if more > 0 { " and " (more) " more" } "."
+            }
         }
     }
-}
-
-fn needs_answer(dispute: &Dispute) -> bool {
-    matches!(dispute.status.as_str(), "needs_response" | "warning_needs_response")
 }
 
 fn seconds(whole: i64) -> f64 {
@@ -47,7 +51,7 @@ fn seconds(whole: i64) -> f64 {
 }
 
 /// How it stands.
-pub(super) fn show(all: &Standing, now: DateTime<Utc>) -> Markup {
+pub(super) fn show(all: &Standing, now: DateTime<Utc>, dashboard: Option<&str>) -> Markup {
     html! {
         h2 { "Failed payments of the last 30 days" }
         (funnel(all))
@@ -55,8 +59,8 @@ pub(super) fn show(all: &Standing, now: DateTime<Utc>) -> Markup {
         @match &all.last_run {
             None => p { "No month was compared yet." }
             Some(run) => p {
-                a href={ "/reconcile/" (segment(&run.run)) } { (run.run) } " " (state(&run.state)) ", begun " (ago(run.begun_at, now)) ": "
-                (run.objects) " objects compared, " (run.found) " findings, " (run.open) " of them open."
+                a href={ "/reconcile/" (segment(&run.run)) } { (run.run) } " " (reconcile::run_state(run)) ", begun " (ago(run.begun_at, now)) ": "
+                (many(run.objects, "object", "objects")) " compared, " (many(run.found, "finding", "findings")) "."
             }
         }
         @match &all.watch {
@@ -65,16 +69,7 @@ pub(super) fn show(all: &Standing, now: DateTime<Utc>) -> Markup {
         }
         @if !all.disputes.is_empty() {
             h2 { "Open disputes" }
-            div.wide { table {
-                thead { tr { th { "dispute" } th.n { "amount" } th { "status" } th { "reason" } th { "user" } th { "deadline" } } }
-                tbody { @for dispute in &all.disputes {
-                    tr {
-                        td.id { (dispute.id) } td.n { (amount(dispute.amount, &dispute.currency)) } td { (dispute.status) }
-                        td { (dispute.reason.as_deref().unwrap_or_default()) } td { (dispute.user_id.as_deref().unwrap_or_default()) }
-                        td { @if let Some(due) = dispute.due_by { (at(due)) " (" (ago(due, now)) ")" } }
-                    }
-                } }
-            } }
+            (disputes::list(&all.disputes, true, now, dashboard))
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     Trouble, find,
     form::Fields,
     link,
-    page::{ago, at, credits, page, state},
+    page::{ago, at, credits, page, stamp, state, words},
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -42,7 +42,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
         (find::text(query, "user", "Of the user"))
     };
     let body = html! {
-        (find::form("/subscriptions", &fields))
+        (find::form("/subscriptions", query, FIELDS, &fields))
         div data-live="subscriptions" { (list(&rows, now)) }
         (find::next("/subscriptions", query, FIELDS, next.as_deref(), "Older ones"))
     };
@@ -54,17 +54,17 @@ pub(super) fn list(rows: &[Subscription], now: DateTime<Utc>) -> Markup {
     html! {
         @if rows.is_empty() { p { "None." } }
         @else {
-            div.wide { table {
-                thead { tr { th { "subscription" } th { "user" } th { "state" } th { "tier" } th { "access until" } th { "changed" } th { "then" } } }
+            div.wide { table.rows {
+                thead { tr { th { "subscription" } th { "user" } th { "state" } th { "tier" } th { "access" } th { "changed" } th { "then" } } }
                 tbody { @for row in rows {
                     tr {
                         td.id { a href=(link::path("subscriptions", &row.id)) { (row.id) } }
-                        td { (link::user(&row.user_id)) }
-                        td { (state(&row.status)) }
-                        td { (row.tier.as_deref().unwrap_or("none")) }
-                        td { @match row.access_until { Some(until) => (at(until)), None => "no access" } }
-                        td { (ago(row.changed_at, now)) }
-                        td { (row.then(|moment| ago(moment, now))) }
+                        td data-th="of" { (link::user(&row.user_id)) }
+                        td.is { (state(&row.status)) }
+                        td.sum { (row.tier.as_deref().unwrap_or("no tier")) }
+                        td data-th="access" { @match row.access_until { Some(until) => { "until " (at(until)) }, None => "none" } }
+                        td data-th="changed" { (ago(row.changed_at, now)) }
+                        td.why { (row.then(|moment| ago(moment, now))) }
                     }
                 } }
             } }
@@ -102,7 +102,8 @@ pub(super) async fn one(api: &Api, signed: &Signed, id: &str) -> Result<Reply, T
 }
 
 fn facts(one: &Subscription, now: DateTime<Utc>, dashboard: Option<&str>) -> Markup {
-    let said = |moment: DateTime<Utc>| format!("{} ({})", moment.format("%Y-%m-%d %H:%M:%S UTC"), ago(moment, now));
+    let said = |moment: DateTime<Utc>| format!("{} ({})", stamp(moment), ago(moment, now));
+    let is_paid = !matches!(one.status.as_str(), "past_due" | "unpaid" | "incomplete" | "incomplete_expired");
     html! {
         dl {
             dt { "State" } dd { (state(&one.status)) @if dashboard.is_some() { ", at Stripe: " (link::at_stripe(&one.id, dashboard)) } }
@@ -113,12 +114,12 @@ fn facts(one: &Subscription, now: DateTime<Utc>, dashboard: Option<&str>) -> Mar
                     None => "none",
                 }
             }
-            dt { "Then" } dd { (one.then(said)) }
+            dt { "Then" } dd { (words(&one.then(said))) }
             dt { "Tier" } dd { (one.tier.as_deref().unwrap_or("none: its price sells no tier")) ", " (credits(one.credits_a_month)) " a month" }
             @if let Some(price) = &one.price {
                 dt { "Price" } dd { (one.quantity) " × " (link::at_stripe(price, dashboard)) @if let Some(every) = one.every() { ", paid " (every) } }
             }
-            @if let (Some(from), Some(to)) = (one.period_start, one.period_end) { dt { "Paid period" } dd { (at(from)) " to " (at(to)) } }
+            @if let (Some(from), Some(to)) = (one.period_start, one.period_end) { dt { @if is_paid { "Paid period" } @else { "Period" } } dd { (at(from)) " to " (at(to)) @if !is_paid { ", " strong { "not paid" } } } }
             @if let Some(end) = one.trial_end { dt { "Trial" } dd { "until " (at(end)) } }
             @if one.cancel_at_period_end { dt { "At the end of the period" } dd { "it is cancelled" } }
             @if let Some(how) = &one.paused { dt { "Collection" } dd { "paused: invoices are " (how) } }
@@ -133,13 +134,13 @@ fn refilled(months: &[Month]) -> Markup {
     html! {
         @if months.is_empty() { p { "None." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "from" } th { "to" } th.n { "refilled" } th.n { "by changes of the plan" } th.n { "posting" } th { "event" } } }
                 tbody { @for month in months {
                     tr {
-                        td { (at(month.start_at)) } td { (at(month.end_at)) }
-                        td.n { (credits(month.refilled)) } td.n { (credits(month.by_plan_changes)) }
-                        td.n { @if let Some(posting) = month.posting { (posting) } }
+                        td { (at(month.start_at)) } td data-th="to" { (at(month.end_at)) }
+                        td.n data-th="refilled" { (credits(month.refilled)) } td.n data-th="by changes" { (credits(month.by_plan_changes)) }
+                        td.n data-th=[month.posting.map(|_| "posting")] { @if let Some(posting) = month.posting { (posting) } }
                         td.id { @if let Some(event) = &month.event_id { (link::event(event)) } }
                     }
                 } }
@@ -152,11 +153,11 @@ fn changed(changes: &[PlanChange], dashboard: Option<&str>) -> Markup {
     html! {
         @if changes.is_empty() { p { "None." } }
         @else {
-            div.wide { table {
+            div.wide { table.rows {
                 thead { tr { th { "when" } th.n { "a month before" } th.n { "a month since" } th { "paid by" } th { "told by" } } }
                 tbody { @for change in changes {
                     tr {
-                        td { (at(change.at)) } td.n { (credits(change.old)) } td.n { (credits(change.new)) }
+                        td { (at(change.at)) } td.n data-th="from" { (credits(change.old)) } td.n data-th="to" { (credits(change.new)) }
                         td.id { @if let Some(invoice) = &change.invoice { (link::at_stripe(invoice, dashboard)) } }
                         td.id { @match &change.event_id { Some(event) => (link::event(event)), None => span.quiet { "seen by looking" } } }
                     }
