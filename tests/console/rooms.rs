@@ -272,3 +272,17 @@ async fn what_is_asked_for_wrongly_is_refused_and_what_is_not_there_is_not_found
         vera.sees(room, &[name]).await;
     }
 }
+
+/// What reads too long is given up, by the database too, and says how to ask for less.
+#[tokio::test]
+async fn a_page_that_would_read_for_ever_is_given_up() {
+    let desk = Desk::open().await;
+    let anna = desk.visitor("anna", Role::Viewer).await;
+    let mut other = desk.db.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE apalis.jobs IN ACCESS EXCLUSIVE MODE").execute(&mut *other).await.unwrap();
+    let reply = anna.page("/jobs?state=done").await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.body.contains("Say more of what you look for"), "{}", reply.body);
+    other.rollback().await.unwrap();
+    assert_eq!(anna.page("/jobs?state=done").await.status, 200);
+}

@@ -18,7 +18,7 @@ use super::{
     form::Fields,
     link,
     page::{ago, amount, at, credits, page, state, words},
-    subscriptions,
+    reading, subscriptions,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -28,7 +28,7 @@ const MOST: i64 = 20;
 pub(super) async fn show(api: &Api, signed: &Signed, id: &str, query: &Fields) -> Result<Reply, Trouble> {
     find::check(query, &["after"], "a user's history")?;
     let after: Option<i64> = find::after(query, |said| said.parse().ok())?;
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let user = accounts::one(&mut db, id, MOST).await?;
     let user = user.ok_or_else(|| {
         Trouble::not_found(&format!(

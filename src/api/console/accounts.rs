@@ -11,6 +11,7 @@ use super::{
     form::Fields,
     link,
     page::{credits, page, state},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -19,7 +20,7 @@ const FIELDS: &[&str] = &["user"];
 
 pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<Reply, Trouble> {
     find::check(query, &["user", "after"], "accounts")?;
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let beginning = find::words(query, "user").unwrap_or_default();
     let mut rows = accounts::page(&mut db, &beginning, query.get("after"), find::probe()).await?;
     let next = find::cut(&mut rows).map(|last| last.user_id);

@@ -14,6 +14,7 @@ use super::{
     form::Fields,
     link,
     page::{at, page},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -30,7 +31,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
         since: find::ago(query, "since", clock::now())?,
     };
     let after: Option<i64> = find::after(query, |said| said.parse().ok())?;
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let mut rows = filter.page(&mut db, after, find::probe()).await?;
     let next = find::cut(&mut rows).map(|last| last.id.to_string());
     let fields = html! {

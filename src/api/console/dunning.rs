@@ -20,6 +20,7 @@ use super::{
     link,
     page::{ago, amount, at, csrf, page, see_other, state, words},
     payouts::segment,
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -34,7 +35,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
     if let Some(odd) = wanted.filter(|state| !STATES.contains(state)) {
         return Err(Trouble::malformed(&format!("There is no state {odd:?} of a case.")));
     }
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let now = clock::business(&mut *db).await?;
     let most = i64::try_from(PAGE).unwrap_or(50) + 1;
     let mut cases = dunning::list(&mut db, wanted, query.get("user"), query.get("after"), most).await?;
@@ -82,7 +83,7 @@ fn rows(cases: &[Case], now: DateTime<Utc>) -> Markup {
 
 /// One case.
 pub(super) async fn one(api: &Api, signed: &Signed, invoice: &str) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let found = dunning::page(&mut db, invoice).await?;
     let found = found.ok_or_else(|| Trouble::not_found(&format!("There is no case of dunning for {invoice}.")))?;
     let now = clock::business(&mut *db).await?;

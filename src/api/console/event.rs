@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     Trouble, find, form, link,
     page::{amount, at, job_state, page, see_other, words},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -26,7 +27,7 @@ const MOST: i64 = 200;
 const LINES: usize = 40;
 
 pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let found = events::read(&mut db, id).await?;
     if found.is_empty() {
         return Err(unknown(id));

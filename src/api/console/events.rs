@@ -19,6 +19,7 @@ use super::{
     form::Fields,
     link,
     page::{ago, amount, at, job_state, page},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -40,7 +41,7 @@ fn filter(query: &Fields, now: DateTime<Utc>) -> Result<EventFilter, Trouble> {
 
 pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<Reply, Trouble> {
     find::check(query, &[FIELDS, &["after"]].concat(), "events")?;
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let now = clock::business(&mut *db).await?;
     let filter = filter(query, now)?;
     let after = find::after(query, Place::read)?;
@@ -94,7 +95,7 @@ fn list(rows: &[EventRow], about: &BTreeMap<String, About>, now: DateTime<Utc>) 
 
 /// How often each type came. A page of its own, and not a live one: it counts the whole inbox.
 pub(super) async fn types(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let counts = events::counts(&mut db).await?;
     let body = html! {
         p { a href="/events" { "All events" } }

@@ -17,12 +17,12 @@ use maud::{Markup, html};
 use super::{
     Trouble, link,
     page::{ago, amount, at, csrf, job_state, length, page, stamp, state, words},
-    undone,
+    reading, undone,
 };
 use crate::{api::Api, http::reply::Reply};
 
 pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let found = job::page(&mut db, id).await?;
     let Some(found) = found else {
         return Err(Trouble::not_found(&format!("There is no job {id}. Done jobs are pruned after a while.")));

@@ -20,6 +20,7 @@ use super::{
     form::Fields,
     link,
     page::{ago, amount, csrf, job_state, page, words},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -39,7 +40,7 @@ pub(super) fn filter(fields: &Fields, now: DateTime<Utc>) -> Result<JobFilter, T
 
 pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<Reply, Trouble> {
     find::check(query, &[FIELDS, &["after"]].concat(), "jobs")?;
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let now = clock::business(&mut *db).await?;
     let filter = filter(query, now)?;
     let mut jobs = filter.page(&mut db, query.get("after"), find::probe()).await?;

@@ -30,6 +30,7 @@ mod undone;
 use bursar_jobs::desk::access::Signed;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming};
 use maud::html;
+use sqlx::{Postgres, Transaction};
 
 use self::form::Fields;
 use super::Api;
@@ -58,9 +59,19 @@ impl Trouble {
 
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(&error, sqlx::Error::Database(e) if e.code().as_deref() == Some("57014")) {
+            let detail = "This would read too much. Say more of what you look for: a state, a kind, or since when.";
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+        }
         tracing::error!(%error, "a page of the console could not be made");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer. Try again in a moment.")
     }
+}
+
+/// To read a page by: it changes nothing, and gives up before its reader does. A search through years of words is not to run on when
+/// nobody waits for it any more.
+pub(super) async fn reading(api: &Api) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    api.pool.begin_with("BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'").await
 }
 
 /// Whether a path is one of the console's.

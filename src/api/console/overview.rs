@@ -15,11 +15,12 @@ use maud::{Markup, html};
 use super::{
     Trouble,
     page::{ago, amount, at, length, many, page, state},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
 pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let all = overview::read(&mut db).await?;
     let money = standing::read(&mut db).await?;
     let dashboard = desk::dashboard(&mut *db).await?;

@@ -21,6 +21,7 @@ use super::{
     form::Fields,
     link,
     page::{ago, amount, at, csrf, page, state, words},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -71,7 +72,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
     if let Some(name) = query.unknown(&known) {
         return Err(Trouble::malformed(&format!("A filter of payouts has no {name:?}.")));
     }
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let now = clock::business(&mut *db).await?;
     let filter = filter(query, now)?;
     let sums = PayoutFilter { state: None, ..filter.clone() }.sums(&mut db).await?;
@@ -200,7 +201,7 @@ pub(super) fn segment(id: &str) -> String {
 
 /// One payout.
 pub(super) async fn one(api: &Api, signed: &Signed, job: &str) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let found = payout::page(&mut db, job).await?;
     let found = found.ok_or_else(|| Trouble::not_found(&format!("There is no payout for the job {job}.")))?;
     let judged = release::judge(&mut db, &[job.to_owned()]).await?.pop();

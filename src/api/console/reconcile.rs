@@ -22,6 +22,7 @@ use super::{
     link,
     page::{ago, at, csrf, page, see_other, state, words},
     payouts::segment,
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -34,7 +35,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
     if let Some(name) = query.unknown(&["after"]) {
         return Err(Trouble::malformed(&format!("A list of comparisons has no {name:?}.")));
     }
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let now = clock::business(&mut *db).await?;
     let mut all = runs::list(&mut db, query.get("after"), i64::try_from(PAGE).unwrap_or(50) + 1).await?;
     let more = all.len() > PAGE;
@@ -99,7 +100,7 @@ fn open_sums(findings: &[Finding]) -> String {
 
 /// One comparison.
 pub(super) async fn one(api: &Api, signed: &Signed, id: &str) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let run = runs::one(&mut db, id).await?;
     let run = run.ok_or_else(|| Trouble::not_found(&format!("There is no comparison {id}.")))?;
     let kinds = runs::by_type(&mut db, Some(id)).await?;

@@ -18,12 +18,13 @@ use maud::{Markup, html};
 use super::{
     Trouble, find, form, link,
     page::{ago, at, csrf, page, see_other, state},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
 pub(super) async fn show(api: &Api, signed: &Signed, query: &form::Fields) -> Result<Reply, Trouble> {
     find::check(query, &[], "schedules")?;
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let all = schedules::list(&mut db).await?;
     let now = clock::business(&mut *db).await?;
     let body = html! {

@@ -16,6 +16,7 @@ use super::{
     form::Fields,
     link,
     page::{ago, at, credits, page, stamp, state, words},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -32,7 +33,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
         user: find::words(query, "user"),
     };
     let after = find::after(query, Place::read)?;
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let now = clock::business(&mut *db).await?;
     let mut rows = filter.page(&mut db, after.as_ref(), find::probe()).await?;
     let next = find::cut(&mut rows).map(|last| Place::of(&last).word());
@@ -73,7 +74,7 @@ pub(super) fn list(rows: &[Subscription], now: DateTime<Utc>) -> Markup {
 }
 
 pub(super) async fn one(api: &Api, signed: &Signed, id: &str) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let found = subscriptions::one(&mut db, id).await?.ok_or_else(|| {
         Trouble::not_found(&format!(
             "There is no subscription {id}. One that Stripe has and bursar has not heard of is met in its next event."
