@@ -131,6 +131,9 @@ fn steps(found: &Page, now: DateTime<Utc>) -> Markup {
                 li {
                     (state(&step.state)) " " strong { (step.step) } ", " (at(when)) " (" (ago(when, now)) ")"
                     @if let Some(outcome) = &step.outcome { div { (outcome) } }
+                    @if let Some(letter) = step.letter_said() {
+                        div { @match &step.letter_job { Some(job) => a href={ "/jobs/" (job) } { (letter) }, None => (letter) } }
+                    }
                 }
             }
         }
