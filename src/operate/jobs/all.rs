@@ -92,7 +92,8 @@ fn say(screen: &Screen, dry: &DryRun) -> Result<(), Failure> {
     }
     let amounts: Vec<String> = dry.amounts.iter().map(|(currency, sum)| money::format(*sum, currency)).collect();
     let kinds: Vec<String> = dry.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    screen.fact("matching", &format!("{}: {}", jobs(dry.matching), kinds.join(", ")))?;
+    let of = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+    screen.fact("matching", &format!("{}{of}", jobs(dry.matching)))?;
     screen.fact("safe", &format!("{}: nothing has come of them", dry.safe))?;
     screen.fact("already done", &format!("{}: their effect is there; a retry finds it and does no more", dry.done))?;
     screen.fact(
