@@ -287,7 +287,7 @@ pub async fn release(db: &mut PgConnection, by: &Operator, asked: Asked<'_>) -> 
     .execute(&mut *db)
     .await?;
     enqueue(&mut *db, &[PayReceiver::release(job, releases, "operator")]).await?;
-    superseded::cancel(&mut *db, job, releases, superseded::By { who: &by.who, via: by.via, why: asked.why }).await?;
+    superseded::payout(&mut *db, job, releases, superseded::By { who: &by.who, via: by.via, why: asked.why }).await?;
     let before = json!({"state": payout.state, "held_by": payout.held_by, "reason": payout.reason});
     let after = json!({"state": state.name(), "after_saved_failure": asked.after_saved_failure});
     by.note(db, "payouts.release", job, (Some(before), Some(after)), asked.why).await?;

@@ -255,7 +255,7 @@ async fn release(db: &mut PgConnection, job_id: &str) -> Result<(), sqlx::Error>
     if let Some(released) = released {
         enqueue::enqueue(&mut *db, &[PayReceiver::release(job_id, released.releases, "reconcile")]).await?;
         let by = superseded::By { who: "reconciliation", via: Via::Schedule, why: None };
-        superseded::cancel(db, job_id, released.releases, by).await?;
+        superseded::payout(db, job_id, released.releases, by).await?;
     }
     Ok(())
 }
