@@ -100,8 +100,9 @@ pub async fn web() -> Result<(), BootError> {
 /// Runs `bursar api` until a signal.
 pub async fn api() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
-    let api = settings.api()?;
+    let (api, destination) = (settings.api()?, settings.traces()?);
     telemetry::init(&settings.log()?)?;
+    traces::start(destination, "api");
     let pool = lazily(settings.database_url()?.expose(), settings.database_max_connections()?, API_PATIENCE)?;
     if !migrate::is_current(&pool).await? {
         return Err(BootError::Behind);
@@ -118,7 +119,9 @@ pub async fn api() -> Result<(), BootError> {
     }
     let address = api.address;
     let listener = TcpListener::bind(address).await.map_err(|error| BootError::ListenApi(address, error))?;
-    Ok(api::run(api, pool, listener, on_signal()).await?)
+    let ended = api::run(api, pool, listener, on_signal()).await;
+    traces::finish().await;
+    Ok(ended?)
 }
 
 /// Takes the configuration's packages over into the database, where operators may change them.

@@ -1,6 +1,8 @@
 //! What the processes say of themselves: each is started as a process of its own, scraped, and held against the database.
 
+mod cost;
 mod counted;
+mod depth;
 mod files;
 mod promql;
 mod scrape;

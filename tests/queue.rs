@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::{PgPool, Row};
 
-use crate::support::{Child, Database, database, eventually, probe_program};
+use crate::support::{Child, Database, database, eventually, probe_program, scratch};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -249,9 +249,19 @@ async fn jobs_that_panic_or_hang_each_time_are_dead_at_their_limit_with_their_hi
     let db = database().await;
     enqueue(&db.pool, "probe_panic", 2, &[json!({})]).await;
     enqueue(&db.pool, "probe_hang", 2, &[json!({})]).await;
-    let mut worker = probe(&db).start();
+    let folder = scratch();
+    let mut worker = probe(&db).logging_to(folder.join("log")).start();
     until(&db.pool, DEAD, 2).await;
     assert!(worker.try_wait().unwrap().is_none(), "neither ended the worker");
+    let hung: String =
+        sqlx::query_scalar("SELECT id FROM bursar.job WHERE kind = 'probe_hang'").fetch_one(&db.pool).await.unwrap();
+    eventually(PATIENCE, || async {
+        let log = std::fs::read_to_string(folder.join("log")).unwrap();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("timed out after 300ms")).collect();
+        let are_named = lines.len() == 2 && lines.iter().all(|line| line.contains(&hung));
+        if are_named { Ok(()) } else { Err(format!("{hung} is not in {lines:?}")) }
+    })
+    .await;
     let errors: Vec<String> =
         sqlx::query_scalar("SELECT errors ->> 0 FROM bursar.attempt ORDER BY 1").fetch_all(&db.pool).await.unwrap();
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The report: its figures beside a count by hand, over weeks that are played through the sandbox.
 
+mod figures;
 mod letter;
 
 use bursar_jobs::report::{self, Period, Report};

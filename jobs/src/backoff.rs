@@ -38,6 +38,18 @@ mod tests {
 
     use super::*;
 
+    /// How long the attempts of a job are spread over, on average.
+    fn patience(attempts: i32) -> Duration {
+        (1..attempts).map(|attempt| retry(attempt, None, 0.5)).sum()
+    }
+
+    #[test]
+    fn a_call_outlasts_four_hours_and_a_pure_job_some_minutes() {
+        assert!(patience(crate::kinds::PAY_RECEIVER.max_attempts) > Duration::from_hours(4));
+        let pure = patience(crate::kinds::GRANT_PURCHASE.max_attempts);
+        assert!(pure > Duration::from_mins(4) && pure < Duration::from_mins(5), "{pure:?}");
+    }
+
     proptest! {
         #[test]
         fn a_wait_is_bounded_and_grows_with_the_attempt(attempt in 1i32..1000, jitter in 0.0f64..1.0) {

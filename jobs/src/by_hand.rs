@@ -3,10 +3,12 @@
 //! A grant under the key of a purchase (`purchase:cs_…`) is that purchase's grant, under its one key in the books: its job finds it there and
 //! grants nothing more, what a job has granted is not granted again, and a refund takes it back like any other.
 
-use sqlx::PgExecutor;
+use serde_json::json;
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::{
     credits::Credits,
+    desk::Operator,
     ledger::{self, Account, CREDITS, Posted, Posting},
     sale,
 };
@@ -56,4 +58,34 @@ pub async fn post(db: impl PgExecutor<'_>, hand: Move<'_>) -> Result<Posted, sql
     posting.why = Some(hand.why.to_owned());
     let posted = ledger::post(db, &[posting]).await?;
     posted.first().copied().ok_or_else(|| sqlx::Error::Protocol("bursar.post answered nothing".to_owned()))
+}
+
+/// What a person has spent for a user.
+#[derive(Debug, Clone, Copy)]
+pub struct Spend<'a> {
+    /// Whose account.
+    pub user: &'a str,
+    /// How much.
+    pub amount: Credits,
+    /// Under which key.
+    pub key: &'a str,
+    /// Its posting.
+    pub posting: i64,
+    /// What for.
+    pub reference: Option<&'a str>,
+}
+
+/// Writes down what was spent in this transaction. What a repetition finds was written down by the first.
+pub async fn note_spend(db: &mut PgConnection, by: &Operator, spend: Spend<'_>) -> Result<(), sqlx::Error> {
+    let is_new = sqlx::query_scalar!(
+        r#"SELECT xmin = pg_current_xact_id()::xid AS "new!" FROM bursar.posting WHERE id = $1"#,
+        spend.posting
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    if is_new {
+        let after = json!({ "amount": spend.amount, "key": spend.key, "posting": spend.posting });
+        by.note(db, "credits.spend", spend.user, (None, Some(after)), spend.reference).await?;
+    }
+    Ok(())
 }

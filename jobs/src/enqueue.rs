@@ -1,8 +1,9 @@
 //! Putting jobs into the queue, in the caller's transaction. The one caller of `bursar.enqueue`.
 
+use serde::Serialize;
 use sqlx::PgExecutor;
 
-use crate::job::NewJob;
+use crate::{job::NewJob, traced};
 
 /// What became of one job that was to be enqueued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +14,30 @@ pub enum Enqueued {
     Already,
 }
 
+/// A job as the database takes it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Wanted<'a> {
+    #[serde(flatten)]
+    job: &'a NewJob,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+}
+
+impl<'a> Wanted<'a> {
+    /// One that the nth enqueues of those that are applied together, where that is known: see [`traced`].
+    pub fn of(nth: Option<usize>, job: &'a NewJob) -> Self {
+        Self { job, traceparent: traced::context(job, nth) }
+    }
+}
+
 /// Enqueues a batch: one statement, one answer a job, in order.
 pub async fn enqueue(db: impl PgExecutor<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>, sqlx::Error> {
+    let wanted: Vec<_> = jobs.iter().map(|job| Wanted::of(None, job)).collect();
+    enqueue_all(db, &wanted).await
+}
+
+/// The same.
+pub(crate) async fn enqueue_all(db: impl PgExecutor<'_>, jobs: &[Wanted<'_>]) -> Result<Vec<Enqueued>, sqlx::Error> {
     if jobs.is_empty() {
         return Ok(Vec::new());
     }

@@ -82,7 +82,7 @@ impl Job for ExpireCheckout {
 }
 
 /// Enqueues what expires a user's open sessions for subscriptions: all but the newest where there is no subscription, all where there is
-/// one. Whoever opens or ends a session for one calls it afterwards, so that of two at once the second sees what the first did.
+/// one, none while one waits for its first payment: that may be made on any of them. Whoever opens or ends a session for one calls it afterwards, so that of two at once the second sees what the first did.
 pub(crate) async fn expire_others(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
     // As whoever begins a checkout: see `checkout`.
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('checkout:' || $1, 0))", user)
@@ -90,7 +90,8 @@ pub(crate) async fn expire_others(db: &mut PgConnection, user: &str) -> Result<(
         .await?;
     let open = sqlx::query_scalar!(
         r#"SELECT session_id AS "session!" FROM bursar.checkout
-           WHERE user_id = $1 AND mode = 'subscription' AND state = 'open' AND session_id IS NOT NULL AND expires_at > (SELECT bursar.now())
+           WHERE NOT EXISTS (SELECT FROM bursar.subscription s WHERE s.user_id = $1 AND s.status = 'incomplete')
+             AND user_id = $1 AND mode = 'subscription' AND state = 'open' AND session_id IS NOT NULL AND expires_at > (SELECT bursar.now())
            ORDER BY requested_at DESC, id"#,
         user
     )

@@ -20,14 +20,14 @@ pub struct Kind {
 }
 
 const fn pure(name: &'static str) -> Kind {
-    // Ten attempts under full jitter to 10 minutes is about an hour: long enough for a deploy that mends a bug.
+    // Ten attempts under full jitter are some four minutes: what a pure job meets is over by then, or needs a new version and an operator.
     Kind { name, max_attempts: 10, timeout: Duration::from_secs(20), batch: 50 }
 }
 
 const fn call(name: &'static str) -> Kind {
-    // Twenty-five attempts under full jitter to ten minutes are some hours of an outage at Stripe. A call is performed alone: its
-    // request and the look before it, each of ten seconds a page at most, must fit.
-    Kind { name, max_attempts: 25, timeout: Duration::from_mins(1), batch: 1 }
+    // Sixty attempts under full jitter to ten minutes are four hours of an outage at Stripe, or of a key that was rolled at night. A call is
+    // performed alone: its request and the look before it, each of ten seconds a page at most, must fit.
+    Kind { name, max_attempts: 60, timeout: Duration::from_mins(1), batch: 1 }
 }
 
 /// Grants what a paid one-time checkout bought.
@@ -180,8 +180,8 @@ pub const ALL: &[Kind] = &[
     NOTE_EVENT,
 ];
 
-/// Kinds that move money at Stripe, or set right what was moved: who retries one releases it.
-pub const MONEY: &[Kind] = &[PAY_RECEIVER, REVERSE_TRANSFER, RETRY_INVOICE, RECONCILE_REPAIR];
+/// Kinds that move money at Stripe, set right what was moved, or become a payout: who runs one again releases it.
+pub const MONEY: &[Kind] = &[RECORD_PAYOUT, PAY_RECEIVER, REVERSE_TRANSFER, RETRY_INVOICE, RECONCILE_REPAIR];
 
 /// Whether a job of a kind releases money.
 pub fn moves_money(kind: &str) -> bool {

@@ -12,6 +12,7 @@ use crate::{
     job::{Batch, Claimed, Job, JobError, Outcome},
     perform::{Context, Disturbed, Report, is_disturbance},
     settle::{Settlement, settle},
+    traced,
 };
 
 /// A job that talks to somebody else.
@@ -29,7 +30,8 @@ pub(crate) async fn perform<J: Outside>(context: &Context, batch: &Batch) -> Res
     let mut report = Report::default();
     for claimed in &batch.jobs {
         let alone = batch.only(claimed);
-        let ended = match J::attempt(context, &alone, claimed).await {
+        let attempt = J::attempt(context, &alone, claimed);
+        let ended = match traced::under(&[claimed.id.as_str()], attempt).await {
             Ok(ended) => ended,
             Err(error) if is_disturbance(&error) => return Err(Disturbed(error)),
             Err(error) => {

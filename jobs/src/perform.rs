@@ -24,6 +24,7 @@ use crate::{
     outside::{self, Outside},
     settle::{Settlement, settle},
     terms::Terms,
+    traced,
 };
 
 /// What became of a batch.
@@ -131,7 +132,7 @@ async fn perform<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result
         match together::<J>(pool, terms, batch).await? {
             Together::Committed(report) => return Ok(report),
             Together::RolledBack(why) => {
-                tracing::debug!(kind = batch.kind.name, ?why, "performing each job of the batch alone");
+                tracing::debug!(kind = batch.kind.name, why = why.word(), "performing each job of the batch alone");
             }
         }
     }
@@ -172,7 +173,6 @@ enum Together {
     RolledBack(Why),
 }
 
-#[derive(Debug)]
 enum Why {
     /// A lease was another's: somebody else has, or had, that job.
     Stale,
@@ -182,6 +182,18 @@ enum Why {
     Locked,
     /// The database refused what a job wanted, for a reason that repeating does not mend.
     Refused(sqlx::Error),
+}
+
+impl Why {
+    /// Without what an error of the database may quote of a row.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Stale => "a lease was another's",
+            Self::Conflict(_) => "a key stands with other content",
+            Self::Locked => "another transaction holds a lock",
+            Self::Refused(_) => "the database refused it",
+        }
+    }
 }
 
 /// One transaction for the whole batch.
@@ -214,7 +226,8 @@ async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Resul
             Err(error) => settlements.push(Settlement::of_error(claimed, &error)),
         }
     }
-    let applied = effects::apply(&mut tx, &wanted).await?;
+    let jobs: Vec<&str> = owners.iter().map(|claimed| claimed.id.as_str()).collect();
+    let applied = traced::under(&jobs, effects::apply(&mut tx, &wanted)).await?;
     for ((claimed, effects), applied) in owners.into_iter().zip(wanted).zip(applied) {
         let settlement = match (applied, &effects.outcome) {
             (Applied::Conflict(what), _) => return Ok(Together::RolledBack(Why::Conflict(what))),

@@ -14,6 +14,7 @@
 //! - An invoice with more lines than its event carries is read whole first (`read_invoice`).
 //! - A user who paid for a subscription price that sells no tier is an operator's matter: dead, with the price. Without a user it is
 //!   not ours.
+//! - A month is granted once, also where its tier has another name by now, or its price belongs to another tier: see [`granted`].
 //! - The user is named by metadata, or is the one the customer is linked to; where neither is known yet the job waits for the link.
 //! - What is paid is chased no more: its case of dunning, if it has one, stands down at once.
 //! - How the subscription stands is asked of Stripe afterwards (`sync_subscription`).
@@ -30,12 +31,14 @@ use crate::{
     credits::Credits,
     effects::{Change, Dunning, Link},
     event::{self, Event, OfEvent, check_user},
+    granted::{self, Granted},
     invoice::{Invoice, Line},
-    job::{Effects, Job, JobError, Pure},
+    job::{Effects, Job, JobError, Outcome, Pure},
     kinds::{Kind, REFILL_TIER},
     ledger::Posting,
     plan::{self, Standing},
     read_invoice::ReadInvoice,
+    reconcile::finding::correction,
     refill_month::RefillMonth,
     sync_subscription::SyncSubscription,
     terms::{Terms, Tier},
@@ -57,6 +60,8 @@ pub struct Facts {
     linked: Option<String>,
     standings: HashMap<String, Standing>,
     balance: i64,
+    /// What the invoice granted before.
+    granted: Vec<Granted>,
 }
 
 impl Facts {
@@ -71,7 +76,7 @@ const ALONE: &str = "two jobs of a batch refill the same subscription or user";
 
 /// Gathers the facts about invoices; `more` lines are those of an invoice that its event does not carry.
 pub(crate) async fn gather(db: &mut PgConnection, jobs: &[(&OfEvent, &[Line])]) -> Result<Vec<Facts>, sqlx::Error> {
-    let events = event::load(db, &jobs.iter().map(|(of, _)| *of).collect::<Vec<_>>()).await?;
+    let events = event::load(&mut *db, &jobs.iter().map(|(of, _)| *of).collect::<Vec<_>>()).await?;
     // An event that does not read is judged by run(); here it just has no customer.
     let invoices: Vec<Option<Invoice>> = events
         .iter()
@@ -102,13 +107,17 @@ pub(crate) async fn gather(db: &mut PgConnection, jobs: &[(&OfEvent, &[Line])]) 
     if !are_distinct(&ids) || !are_distinct(&names) {
         return Err(sqlx::Error::Protocol(ALONE.into()));
     }
-    let mut standings = plan::hold(db, &ids).await?;
-    let balances = plan::count(db, &names, &mut standings).await?;
+    let mut standings = plan::hold(&mut *db, &ids).await?;
+    let balances = plan::count(&mut *db, &names, &mut standings).await?;
+    // After its subscriptions are held: two jobs about one invoice see each other.
+    let of: Vec<String> = invoices.iter().flatten().map(|invoice| invoice.id.clone()).collect();
+    let granted = granted::by_invoice(db, &of).await?;
     Ok(events
         .into_iter()
         .zip(invoices.iter().zip(users).zip(subscriptions))
         .map(|(event, ((invoice, user), ids))| Facts {
             event,
+            granted: invoice.as_ref().and_then(|invoice| granted.get(&invoice.id)).cloned().unwrap_or_default(),
             linked: linked(invoice),
             standings: ids.into_iter().filter_map(|id| standings.remove_entry(&id)).collect(),
             balance: user.and_then(|user| balances.get(&user).copied()).unwrap_or_default(),
@@ -191,6 +200,9 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     };
     check_user(&user)?;
     let mut effects = Effects { changes, follow_ups, ..Effects::done() };
+    if let Some(outcome) = granted_otherwise(facts, invoice, &refills, &user) {
+        return Ok(Effects { outcome, ..effects });
+    }
     let (mut balance, mut standings) = (facts.balance, facts.standings.clone());
     for (Service { subscription, start }, paid) in refills {
         let standing = standings.entry(subscription.clone()).or_default();
@@ -234,6 +246,31 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     Ok(effects)
 }
 
+/// What becomes of an invoice that granted the same months under another tier's name: nothing more is granted.
+fn granted_otherwise(
+    facts: &Facts,
+    invoice: &Invoice,
+    refills: &BTreeMap<Service, Paid<'_>>,
+    user: &str,
+) -> Option<Outcome> {
+    let due: Vec<(String, i64)> = refills.iter().flat_map(|(service, paid)| paid.due(service)).collect();
+    let keys: Vec<&str> = due.iter().map(|(key, _)| key.as_str()).collect();
+    let other = *granted::otherwise_named(&facts.granted, &keys).first()?;
+    let (was, now) =
+        (granted::in_all(&facts.granted, &keys), due.iter().fold(0, |sum: i64, of| sum.saturating_add(of.1)));
+    let before = format!("{} was refilled as {} before (posting {})", invoice.id, other.tier(), other.posting);
+    if was == now && other.user == user {
+        return Some(Outcome::Skip(format!("{before}, with the same credits: a tier's new name grants nothing again")));
+    }
+    let credits = Credits::from_micros;
+    Some(Outcome::Dead(format!(
+        "{before}, with {} credits; by the tiers of now it comes to {}. Nothing is granted again: put it right with `{}`, then cancel this job",
+        credits(was),
+        credits(now),
+        correction((&other.user, was), (Some(user), now), &invoice.id),
+    )))
+}
+
 /// The key of what a trial grants: once per subscription and tier.
 pub(crate) fn trial_key(subscription: &str, tier: &str) -> String {
     format!("trial:{subscription}:{tier}")
@@ -252,6 +289,19 @@ pub(crate) struct Paid<'a> {
     end: DateTime<Utc>,
     pub(crate) grants: BTreeMap<String, (&'a Tier, Credits)>,
     pub(crate) trials: Vec<(&'a Tier, Credits)>,
+}
+
+impl Paid<'_> {
+    /// The keys that it comes to, and how many millionths each.
+    pub(crate) fn due(&self, service: &Service) -> Vec<(String, i64)> {
+        let Service { subscription, start } = service;
+        let trials = self.trials.iter().map(|(tier, credits)| (trial_key(subscription, &tier.name), credits.micros()));
+        let months = self
+            .grants
+            .iter()
+            .map(|(tier, (_, credits))| (plan::refill_key(subscription, tier, *start), credits.micros()));
+        trials.chain(months).collect()
+    }
 }
 
 /// The refills that an invoice pays for; two lines for one tier and period are one refill of their sum.

@@ -98,10 +98,35 @@ async fn undo_unsent(db: &mut PgConnection, books: &Books, asked: Asked<'_>) -> 
             "reverse all of it, without --amount, or release it first".into(),
         ));
     }
+    let known = sqlx::query!(
+        r#"SELECT bursar.is_young($2) AS "young!", EXISTS (
+               SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || $1
+               AND (i.state = 'unknown' OR i.state = 'open'
+                    AND EXISTS (SELECT FROM bursar.call c WHERE c.intent_id = i.id AND c.what = 'send' AND c.answered_at IS NULL))) AS "lost!""#,
+        books.job_id,
+        books.since
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    if known.lost {
+        return Ok(Became::Refused(
+            format!("the payout for {} is {}, and may have been sent", books.job_id, books.state),
+            format!("let it go, which looks for it first: bursar payouts release {}", books.job_id),
+        ));
+    }
     apply(&mut *db, books.undo_unsent(asked.who, asked.why)).await?;
     superseded::undone(db, &books.job_id, asked.by()).await?;
     let said = books.said(books.sums.amount);
-    Ok(Became::Undone(format!("nothing was sent for {}: {said} is owed no more", books.job_id)))
+    // What a database knows that was restored is older than what was sent: nothing here can tell.
+    let restored = if known.young {
+        String::new()
+    } else {
+        format!(
+            "; where this database was restored from a backup since, look at Stripe for a Transfer of the group payout:{}, and reverse it there",
+            books.job_id
+        )
+    };
+    Ok(Became::Undone(format!("nothing was sent for {}: {said} is owed no more{restored}", books.job_id)))
 }
 
 async fn take_back(db: &mut PgConnection, books: &Books, asked: Asked<'_>) -> Result<Became, sqlx::Error> {

@@ -17,9 +17,10 @@ use uuid::Uuid;
 
 use super::{
     Api, Seller,
+    acts::{self, Begins},
     input::{self, unprocessable},
     offer::Asked,
-    routes::failed,
+    routes::{Who, failed},
     wait,
 };
 use crate::http::reply::{Problem, Reply, json};
@@ -29,6 +30,7 @@ const ROUNDS: usize = 3;
 
 /// `POST /api/stripe/checkout`.
 pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let who = Who::of(&request);
     let (asked, key) = input::read::<Asked>(api, request).await?;
     let settings = &api.settings;
     let mut db = api.pool.acquire().await.map_err(|error| failed(&error))?;
@@ -37,7 +39,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     let order = asked.order(key, &packages, &settings.terms, &settings.checkout)?;
     match settings.seller {
         Seller::Stripe => {}
-        Seller::Dummy => return dummy(api, &asked, &order).await,
+        Seller::Dummy => return dummy(api, &who, &asked, &order).await,
         Seller::Off => return Err(off("`[stripe] provider` is off")),
     }
     if passes(api).await.map_err(|error| failed(&error))? {
@@ -47,6 +49,10 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
         let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
         let limit = i64::from(settings.checkout.per_minute);
         let ordered = checkout::order(&mut tx, &order, limit, &settings.terms).await.map_err(|error| failed(&error))?;
+        if let Ordered::Begun(id) = &ordered {
+            let noted = acts::note(&mut tx, &who, &order.user_id, Begins::Checkout(id)).await;
+            noted.map_err(|error| failed(&error))?;
+        }
         tx.commit().await.map_err(|error| failed(&error))?;
         match ordered {
             Ordered::Begun(id) => return begun(api, &id).await,
@@ -148,10 +154,12 @@ pub(super) fn given_up() -> Problem {
 }
 
 /// A checkout where the provider is a dummy: nobody pays.
-async fn dummy(api: &Api, asked: &Asked, order: &checkout::Order) -> Result<Reply, Problem> {
+async fn dummy(api: &Api, who: &Who, asked: &Asked, order: &checkout::Order) -> Result<Reply, Problem> {
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
     let granted = checkout::grant_unpaid(&mut tx, order, &api.settings.terms).await.map_err(|error| failed(&error))?;
     let Some(session) = granted else { return Err(refused(&Ordered::Conflict)) };
+    let noted = acts::note(&mut tx, who, &order.user_id, Begins::Unpaid(&session)).await;
+    noted.map_err(|error| failed(&error))?;
     tx.commit().await.map_err(|error| failed(&error))?;
     let url = asked.success_url.as_ref().unwrap_or(&api.settings.checkout.success_url);
     let url = url.replace("{CHECKOUT_SESSION_ID}", &session);

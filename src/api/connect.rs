@@ -13,9 +13,10 @@ use serde_json::json;
 
 use super::{
     Api, Seller,
+    acts::{self, Begins},
     checkout::{is_settled, off, passes},
     input,
-    routes::failed,
+    routes::{Who, failed},
     wait,
 };
 use crate::http::reply::{Problem, Reply, json};
@@ -31,6 +32,7 @@ struct Asked {
 
 /// `POST /api/stripe/connect`: the account is made once, and a link each time.
 pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let who = Who::of(&request);
     let (asked, key) = input::read::<Asked>(api, request).await?;
     input::user(&asked.user_id)?;
     if api.settings.seller != Seller::Stripe {
@@ -50,6 +52,10 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
     let limit = i64::from(api.settings.checkout.per_minute);
     let begun = connect::begin(&mut tx, &onboarding, limit).await.map_err(|error| failed(&error))?;
+    if let Begun::Asked(id) = &begun {
+        let noted = acts::note(&mut tx, &who, &onboarding.user_id, Begins::Connect(id)).await;
+        noted.map_err(|error| failed(&error))?;
+    }
     tx.commit().await.map_err(|error| failed(&error))?;
     match begun {
         Begun::Asked(id) => link(api, &id).await,

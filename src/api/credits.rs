@@ -83,6 +83,7 @@ struct Spend {
 
 /// `POST /api/credits/spend`: 402 where the balance does not cover it, once for the user and the key.
 pub(super) async fn spend(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let who = Who::of(&request).0;
     let (asked, header) = input::read::<Spend>(api, request).await?;
     input::user(&asked.user_id)?;
     let key = input::one_key(asked.key, header)?
@@ -107,6 +108,11 @@ pub(super) async fn spend(api: &Api, request: Request<Incoming>) -> Result<Reply
         None => ledger::spend(&mut *tx, user, amount, &key, reference, None).await,
     };
     let spent = spent.map_err(|error| failed(&error))?;
+    if let (Some(who), Spent::Done { posting, .. }) = (who, &spent) {
+        let by = Operator { who, via: Via::Api };
+        let noted = by_hand::Spend { user, amount, key: &key, posting: *posting, reference };
+        by_hand::note_spend(&mut tx, &by, noted).await.map_err(|error| failed(&error))?;
+    }
     tx.commit().await.map_err(|error| failed(&error))?;
     let done = |result: &str, posting: Option<i64>, balance: Credits| {
         let body = json!({ "result": result, "posting": posting, "user_id": user, "amount": amount, "key": key, "balance": balance });
@@ -146,7 +152,7 @@ enum Type {
 
 /// `POST /admin/api/v1/transactions`: a grant or a removal by hand, once for its key.
 pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
-    let who = request.extensions().get::<Who>().cloned().and_then(|who| who.0);
+    let who = Who::of(&request).0;
     let (asked, header) = input::read::<Transaction>(api, request).await?;
     input::user(&asked.user_id)?;
     let amount = positive(asked.amount)?;

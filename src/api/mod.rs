@@ -3,6 +3,7 @@
 //! It holds no Stripe key and never calls out. What must happen at Stripe is written down as a job; a worker makes it happen, and the
 //! request waits a little for its answer. Amounts of credits are decimal strings, amounts of money integers in minor units.
 
+mod acts;
 mod checkout;
 mod connect;
 mod console;
@@ -114,6 +115,8 @@ struct Api {
     settings: Settings,
     /// Who has lately failed to sign in to the console.
     failures: console::session::Failures,
+    /// Who has lately sent what is no token.
+    guesses: console::session::Failures,
     exposed: Exposed,
     pool: PgPool,
     stop: Stop,
@@ -140,6 +143,7 @@ impl http::Service for Api {
 /// # Panics
 /// When the limits contradict each other: see [`Limits::drain`].
 pub async fn run(settings: Settings, pool: PgPool, listener: TcpListener, stop: Stop) -> io::Result<()> {
-    let (failures, exposed) = (console::session::Failures::default(), Exposed::of_api(pool.clone()));
-    http::serve(&Arc::new(Api { settings, failures, exposed, pool, stop }), listener).await
+    let (failures, guesses) = (console::session::Failures::default(), console::session::Failures::default());
+    let exposed = Exposed::of_api(pool.clone());
+    http::serve(&Arc::new(Api { settings, failures, guesses, exposed, pool, stop }), listener).await
 }

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::{
     Api, Seller,
+    acts::{self, Begins},
     checkout::{given_up, off, passes, refused},
     input,
-    routes::failed,
+    routes::{Who, failed},
     wait,
 };
 use crate::http::reply::{Problem, Reply, json};
@@ -25,6 +26,7 @@ struct Asked {
 }
 
 pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let who = Who::of(&request);
     let (asked, key) = input::read::<Asked>(api, request).await?;
     input::user(&asked.user_id)?;
     let return_url = asked.return_url.as_ref().or(api.settings.checkout.return_url.as_ref());
@@ -43,6 +45,8 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
         Ordered::Begun(id) => id,
         other => return Err(refused(&other)),
     };
+    let noted = acts::note(&mut tx, &who, &asked.user_id, Begins::Portal(&id)).await;
+    noted.map_err(|error| failed(&error))?;
     tx.commit().await.map_err(|error| failed(&error))?;
     let look = || async {
         let row = sqlx::query!(

@@ -1,14 +1,24 @@
 //! From a request to an answer: let in, route, answer within the time there is.
 
+use std::time::Duration;
+
 use bursar_jobs::desk::access::{self, Role};
 use hyper::{
-    HeaderMap, Method, Request, StatusCode,
+    Method, Request, StatusCode,
     body::Incoming,
     header::{HeaderValue, WWW_AUTHENTICATE},
 };
 
 use super::{Api, checkout, connect, console, credits, input, portal, subscriptions, token};
-use crate::http::reply::{Problem, Reply, json, only};
+use crate::{
+    http::reply::{Problem, Reply, json, only},
+    telemetry::traces,
+};
+
+/// Wrong tokens that an address may send within a minute before it waits for each answer: more than a restart with an old one sends.
+const GUESSES: u32 = 20;
+/// So long.
+const PENALTY: Duration = Duration::from_secs(1);
 
 /// Answers one request.
 pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
@@ -24,9 +34,17 @@ pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
 #[derive(Debug, Clone)]
 pub(super) struct Who(pub Option<String>);
 
+impl Who {
+    /// Who sent this one, which was let in.
+    pub(super) fn of(request: &Request<Incoming>) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or(Self(None))
+    }
+}
+
 /// The application's token may everything. An operator's may what its role may: a viewer reads, an operator acts for users, and what an
 /// administrator moves takes a payer.
-async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, path: &str) -> Result<Who, Problem> {
+async fn let_in(api: &Api, request: &Request<Incoming>, is_admins: bool) -> Result<Who, Problem> {
+    let (method, headers) = (request.method(), request.headers());
     if api.settings.token.is_carried_by(headers) {
         return Ok(Who(None));
     }
@@ -35,13 +53,17 @@ async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, path: &str) -> 
         None => None,
     };
     let Some(signed) = signed else {
+        // Who guesses is slowed, and nobody else: a token that is one is answered at once, from wherever it comes.
+        if api.guesses.are_more_than(GUESSES, console::session::peer(request.extensions())) {
+            tokio::time::sleep(PENALTY).await;
+        }
         let detail = "Send the token that API_TOKEN holds, or one of `bursar tokens create`, once, as `Authorization: Bearer TOKEN`.";
         let challenge = HeaderValue::from_static("Bearer realm=\"bursar\"");
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).header(WWW_AUTHENTICATE, challenge));
     };
     let needed = match *method {
         Method::GET | Method::HEAD => Role::Viewer,
-        _ if path.starts_with("/admin/") => Role::Payer,
+        _ if is_admins => Role::Payer,
         _ => Role::Operator,
     };
     if signed.role >= needed {
@@ -55,26 +77,53 @@ async fn let_in(api: &Api, headers: &HeaderMap, method: &Method, path: &str) -> 
 async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Problem> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
-    let made = |method: &Method| only(method, "POST", &[Method::POST]);
     if path == "/healthz" {
-        read(&method)?;
+        only(&method, "GET, HEAD", &[Method::GET, Method::HEAD])?;
         return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
     }
-    if let Some(segments) = input::segments(&path) {
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        if console::has(&segments) {
-            return Ok(console::answer(api, &segments, request).await);
-        }
+    // Whoever asks is let in by the very segments by which the request is routed, however its path is written.
+    let decoded = input::segments(&path);
+    let segments: Vec<&str> = decoded.iter().flatten().map(String::as_str).collect();
+    if console::has(&segments) {
+        return Ok(console::answer(api, &segments, request).await);
     }
-    let who = let_in(api, request.headers(), &method, &path).await?;
+    let who = let_in(api, &request, segments.first() == Some(&"admin")).await?;
     request.extensions_mut().insert(who);
-    let nothing = || {
-        Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
-    };
-    let segments = input::segments(&path).ok_or_else(nothing)?;
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    match segments.as_slice() {
+    let headers = request.headers().clone();
+    let answered = Box::pin(within(api, &segments, request));
+    let Some(place) = place(&segments) else { return answered.await };
+    // Only of those who were let in: strangers begin no traces and join none.
+    let answered = async { answered.await.unwrap_or_else(Reply::from) };
+    Ok(traces::served(format!("{method} {place}"), &headers, answered).await)
+}
+
+/// What the span of a request is called: its path without what differs. Nothing for what is no request of the application's.
+fn place(segments: &[&str]) -> Option<&'static str> {
+    Some(match segments {
+        ["api", "stripe", "checkout"] => "/api/stripe/checkout",
+        ["api", "stripe", "checkout", _] => "/api/stripe/checkout/{session}",
+        ["api", "stripe", "connect"] => "/api/stripe/connect",
+        ["api", "stripe", "connect", "status"] => "/api/stripe/connect/status",
+        ["api", "stripe", "portal"] => "/api/stripe/portal",
+        ["api", "credits", "spend"] => "/api/credits/spend",
+        ["api", "credits", _] => "/api/credits/{user_id}",
+        ["api", "credits", _, "history"] => "/api/credits/{user_id}/history",
+        ["api", "subscriptions", _] => "/api/subscriptions/{user_id}",
+        ["admin", "api", "v1", "transactions"] => "/admin/api/v1/transactions",
+        _ => return None,
+    })
+}
+
+fn nothing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path. See the README for what api answers to.")
+}
+
+/// Answers a request of somebody who was let in.
+async fn within(api: &Api, segments: &[&str], request: Request<Incoming>) -> Result<Reply, Problem> {
+    let method = request.method().clone();
+    let read = |method: &Method| only(method, "GET, HEAD", &[Method::GET, Method::HEAD]);
+    let made = |method: &Method| only(method, "POST", &[Method::POST]);
+    match segments {
         ["metrics"] => {
             read(&method)?;
             Ok(api.exposed.answer(request.headers()).await)

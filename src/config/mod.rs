@@ -162,7 +162,7 @@ impl Settings {
         if !["https://", "http://"].iter().any(|scheme| base.strip_prefix(scheme).is_some_and(|host| !host.is_empty()))
         {
             let remedy = "Write something like https://api.stripe.com, or unset it.";
-            return Err(SettingsError::new("stripe.api_base", format!("is {base:?}, not an http(s) URL"), remedy));
+            return Err(SettingsError::new("stripe.api_base", "is not an http(s) URL", remedy));
         }
         if provider == Provider::Dummy && live == Some(true) {
             let remedy = "Unset STRIPE_SECRET_KEY, or write `stripe`: what a dummy grants nobody has paid for.";

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     check::Check,
-    queue,
+    money, queue,
     stripe::{CLOCK_FAIL, CLOCK_WARN},
 };
 
@@ -100,8 +100,9 @@ pub(super) async fn look(settings: &Settings, tell: Sender<Vec<Package>>) -> Vec
         drop(on_sale(&pool, settings).await.map(|packages| tell.send(packages)));
         checks.push(mode(settings, kept.as_deref()));
         checks.extend(queue::look(&pool, settings).await);
+        checks.extend(money::look(&pool, settings).await);
     } else {
-        for name in ["database.mode", "queue", "schedules"] {
+        for name in ["database.mode", "queue", "schedules"].into_iter().chain(money::NAMES) {
             checks.push(Check::skip(name, "the schema is not this version's"));
         }
     }
@@ -214,21 +215,40 @@ fn isolation(facts: &Facts) -> Check {
 
 async fn role(pool: &PgPool, facts: &Facts) -> Check {
     const NAME: &str = "database.role";
-    let closed = sqlx::query_scalar!(
-        r#"SELECT format('%s.%s', n.nspname, c.relname) AS "table!" FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    // What is only ever added to may be closed to more; retention empties what it is for. A function is free to all, unless it was closed.
+    let closed = sqlx::query!(
+        r#"SELECT w.need AS "need!", w.nth AS "nth!", array_agg(t.name ORDER BY t.name) AS "tables!"
+           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, format('%s.%s', n.nspname, c.relname) AS t (name),
+                unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS w (need, nth)
            WHERE n.nspname IN ('bursar', 'apalis') AND c.relkind = 'r' AND c.relname NOT LIKE '\_%'
-             AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT'))
-           ORDER BY 1"#
+             AND (w.need <> 'UPDATE' OR t.name NOT IN ('bursar.posting', 'bursar.audit'))
+             AND (w.need <> 'DELETE' OR t.name IN ('apalis.jobs', 'apalis.workers', 'bursar.attempt'))
+             AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, w.need))
+           GROUP BY w.need, w.nth
+           UNION ALL
+           SELECT 'EXECUTE', 5, array_agg(DISTINCT format('%s.%s', n.nspname, p.proname))
+           FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+           WHERE n.nspname = 'bursar' AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))
+           HAVING count(*) > 0
+           ORDER BY 2"#
     )
     .fetch_all(pool)
     .await;
     match closed {
         Err(error) => Check::fail(NAME, error.to_string(), "Let this role read PostgreSQL's catalogue."),
-        Ok(closed) if !closed.is_empty() => Check::fail(
-            NAME,
-            format!("may not read and write {}", closed.join(", ")),
-            "Run bursar as the role that ran `bursar migrate`, or grant it the schemas bursar and apalis.",
-        ),
+        Ok(closed) if !closed.is_empty() => {
+            let named = |tables: &[String]| match tables.len() {
+                ..=5 => tables.join(", "),
+                all => format!("{} and {} more", tables[..4].join(", "), all - 4),
+            };
+            let lacks: Vec<String> =
+                closed.iter().map(|one| format!("{} on {}", one.need, named(&one.tables))).collect();
+            Check::fail(
+                NAME,
+                format!("lacks {}", lacks.join("; ")),
+                "Run bursar as the role that ran `bursar migrate`, or grant it the schemas bursar and apalis.",
+            )
+        }
         Ok(_) if facts.superuser => Check::warn(
             NAME,
             "a superuser",

@@ -26,6 +26,13 @@ pub(super) async fn look(client: &Client, stripe: &Stripe, settings: &Settings, 
     let (connect, own): (Vec<_>, Vec<_>) =
         endpoints.into_iter().filter(|one| is_ours(one, &paths, url)).partition(Endpoint::is_connect);
     let place = place(&paths, url);
+    if url.is_none() {
+        // Without it another deployment's endpoint of the same account cannot be told from ours.
+        let judged = [(OWN, &own), (CONNECT, &connect)];
+        return judged
+            .map(|(name, all)| ambiguous(name, all).unwrap_or_else(|| judge(name, all, stripe, &place)))
+            .into();
+    }
     vec![judge(OWN, &own, stripe, &place), judge(CONNECT, &connect, stripe, &place)]
 }
 
@@ -36,6 +43,15 @@ fn is_ours(endpoint: &Endpoint, paths: &[String], url: Option<&str>) -> bool {
         Some(url) => at == url || at == format!("{url}{path}"),
         None => at.ends_with(path.as_str()),
     })
+}
+
+fn ambiguous(name: &str, endpoints: &[Endpoint]) -> Option<Check> {
+    let mut urls: Vec<&str> = endpoints.iter().map(|one| one.url.as_str()).collect();
+    urls.sort_unstable();
+    urls.dedup();
+    let seen = format!("which of these leads here is not known: {}", urls.join(", "));
+    let remedy = "Give --url, or set BURSAR_WEB__PUBLIC_URL to where web is reached from outside.";
+    (urls.len() > 1).then(|| Check::warn(name, seen, remedy))
 }
 
 fn place(paths: &[String], url: Option<&str>) -> String {

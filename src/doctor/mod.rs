@@ -8,6 +8,8 @@ mod check;
 mod database;
 mod endpoints;
 mod letters;
+mod meters;
+mod money;
 mod permissions;
 mod prices;
 mod print;

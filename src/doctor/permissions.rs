@@ -3,7 +3,7 @@
 use bursar_jobs::{Stripe as Client, StripeReply, StripeSeen, stripe_setup as setup};
 use tokio::task::JoinSet;
 
-use crate::config::{Settings, Stripe};
+use crate::config::Stripe;
 
 use super::check::{Check, masked};
 
@@ -30,7 +30,7 @@ const TOO_MUCH: &[&str] = &["/v1/payouts", "/v1/topups", "/v1/files", "/v1/issui
 
 const NAME: &str = "stripe.permissions";
 
-pub(super) async fn look(client: &Client, stripe: &Stripe, settings: &Settings) -> Check {
+pub(super) async fn look(client: &Client, stripe: &Stripe) -> Check {
     let Some(key) = &stripe.secret_key else { return Check::skip(NAME, "Stripe is off here") };
     if !key.expose().starts_with("rk_") {
         let seen = format!("{} may do everything", masked(key));
@@ -38,8 +38,7 @@ pub(super) async fn look(client: &Client, stripe: &Stripe, settings: &Settings) 
         return if stripe.livemode { Check::warn(NAME, seen, remedy) } else { Check::ok(NAME, seen) };
     }
     let mut tried = JoinSet::new();
-    let metered = (!settings.metered_prices().is_empty()).then_some("/v1/billing/meters");
-    for path in NEEDED.iter().copied().chain(metered) {
+    for path in NEEDED.iter().copied() {
         let client = client.clone();
         tried.spawn(async move { (path, true, client.look(&setup::first_of(path), true).await.seen) });
     }
@@ -56,6 +55,8 @@ pub(super) async fn look(client: &Client, stripe: &Stripe, settings: &Settings) 
                 lacks.push(lacking(&seen).map_or_else(|| what.to_owned(), |lacking| format!("{what} ({lacking})")));
             }
             (StripeReply::Success(_), false) => extra.push(what),
+            // Whoever knows no such path says nothing of the key.
+            (StripeReply::Rejected { .. }, true) if seen.status == Some(404) => untried.push(what),
             // Stripe refused the question, and not us. And what is too much and was not answered is not there.
             (StripeReply::Success(_) | StripeReply::Rejected { .. }, true) | (_, false) => {}
             (_, true) => untried.push(what),

@@ -12,12 +12,13 @@ use tokio::{sync::oneshot::Receiver, task::JoinSet, time::timeout};
 use crate::config::Settings;
 
 use super::{
-    check::Check,
+    check::{Check, Verdict},
+    meters,
     stripe::{PATIENCE, unseen},
 };
 
 /// What came back for each price id.
-type Found = BTreeMap<String, Result<Price, StripeSeen>>;
+pub(super) type Found = BTreeMap<String, Result<Price, StripeSeen>>;
 
 /// `on_sale` tells the packages, where the database can be asked; else those of the settings are looked at.
 pub(super) async fn look(client: &Client, settings: &Settings, on_sale: Receiver<Vec<Package>>) -> Vec<Check> {
@@ -49,15 +50,19 @@ pub(super) async fn look(client: &Client, settings: &Settings, on_sale: Receiver
     while let Some(one) = asked.join_next().await {
         found.extend(one.ok());
     }
-    let mut checks: Vec<Check> =
-        terms.tiers.iter().map(|tier| of_tier(tier, &found, &terms.selling.currencies)).collect();
+    let of_tiers = terms.tiers.iter().map(|tier| {
+        let check = of_tier(tier, &found, &terms.selling.currencies);
+        let odd = (check.result == Verdict::Ok).then(|| out_of_order(tier, &terms.tiers, &found)).flatten();
+        odd.unwrap_or(check)
+    });
+    let mut checks: Vec<Check> = of_tiers.collect();
     checks.extend(packages.iter().map(|package| of_package(package, &found)));
-    checks.extend(metered.iter().map(|(skill, price)| of_meter(skill, price, &found)));
+    checks.extend(meters::look(client, settings, &found).await);
     checks
 }
 
 /// A price that is there, or what to say of it.
-fn there<'a>(name: &str, id: &str, found: &'a Found) -> Result<&'a Price, Check> {
+pub(super) fn there<'a>(name: &str, id: &str, found: &'a Found) -> Result<&'a Price, Check> {
     match found.get(id) {
         Some(Ok(price)) => Ok(price),
         Some(Err(seen)) => match &seen.reply {
@@ -127,6 +132,40 @@ fn of_tier(tier: &Tier, found: &Found, currencies: &[String]) -> Check {
     }
 }
 
+/// Fewer credits for more money in the same time: two prices were mistaken for each other, and each buyer gets the other's credits.
+fn out_of_order(tier: &Tier, tiers: &[Tier], found: &Found) -> Option<Check> {
+    let sold = |tier: &Tier| {
+        let prices = tier.prices.iter().filter_map(|id| found.get(id)?.as_ref().ok()).filter(|price| price.active);
+        prices.cloned().collect::<Vec<_>>()
+    };
+    let every = |price: &Price| {
+        let recurring = price.recurring.as_ref()?;
+        Some((price.currency.clone(), recurring.interval.clone(), recurring.interval_count.unwrap_or(1)))
+    };
+    let own = sold(tier);
+    for bigger in tiers.iter().filter(|other| other.credits > tier.credits) {
+        for (mine, theirs) in own.iter().flat_map(|mine| sold(bigger).into_iter().map(move |theirs| (mine, theirs))) {
+            let (Some(dear), Some(cheap @ 1..)) = (mine.unit_amount, theirs.unit_amount) else { continue };
+            if dear > cheap && every(mine) == every(&theirs) {
+                let said = |amount| money::format(amount, &mine.currency);
+                let seen = format!(
+                    "{} credits cost {} ({}), and the {} of {} cost {} ({})",
+                    tier.credits,
+                    said(dear),
+                    mine.id,
+                    bigger.credits,
+                    bigger.name,
+                    said(cheap),
+                    theirs.id
+                );
+                let remedy = "Check that the two price ids were not mistaken for each other: buyers get the credits of the tier that names their price.";
+                return Some(Check::warn(format!("stripe.tier.{}", tier.name), seen, remedy));
+            }
+        }
+    }
+    None
+}
+
 fn of_package(package: &Package, found: &Found) -> Check {
     let name = format!("stripe.package.{}", package.name);
     let asked = money::format(package.amount, &package.currency);
@@ -153,20 +192,4 @@ fn of_package(package: &Package, found: &Found) -> Check {
         return Check::fail(&name, format!("{id} is not sold any more"), remedy);
     }
     Check::ok(&name, format!("{id} {asked}"))
-}
-
-fn of_meter(skill: &str, id: &str, found: &Found) -> Check {
-    let name = format!("stripe.meter.{skill}");
-    match there(&name, id, found) {
-        Err(check) => check,
-        Ok(price) if price.recurring.as_ref().and_then(|r| r.usage_type.as_deref()) != Some("metered") => {
-            let remedy = "Name a price that is charged by use (usage type metered, with the skill's meter).";
-            Check::fail(&name, format!("{id} is not charged by use"), remedy)
-        }
-        Ok(price) if !price.active => {
-            let remedy = "Activate the price in Stripe's dashboard, or name one that is active.";
-            Check::fail(&name, format!("{id} is not sold any more"), remedy)
-        }
-        Ok(_) => Check::ok(&name, format!("{id} is charged by use")),
-    }
 }

@@ -55,17 +55,18 @@ pub(super) async fn look(settings: &Settings, url: Option<&str>, on_sale: Receiv
     let began = clock::now();
     let first = client.look(&setup::balance(), true).await;
     let ended = clock::now();
-    if let Some(check) = silent(&first.seen, &stripe) {
+    let read = first.seen.clone().read::<Balance>();
+    if let Some(check) = read.as_ref().err().and_then(|seen| silent(seen, &stripe)) {
         return without(Some(check), "Stripe does not answer, or not to this key");
     }
+    let balance = read.ok();
     let mut checks = vec![Check::ok(NAME, format!("{} answers", stripe.api_base))];
-    let balance: Option<Balance> = first.seen.clone().read().ok();
     checks.push(mode(&stripe, balance.as_ref()));
     checks.push(skew(&first, began, ended));
     let own = setup::account();
     let (account, permissions, prices, endpoints, portal, tax) = tokio::join!(
         client.look(&own, false),
-        permissions::look(&client, &stripe, settings),
+        permissions::look(&client, &stripe),
         prices::look(&client, settings, on_sale),
         endpoints::look(&client, &stripe, settings, url),
         selling::portal(&client),
@@ -86,7 +87,8 @@ fn without(first: Option<Check>, why: &str) -> Vec<Check> {
     first.into_iter().chain(NEED_STRIPE.map(|name| Check::skip(name, why))).collect()
 }
 
-/// Why nothing more is to be asked, if that is so. Whatever has an error of Stripe's own has been answered.
+/// Why nothing more is to be asked, if that is so. A key may not see the balance, and there may be too many questions; whoever refuses the
+/// question itself is not Stripe, or does not speak our version.
 fn silent(seen: &StripeSeen, stripe: &Stripe) -> Option<Check> {
     const NAME: &str = "stripe";
     match &seen.reply {
@@ -96,13 +98,15 @@ fn silent(seen: &StripeSeen, stripe: &Stripe) -> Option<Check> {
         }
         StripeReply::Success(_)
         | StripeReply::Unauthorized { .. }
-        | StripeReply::Rejected { .. }
         | StripeReply::Limited { .. }
         | StripeReply::Busy { .. } => None,
-        StripeReply::Unknown { .. } | StripeReply::NotSent { .. } | StripeReply::KeyMisuse { .. } => {
+        StripeReply::Rejected { .. }
+        | StripeReply::Unknown { .. }
+        | StripeReply::NotSent { .. }
+        | StripeReply::KeyMisuse { .. } => {
             let remedy =
                 "Check STRIPE_API_BASE (leave it out for Stripe's own), and whether this machine may reach it.";
-            Some(Check::fail(NAME, format!("{} gives no answer: {seen}", stripe.api_base), remedy))
+            Some(Check::fail(NAME, format!("{} does not answer as Stripe: {seen}", stripe.api_base), remedy))
         }
     }
 }
@@ -165,7 +169,8 @@ fn version(ours: &StripeLooked, own: &StripeLooked) -> Check {
             format!("we ask in {STRIPE_API_VERSION}, and are answered in {version}"),
             "Look at what stands between here and Stripe: the header Stripe-Version does not arrive.",
         ),
-        _ => Check::ok(NAME, seen),
+        Some(_) => Check::ok(NAME, seen),
+        None => Check::skip(NAME, "the answer did not say its version"),
     }
 }
 

@@ -15,6 +15,7 @@ mod report;
 mod schedule;
 mod screen;
 mod subscriptions;
+mod table;
 mod tokens;
 mod usage;
 mod values;

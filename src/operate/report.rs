@@ -32,10 +32,10 @@ What the figures mean (all times UTC):
   ARPU                  MRR by paying users.
   Users lost            of those who paid at the beginning, those who do not at the end; Lost by dunning: those whose
                         renewal was chased and not paid.
-  Recovered             cases of dunning whose invoice was paid.
+  Recovered             cases of dunning whose invoice was paid; ended unpaid: each once, also if it is paid later.
   Credits               granted; taken back for refunds and disputes; spent, less what returned; expired; Outstanding:
                         the sum of all balances above zero at the end.
-  Payouts               Transfers made and reversed in the period; held and unknown: now.
+  Payouts               Transfers made and reversed in the period; held, unknown and refused: now.
   To see to             disputes with their deadlines, dead jobs and open findings: now.
 
 Example:

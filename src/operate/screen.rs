@@ -7,12 +7,11 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use clap::builder::styling::{AnsiColor, Style};
-use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
 use serde::Serialize;
 
-/// Columns between two columns of a table.
-const GAP: u16 = 2;
-/// The least that is left for the last column of a table, before others are cut for it.
+use super::table::table;
+
+/// The least columns that a figure's words get.
 const ROOM: u16 = 10;
 
 const LABEL: Style = Style::new().dimmed();
@@ -81,8 +80,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Writes rows: an object a line for programs, a table for people. The first column is never cut, for it is what
-    /// the next command is given.
+    /// Writes rows: an object a line for programs, a table for people.
     pub fn rows<T: Serialize>(&self, rows: &[T], header: &[&str], cells: impl Fn(&T) -> Vec<String>) -> io::Result<()> {
         if self.json {
             return rows.iter().try_for_each(|row| self.object(row));
@@ -90,8 +88,9 @@ impl Screen {
         if rows.is_empty() {
             return Ok(());
         }
-        let lines = rows.iter().map(cells).collect();
-        writeln!(io::stdout().lock(), "{}", table(header, lines, self.width))
+        let cells = |row| cells(row).iter().map(|cell| clean(cell).replace('\n', " ")).collect();
+        let lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        writeln!(io::stdout().lock(), "{}", table(header, &lines, self.width))
     }
 
     /// The business time at which the command was given.
@@ -196,33 +195,6 @@ fn away(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if seconds > 0 { format!("in {length}") } else { format!("{length} ago") }
 }
 
-/// A table of one line a row. Where the terminal is too narrow the last column is cut, the first never.
-fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.to_vec()).set_truncation_indicator("…");
-    for row in rows {
-        let mut line = Row::from(row.iter().map(|cell| clean(cell).replace('\n', " ")).collect::<Vec<_>>());
-        line.max_height(1);
-        table.add_row(line);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, GAP));
-    }
-    // Words of any length stand last and take what is left; where even that is too little, only the first column is whole.
-    let widths = table.column_max_content_widths();
-    let whole = widths.len().saturating_sub(1);
-    let taken: u16 = widths.iter().take(whole).fold(0, |sum, width| sum.saturating_add(width + GAP));
-    let whole = if width.is_some_and(|width| taken.saturating_add(ROOM) <= width) { whole } else { 1 };
-    for column in table.column_iter_mut().take(whole) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
-    }
-    match width {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
-    table.trim_fmt()
-}
-
 /// A text in lines of so many columns at most, broken between words; a word that is longer stays whole.
 fn wrapped(text: &str, room: Option<usize>) -> Vec<String> {
     let Some(room) = room else { return vec![text.to_owned()] };
@@ -260,23 +232,6 @@ mod tests {
     #[test]
     fn control_characters_are_shown_and_not_obeyed() {
         assert_eq!(clean("a\u{1b}[2Jb\u{9b}c\nd"), "a\\u{1b}[2Jb\\u{9b}c\nd");
-    }
-
-    #[test]
-    fn a_table_fits_the_terminal_and_cuts_no_id() {
-        let id = "01993c5e-7a00-7cc3-8c4e-0a8b7d6f1e2d".to_owned();
-        let error = "the price paid is not one of ours, and neither is its amount: €9.99 日本".repeat(3);
-        let row = vec![id.clone(), "grant_purchase".into(), "dead".into(), "3m ago".into(), error.clone()];
-        let header = ["id", "kind", "state", "runs", "why"];
-        for width in [80, 100, 132] {
-            let drawn = table(&header, vec![row.clone(), row.clone()], Some(width));
-            assert_eq!(drawn.lines().count(), 3, "{drawn}");
-            assert!(drawn.lines().skip(1).all(|line| line.starts_with(&id)), "{drawn}");
-            assert!(drawn.lines().all(|line| line.chars().count() <= width.into()), "{drawn}");
-        }
-        let drawn = table(&header, vec![row.clone()], Some(80));
-        assert!(drawn.contains("grant_purchase  dead   3m ago  the"), "{drawn}");
-        assert!(table(&header, vec![row], None).contains(&error));
     }
 
     #[test]

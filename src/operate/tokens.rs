@@ -91,13 +91,14 @@ pub(super) async fn run(asked: Tokens, db: &mut PgConnection, screen: &Screen) -
         }
         Tokens::Revoke { name } => {
             let mut tx = db.begin().await?;
-            if !access::revoke(&mut *tx, &name).await? {
+            let Some(role) = access::revoke(&mut *tx, &name).await? else {
                 return Err(Failure::not_found(
                     format!("there is no token {name}"),
                     "list them with: bursar tokens list",
                 ));
-            }
-            at_keyboard().note(&mut *tx, "tokens.revoke", &name, (None, None), None).await?;
+            };
+            let states = (Some(json!({ "role": role })), Some(json!({ "revoked": true })));
+            at_keyboard().note(&mut *tx, "tokens.revoke", &name, states, None).await?;
             tx.commit().await?;
             Ok(screen.done(&json!({ "name": name, "revoked": true }), &format!("{name} signs nobody in any more"))?)
         }

@@ -9,16 +9,18 @@ use bursar_jobs::{
     perform::{Context, Disturbed, Performer, Report},
     settle::{Settlement, settle},
     terms::Terms,
+    traced,
     turns::Turns,
 };
 use sqlx::PgPool;
 use tokio::sync::watch;
-use tracing::Instrument;
+use tracing::{Instrument, Span as LogSpan};
 
 use super::{Options, backend::Claim, keeper::Held, told};
 use crate::telemetry::{
+    quiet,
     stripe::{Timed, Watched},
-    traces::{self, Span},
+    traces::{self, Made, Origin},
 };
 
 /// What every claim is executed with.
@@ -68,29 +70,32 @@ impl Engine {
         let batch = Arc::new(batch);
         let started = clock::monotonic();
         let origins = traces::origins(&self.context.pool, &batch).await;
+        let span = told::span(&batch);
+        // Over all tries: a request that left before the database went away was made.
+        let made = Made::default();
         loop {
             let renewals = self.held.borrow().renewals;
-            let (tried, requests) = self.attempt(&batch).await;
-            match tried {
+            match self.attempt(&batch, &origins, &made, span.clone()).await {
                 Try::Reported(report) => {
                     told::tell(&batch, &report, started.elapsed());
-                    told::trace(&batch, &report, &origins, requests, started.elapsed());
+                    told::trace(&batch, &report, &origins, made.take(), started.elapsed());
                     break;
                 }
                 Try::Disturbed(disturbed) => {
-                    if !self.calm(&batch, &disturbed, renewals).await {
-                        tracing::warn!(kind = batch.kind.name, "the lease was lost: its jobs are another worker's");
+                    if !self.calm(&batch, &disturbed, renewals).instrument(span.clone()).await {
+                        span.in_scope(|| tracing::warn!("the lease was lost: its jobs are another worker's"));
+                        told::broken(&batch, "lease_lost", &origins, made.take(), started.elapsed());
                         break;
                     }
                 }
                 Try::Panicked(said) if batch.jobs.len() == 1 => {
-                    told::broken(&batch, "panicked", &origins, started.elapsed());
-                    self.give_back(&batch, &format!("the job panicked: {said}")).await;
+                    told::broken(&batch, "panicked", &origins, made.take(), started.elapsed());
+                    self.give_back(&batch, &format!("the job panicked: {said}")).instrument(span).await;
                     break;
                 }
                 Try::TimedOut if batch.jobs.len() == 1 => {
-                    told::broken(&batch, "timed_out", &origins, started.elapsed());
-                    self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).await;
+                    told::broken(&batch, "timed_out", &origins, made.take(), started.elapsed());
+                    self.give_back(&batch, &format!("timed out after {:?}", batch.kind.timeout)).instrument(span).await;
                     break;
                 }
                 Try::TimedOut | Try::Panicked(_) => {
@@ -108,23 +113,26 @@ impl Engine {
     }
 
     /// One try, in a task of its own: a panic or a loop in it takes nothing else along.
-    async fn attempt(&self, batch: &Arc<Batch>) -> (Try, Vec<Span>) {
+    async fn attempt(&self, batch: &Arc<Batch>, origins: &HashMap<String, Origin>, made: &Made, span: LogSpan) -> Try {
         let Some(performer) = self.performers.get(batch.kind.name).copied() else {
-            return (Try::Panicked(format!("no performer for {}", batch.kind.name)), Vec::new());
+            return Try::Panicked(format!("no performer for {}", batch.kind.name));
         };
         let (context, batch) = (Arc::clone(&self.context), Arc::clone(batch));
         let limit = batch.kind.timeout;
-        let span = told::span(&batch);
-        let task =
-            tokio::spawn(async move { traces::attempt((performer.perform)(&context, &batch)).await }.instrument(span));
+        let (contexts, made) = (traces::contexts(origins), made.clone());
+        let run = async move {
+            let run = traced::attempts(contexts, (performer.perform)(&context, &batch));
+            traces::attempt(made, run).await
+        };
+        let task = tokio::spawn(run.instrument(span));
         let abort = task.abort_handle();
         match tokio::time::timeout(limit, task).await {
-            Ok(Ok((Ok(report), requests))) => (Try::Reported(report), requests),
-            Ok(Ok((Err(disturbed), requests))) => (Try::Disturbed(disturbed), requests),
-            Ok(Err(join)) => (Try::Panicked(join.to_string()), Vec::new()),
+            Ok(Ok(Ok(report))) => Try::Reported(report),
+            Ok(Ok(Err(disturbed))) => Try::Disturbed(disturbed),
+            Ok(Err(join)) => Try::Panicked(join.to_string()),
             Err(_) => {
                 abort.abort();
-                (Try::TimedOut, Vec::new())
+                Try::TimedOut
             }
         }
     }
@@ -137,7 +145,7 @@ impl Engine {
             tokio::time::sleep(Duration::from_millis(20).mul_f64(backoff::jitter())).await;
             return self.held.borrow().worker == batch.worker;
         }
-        tracing::warn!(kind = batch.kind.name, error = %disturbed, "repeating once the lease is renewed; no attempt is spent");
+        tracing::warn!(error = %disturbed, "repeating once the lease is renewed; no attempt is spent");
         // The lease may have run out meanwhile; a settlement under it would be refused. So the keeper goes first.
         let mut held = self.held.clone();
         let news = held.wait_for(|held| held.worker != batch.worker || held.renewals > renewals).await;
@@ -162,7 +170,7 @@ impl Engine {
             match settled.await {
                 Ok(settled) => {
                     told::given_back(batch, settled.len());
-                    tracing::warn!(kind = batch.kind.name, settled = settled.len(), of = batch.jobs.len(), "{why}");
+                    tracing::warn!(settled = settled.len(), of = batch.jobs.len(), "{}", quiet(why));
                     return;
                 }
                 Err(error) => {

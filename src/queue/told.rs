@@ -7,10 +7,11 @@ use bursar_jobs::{
     perform::Report,
 };
 use serde::Deserialize;
-use tracing::{Span as LogSpan, info_span};
+use tracing::{Span as LogSpan, error_span};
 
 use crate::telemetry::{
     counts::WORKER,
+    quiet,
     traces::{self, Ended, Origin, Span},
 };
 
@@ -29,14 +30,15 @@ impl About {
     }
 }
 
-/// What every line of an attempt carries. Jobs that run together share their lines.
+/// What every line of an attempt carries, whatever the level is: a warning without its job is of no use. Jobs that run together share their
+/// lines.
 pub(super) fn span(batch: &Batch) -> LogSpan {
     match batch.jobs.as_slice() {
         [job] => {
             let about = About::of(job);
-            info_span!("attempt", kind = batch.kind.name, job = job.id, event = about.event, user = about.user)
+            error_span!("attempt", kind = batch.kind.name, job = job.id, event = about.event, user = about.user)
         }
-        jobs => info_span!("attempts", kind = batch.kind.name, jobs = jobs.len()),
+        jobs => error_span!("attempts", kind = batch.kind.name, jobs = jobs.len()),
     }
 }
 
@@ -58,7 +60,7 @@ pub(super) fn tell(batch: &Batch, report: &Report, took: Duration) {
             // Its event was received when it was enqueued, in one transaction. Replayed, it is done when it is done.
             WORKER.effect(kind, (job.claimed_at - job.enqueued_at).to_std().unwrap_or_default() + took);
         }
-        let (id, reason) = (&settlement.id, settlement.reason.as_deref().unwrap_or_default());
+        let (id, reason) = (&settlement.id, quiet(settlement.reason.as_deref().unwrap_or_default()));
         let outcome = settlement.outcome;
         match outcome {
             "retry" | "dead" => tracing::warn!(job = id, kind, event, user, outcome, "{reason}"),
@@ -103,11 +105,17 @@ pub(super) fn trace(
     traces::ended(batch.kind.name, &ended, origins, requests, took);
 }
 
-/// Sends the span of an attempt that reported nothing.
-pub(super) fn broken(batch: &Batch, how: &'static str, origins: &HashMap<String, Origin>, took: Duration) {
+/// Sends the span of an attempt that reported nothing, and of the requests that it made all the same.
+pub(super) fn broken(
+    batch: &Batch,
+    how: &'static str,
+    origins: &HashMap<String, Origin>,
+    requests: Vec<Span>,
+    took: Duration,
+) {
     let ended: Vec<Ended<'_>> =
         batch.jobs.iter().map(|job| Ended { job: &job.id, attempt: job.attempt, outcome: how, user: None }).collect();
-    traces::ended(batch.kind.name, &ended, origins, Vec::new(), took);
+    traces::ended(batch.kind.name, &ended, origins, requests, took);
 }
 
 fn claimed<'a>(batch: &'a Batch, id: &str) -> Option<&'a Claimed> {

@@ -47,21 +47,9 @@ async fn turn(pool: &PgPool) -> Result<i64, sqlx::Error> {
     if sweep_held::is_due(pool).await? {
         enqueue::enqueue(pool, &[SweepHeld::of(clock::business(pool).await?)]).await?;
     }
-    finish_bulk(pool).await?;
-    sqlx::query_scalar!(r#"SELECT bursar.prune($1) AS "rows!""#, MOST).fetch_one(pool).await
-}
-
-/// What an operator began and whoever did it left: it is brought to its end.
-async fn finish_bulk(pool: &PgPool) -> Result<(), sqlx::Error> {
+    // Bounded, so that the house is kept meanwhile; the rest is done in the next turn.
     let mut db = pool.acquire().await?;
-    for id in bulk::unfinished(&mut db).await? {
-        // Bounded, so that the house is kept meanwhile; the rest is done in the next turn.
-        for _ in 0..STEPS {
-            match bulk::step(&mut db, &id).await? {
-                Some(so_far) if so_far.ended_at.is_none() => {}
-                _ => break,
-            }
-        }
-    }
-    Ok(())
+    bulk::go_on(&mut db, STEPS).await?;
+    drop(db);
+    sqlx::query_scalar!(r#"SELECT bursar.prune($1) AS "rows!""#, MOST).fetch_one(pool).await
 }

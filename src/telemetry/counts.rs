@@ -53,6 +53,11 @@ pub(super) fn encode(into: &mut String) -> Result<(), std::fmt::Error> {
     text::encode_registry(into, &REGISTRY.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Begins to count, and the time for which it has counted.
+pub(super) fn begin() {
+    LazyLock::force(&PROCESS);
+}
+
 /// Every process.
 pub(super) static PROCESS: LazyLock<Process> = LazyLock::new(|| {
     let version = Family::<Labels, Gauge>::default();

@@ -35,18 +35,21 @@ pub struct Exposed {
 impl Exposed {
     /// What `web` shows: itself alone.
     pub fn of_web(pool: PgPool) -> Self {
+        counts::begin();
         std::sync::LazyLock::force(&counts::WEB);
         Self { pool, gauges: None }
     }
 
     /// What `worker` shows.
     pub fn of_worker(pool: PgPool) -> Self {
+        counts::begin();
         std::sync::LazyLock::force(&counts::WORKER);
         Self { gauges: Some(Gauges::new(pool.clone())), pool }
     }
 
     /// What `api` shows.
     pub fn of_api(pool: PgPool) -> Self {
+        counts::begin();
         counts::of_api();
         Self { gauges: Some(Gauges::new(pool.clone())), pool }
     }

@@ -26,7 +26,9 @@ use super::{counts::register, drift::Drift, names};
 /// A scrape within this time of another costs the database nothing.
 const FRESH: Duration = Duration::from_secs(5);
 /// A reading that takes longer is given up: by the database, and a little later by us.
-const LIMIT: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '1s'; SET LOCAL lock_timeout = '500ms'";
+/// And the tables are gone through by their indexes, whatever the statistics say: what is over outgrows what is open.
+const LIMIT: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '1s'; SET LOCAL lock_timeout = '500ms'; \
+                     SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// All readings together: less than a scraper waits.
 const ALTOGETHER: Duration = Duration::from_secs(6);
@@ -45,15 +47,25 @@ const READINGS: &[Reading] = &[
         name: "queue",
         needs: None,
         sql: "SELECT 'bursar_jobs', ARRAY[job_type, state], count(*)::float8
-              FROM (SELECT job_type, CASE WHEN status = 'Running' THEN 'running' WHEN status = 'Failed' THEN 'dead'
-                                          WHEN run_at <= t.now THEN 'ready' ELSE 'scheduled' END AS state
-                    FROM apalis.jobs, (SELECT bursar.now() AS now) t WHERE status IN ('Pending', 'Running', 'Failed')) j GROUP BY job_type, state",
+              FROM (SELECT job_type, CASE WHEN run_at <= t.now THEN 'ready' ELSE 'scheduled' END AS state
+                    FROM apalis.jobs, (SELECT bursar.now() AS now OFFSET 0) t WHERE status = 'Pending'
+                    UNION ALL SELECT job_type, 'running' FROM apalis.jobs WHERE status = 'Running'
+                    UNION ALL SELECT job_type, 'dead' FROM apalis.jobs WHERE status = 'Failed') j GROUP BY job_type, state",
     },
     Reading {
+        // By the first of each kind: the deeper the queue, the more somebody wants to know this.
         name: "ages",
         needs: None,
-        sql: "SELECT 'bursar_oldest_ready_age_seconds', '{}'::text[], coalesce(extract(epoch FROM bursar.now() - min(run_at)), 0)::float8
-              FROM apalis.jobs WHERE status = 'Pending' AND run_at <= (SELECT bursar.now())
+        sql: "WITH RECURSIVE kind (name) AS (
+                  (SELECT job_type FROM apalis.jobs WHERE status = 'Pending' ORDER BY job_type LIMIT 1)
+                  UNION ALL
+                  SELECT (SELECT j.job_type FROM apalis.jobs j WHERE j.status = 'Pending' AND j.job_type > kind.name ORDER BY j.job_type LIMIT 1)
+                  FROM kind WHERE kind.name IS NOT NULL
+              ), first (run_at) AS (
+                  SELECT min(f.run_at) FROM kind, LATERAL (SELECT j.run_at FROM apalis.jobs j WHERE j.status = 'Pending' AND j.job_type = kind.name
+                                                           ORDER BY j.run_at LIMIT 1) f
+              )
+              SELECT 'bursar_oldest_ready_age_seconds', '{}'::text[], coalesce(greatest(extract(epoch FROM bursar.now() - run_at), 0), 0)::float8 FROM first
               UNION ALL SELECT 'bursar_oldest_running_age_seconds', '{}', coalesce(extract(epoch FROM clock_timestamp() - min(lock_at)), 0)::float8
               FROM apalis.jobs WHERE status = 'Running'
               UNION ALL SELECT 'bursar_workers_alive', '{}', count(*)::float8 FROM apalis.workers WHERE lease_until > clock_timestamp()
@@ -75,8 +87,8 @@ const READINGS: &[Reading] = &[
     Reading {
         name: "events",
         needs: None,
-        sql: "SELECT 'bursar_last_event_age_seconds', '{}'::text[], extract(epoch FROM bursar.now() - max(received_at))::float8 FROM bursar.event
-              HAVING count(*) > 0",
+        sql: "SELECT 'bursar_last_event_age_seconds', '{}'::text[], extract(epoch FROM bursar.now() - at)::float8
+              FROM (SELECT max(received_at) AS at FROM bursar.event) e WHERE at IS NOT NULL",
     },
     Reading {
         name: "event_watch",

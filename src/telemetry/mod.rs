@@ -6,10 +6,12 @@ mod expose;
 mod gauges;
 mod histogram;
 pub mod names;
+mod quiet;
 pub(crate) mod stripe;
 pub mod traces;
 
 pub use expose::{Exposed, listen};
+pub(crate) use quiet::quiet;
 
 use std::io::IsTerminal;
 

@@ -19,7 +19,7 @@ use crate::{
         body,
         reply::{Problem, Reply, only},
     },
-    telemetry::{counts::Refused, traces},
+    telemetry::{counts::Refused, quiet, traces},
 };
 
 /// Answers one request.
@@ -79,7 +79,7 @@ async fn webhook(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem
         .and_then(|signature| secrets.verify(signature, &bytes, clock::now().timestamp()))
         .map_err(|error| unsigned(web, "stripe", error))?;
     let envelope = Envelope::stripe(&bytes).map_err(|error| not_an_event(web, "stripe", &error))?;
-    reply::received(StatusCode::OK, store(web, &envelope, &bytes).await?)
+    reply::received(StatusCode::OK, store(web, &envelope, &bytes, None).await?)
 }
 
 /// One of the application's own events.
@@ -103,7 +103,8 @@ async fn verification(web: &Web, request: Request<Incoming>) -> Result<Reply, Pr
     secrets.verify(signed, &bytes, clock::now().timestamp()).map_err(|error| unsigned(web, "verification", error))?;
     let envelope =
         Envelope::verification(signed.id, &bytes).map_err(|error| not_an_event(web, "verification", &error))?;
-    reply::received(StatusCode::ACCEPTED, store(web, &envelope, &bytes).await?)
+    let sender = traces::Context::of(&head.headers);
+    reply::received(StatusCode::ACCEPTED, store(web, &envelope, &bytes, sender).await?)
 }
 
 /// A header that must be there once.
@@ -125,19 +126,24 @@ fn unsigned(web: &Web, source: &'static str, error: SignatureError) -> Problem {
 
 fn not_an_event(web: &Web, source: &'static str, error: &EnvelopeError) -> Problem {
     web.counters.rejected(source, Refused::NotAnEvent);
-    tracing::warn!(source, reason = %error, "an event was refused: it is signed, and yet no event");
+    tracing::warn!(source, reason = quiet(&error.to_string()), "an event was refused: it is signed, and yet no event");
     Problem::bad_request(format!("The body is signed, and yet no event: {error}. Send the event as it was made."))
 }
 
 /// Returns once the event is on disk. Anything else is a 503, and the sender's retry finds it stored, or stores it.
-async fn store(web: &Web, envelope: &Envelope, bytes: &[u8]) -> Result<Received, Problem> {
+async fn store(
+    web: &Web,
+    envelope: &Envelope,
+    bytes: &[u8],
+    sender: Option<traces::Context>,
+) -> Result<Received, Problem> {
     let begun = clock::monotonic();
     let stored = tokio::time::timeout(web.settings.limits.store, inbox::receive(&web.pool, envelope, bytes)).await;
     let (kind, id) = (envelope.kind.as_str(), envelope.id.as_str());
     match stored {
         Ok(Ok(received)) => {
             web.counters.stored(envelope.source.as_str(), kind, received);
-            traces::received(envelope.source.as_str(), kind, id, received.word(), begun.elapsed());
+            traces::received(envelope.source.as_str(), kind, id, received.word(), begun.elapsed(), sender);
             tracing::debug!(event = id, kind, ?received, "an event is stored");
             return Ok(received);
         }

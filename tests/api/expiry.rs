@@ -84,3 +84,37 @@ async fn a_buyer_who_was_faster_is_a_fact_and_no_fault() {
     .await;
     nothing_is_dead(&shop).await;
 }
+
+#[tokio::test]
+async fn a_subscription_that_waits_for_its_first_payment_leaves_the_page_on_which_it_is_made() {
+    let shop = Shop::open().await;
+    let page = page(&shop, "a").await;
+    let customer = shop.customers().await[0]["id"].as_str().unwrap().to_owned();
+    let price = shop.session(&page).await["line_items"]["data"][0]["price"]["id"].as_str().unwrap().to_owned();
+    // As while a buyer's bank asks for more than the card.
+    let form = format!(
+        "customer={customer}&items[0][price]={price}&payment_behavior=default_incomplete&metadata[user_id]=alice"
+    );
+    let made = shop.stripe.post("/v1/subscriptions", &form).await;
+    assert_eq!(made.body["status"], "incomplete", "{}", made.text);
+    let told = async |id: &str, wanted: &str| {
+        shop.hear_of(id, "customer.subscription.updated", &format!("/v1/subscriptions/{}", made.id())).await;
+        eventually(SOON, || async {
+            let status: Option<String> = sqlx::query_scalar("SELECT status FROM bursar.subscription")
+                .fetch_optional(&shop.db.pool)
+                .await
+                .unwrap();
+            if status.as_deref() == Some(wanted) { Ok(()) } else { Err(status) }
+        })
+        .await;
+    };
+    told("evt_1", "incomplete").await;
+    let expiring = "SELECT count(*) FROM bursar.job WHERE kind = 'expire_checkout'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(expiring).fetch_one(&shop.db.pool).await.unwrap(), 0);
+    let invoice = made.body["latest_invoice"].as_str().unwrap();
+    let paid = shop.stripe.post(&format!("/v1/invoices/{invoice}/pay"), "payment_method=pm_card_visa").await;
+    assert_eq!(paid.status, 200, "{}", paid.text);
+    told("evt_2", "active").await;
+    is(&shop, &page, "expired").await;
+    nothing_is_dead(&shop).await;
+}

@@ -113,7 +113,12 @@ impl Shop {
 
     /// The event of a session, as Stripe has it now.
     pub async fn hear(&self, id: &str, kind: &str, session: &str) {
-        let object = self.stripe.get(&format!("/v1/checkout/sessions/{session}")).await.body;
+        self.hear_of(id, kind, &format!("/v1/checkout/sessions/{session}")).await;
+    }
+
+    /// The event of any object, as Stripe has it now.
+    pub async fn hear_of(&self, id: &str, kind: &str, path: &str) {
+        let object = self.stripe.get(path).await.body;
         let event = json!({"id": id, "object": "event", "type": kind, "livemode": false, "data": {"object": object}});
         let body = serde_json::to_vec(&event).unwrap();
         inbox::receive(&self.db.pool, &Envelope::stripe(&body).unwrap(), &body).await.unwrap();

@@ -174,3 +174,31 @@ async fn the_audit_tells_who_did_what_to_what_and_why_in_the_console_and_at_the_
     let said = bursar(&["audit", "list", "--who", "olga"]).env("DATABASE_URL", &desk.db.url).output().unwrap();
     assert!(String::from_utf8_lossy(&said.stdout).contains("events.replay"));
 }
+
+#[tokio::test]
+async fn what_would_pay_somebody_takes_a_payer_by_every_door() {
+    let desk = Desk::open().await;
+    // A verified job that a payer has stopped before it became a payout.
+    desk.plant(
+        r#"SELECT bursar.receive('verification', 'v_1', 'job.verified', NULL, NULL, NULL, NULL, 'job_1',
+               '{"type": "job.verified", "timestamp": "2026-11-21T00:00:00Z", "data": {"job_id": "job_1", "skill": "research", "receiver_id": "bob", "sender_id": "alice"}}',
+               'record_payout', 3);
+           UPDATE apalis.jobs SET status = 'Killed', done_at = bursar.now() - interval '1 minute'"#,
+    )
+    .await;
+    let id: String = sqlx::query_scalar("SELECT id FROM apalis.jobs").fetch_one(&desk.db.pool).await.unwrap();
+    let (olga, paul) = (desk.visitor("olga", Role::Operator).await, desk.visitor("paul", Role::Payer).await);
+    let dry = olga.send("/bulk", "state=cancelled&verb=retry&step=dry-run").await.body;
+    assert!(dry.contains("takes a payer") && !dry.contains("name=\"step\" value=\"act\""), "{dry}");
+    for (path, fields) in [
+        (format!("/jobs/{id}/retry"), ""),
+        ("/events/v_1/replay".to_owned(), ""),
+        ("/bulk".to_owned(), "state=cancelled&verb=retry&step=act&seal=x"),
+    ] {
+        let came = olga.send(&path, fields).await;
+        assert_eq!(came.status, 403, "{path}: {}", came.body);
+    }
+    assert!(!olga.page("/events/v_1").await.body.contains("/replay\""), "what would be refused is not offered");
+    assert_eq!((desk.count("cancelled").await, acts(&desk).await), (1, 0), "nothing changed");
+    assert_eq!(paul.send("/events/v_1/replay", "").await.status, 303);
+}

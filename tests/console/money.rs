@@ -218,7 +218,7 @@ async fn what_two_payers_let_go_at_once_goes_once() {
         match reply.status {
             303 => drop(ended(&paul, reply.header("location").unwrap()).await),
             // The other was quicker, and it is shown anew.
-            200 => has(&reply.body, &["has changed since it was shown"]),
+            200 => has(&reply.body, &["What it means has changed since it was shown"]),
             other => panic!("{other}: {}", reply.body),
         }
     }
@@ -258,8 +258,8 @@ async fn what_two_payers_let_go_at_once_goes_once() {
         ],
     );
     assert_eq!(count(&world.db.pool, "SELECT count(*) FROM bursar.reversal").await, 0, "it was only asked");
-    let act = "why=refunded&step=act";
-    let (a, b) = tokio::join!(paul.send("/payouts/job_2/reverse", act), pia.send("/payouts/job_2/reverse", act));
+    let act = format!("why=refunded&step=act&shown={}", hidden(&shown, "shown"));
+    let (a, b) = tokio::join!(paul.send("/payouts/job_2/reverse", &act), pia.send("/payouts/job_2/reverse", &act));
     let mut statuses = [a.status, b.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [303, 409], "{} {}", a.body, b.body);
@@ -267,6 +267,48 @@ async fn what_two_payers_let_go_at_once_goes_once() {
     assert_eq!(world.payout("job_2").await.0, "reversed");
     assert_eq!(reversals::made(&world).await.len(), 1);
     has(&paul.page("/payouts/job_2").await.body, &["1.00 USD made", "refunded"]);
+}
+
+#[tokio::test]
+async fn what_is_taken_back_is_what_was_shown_or_it_is_shown_again() {
+    let desk = Desk::open().await;
+    plant(&desk.db.pool, PAYOUTS).await;
+    let paul = desk.visitor("paul", Role::Payer).await;
+    let shown = paul.send("/payouts/h2/reverse", "why=refunded&step=dry-run").await.body;
+    has(&shown, &["Nothing is asked of Stripe"]);
+    // It is sent before the form comes back.
+    plant(&desk.db.pool, "UPDATE bursar.payout SET state = 'paid', transfer_id = 'tr_2' WHERE job_id = 'h2'").await;
+    let act = format!("why=refunded&step=act&shown={}", hidden(&shown, "shown"));
+    let again = paul.send("/payouts/h2/reverse", &act).await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    has(
+        &again.body,
+        &["What it means has changed since it was shown", "A reversal of 2.50 USD is asked for at Stripe"],
+    );
+    assert_eq!(count(&desk.db.pool, "SELECT count(*) FROM bursar.reversal").await, 0, "nothing was done");
+    let act = format!("why=refunded&step=act&shown={}", hidden(&again.body, "shown"));
+    assert_eq!(paul.send("/payouts/h2/reverse", &act).await.status, 303);
+    assert_eq!(count(&desk.db.pool, "SELECT count(*) FROM bursar.reversal").await, 1);
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_is_not_undone_as_if_it_had_not() {
+    let desk = Desk::open().await;
+    plant(&desk.db.pool, PAYOUTS).await;
+    plant(&desk.db.pool, "UPDATE bursar.payout SET verified_at = bursar.now() - interval '3 days' WHERE job_id = 'h2'")
+        .await;
+    let paul = desk.visitor("paul", Role::Payer).await;
+    // Something left for it, and no answer came.
+    let shown = paul.send("/payouts/h4/reverse", "why=refunded&step=dry-run").await.body;
+    has(&shown, &["may have been sent", "bursar payouts release h4"]);
+    assert!(!shown.contains("Nothing is asked"), "{shown}");
+    assert_eq!(paul.send("/payouts/h4/reverse", "why=refunded&step=act").await.status, 409);
+    assert_eq!(count(&desk.db.pool, "SELECT count(*) FROM bursar.payout WHERE state = 'reversed'").await, 0);
+    // Of what is older than a key, a database that was restored may have forgotten it.
+    has(
+        &paul.send("/payouts/h2/reverse", "why=refunded&step=dry-run").await.body,
+        &["Nothing is asked of Stripe", "restored", "payout:h2"],
+    );
 }
 
 #[tokio::test]

@@ -8,9 +8,12 @@ use bursar::{
     stop::{self, Stopper},
     web,
 };
-use bursar_jobs::kinds;
+use bursar_jobs::{kinds, watch};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::{
     letters::sink::Sink,
@@ -99,6 +102,7 @@ impl Bench {
         let endpoints = endpoints.try_into().unwrap();
         let bench = Self { db, stripe, sink, url, endpoints, variables, _web: web };
         bench.plant("INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')").await;
+        watch::begin(&bench.db.pool).await.unwrap();
         bench
     }
 
@@ -155,6 +159,26 @@ pub async fn black_hole() -> String {
         let mut held = Vec::new();
         while let Ok(one) = listener.accept().await {
             held.push(one);
+        }
+    });
+    format!("http://{address}")
+}
+
+/// An address that answers everything by this, with the head's lines after the first.
+pub async fn parrot(status: &str, head: &str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer =
+        format!("HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    tokio::spawn(async move {
+        while let Ok((mut one, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut asked = vec![0; 65_536];
+                let read = one.read(&mut asked).await?;
+                assert!(read > 0);
+                one.write_all(answer.as_bytes()).await
+            });
         }
     });
     format!("http://{address}")

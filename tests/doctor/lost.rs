@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bench::{Bench, black_hole};
+use super::bench::{Bench, black_hole, parrot};
 
 /// As its user is promised.
 const MOST: Duration = Duration::from_secs(15);
@@ -82,4 +82,70 @@ async fn a_refused_key_a_maildir_and_stripe_off_are_said() {
     assert_eq!((report.result("stripe.key"), report.result("stripe")), ("warn", "skip"));
     let report = bench.examine(&[("STRIPE_SECRET_KEY", "")]).await;
     assert_eq!((report.result("stripe.key"), report.result("database.mode")), ("warn", "warn"));
+}
+
+/// Status, head, body; whether Stripe is said to answer; what else is said.
+type Answer = (&'static str, &'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// What stands at Stripe's address answers everything so: whether Stripe is said to answer, and what else is said of it.
+const ANSWERS: &[Answer] = &[
+    ("401 Unauthorized", "", r#"{"error":{"type":"invalid_request_error","message":"Invalid API Key"}}"#, "fail", &[]),
+    (
+        "403 Forbidden",
+        "",
+        r#"{"error":{"type":"invalid_request_error","message":"not with this key"}}"#,
+        "ok",
+        &[
+            ("stripe.permissions", "fail"),
+            ("stripe.version", "skip"),
+            ("stripe.balance", "warn"),
+            ("stripe.webhook", "warn"),
+        ],
+    ),
+    (
+        "429 Too Many Requests",
+        "Retry-After: 3600\r\n",
+        r#"{"error":{"type":"invalid_request_error","code":"rate_limit"}}"#,
+        "ok",
+        &[
+            ("stripe.permissions", "warn"),
+            ("stripe.portal", "warn"),
+            ("stripe.tier.pro", "warn"),
+            ("stripe.webhook", "warn"),
+        ],
+    ),
+    ("500 Internal Server Error", "", "oops", "fail", &[]),
+    (
+        "404 Not Found",
+        "",
+        r#"{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}"#,
+        "fail",
+        &[],
+    ),
+    ("404 Not Found", "", "<html>", "fail", &[]),
+    ("302 Found", "Location: https://example.com/\r\n", "", "fail", &[]),
+    ("200 OK", "", "<html>", "fail", &[]),
+    ("200 OK", "", r#"{"object":"list","data":[],"has_more":false}"#, "fail", &[]),
+    ("200 OK", "", r#"{"object":"balance","available":"much"}"#, "fail", &[]),
+];
+
+#[tokio::test]
+async fn whatever_answers_in_stripes_place_is_said_and_nothing_of_it_is_taken_for_well() {
+    let bench = Bench::new().await;
+    for (status, head, body, stripe, others) in ANSWERS {
+        let base = parrot(status, head, body).await;
+        let set = [("STRIPE_API_BASE", base.as_str()), ("STRIPE_SECRET_KEY", "rk_test_4eC39HqLyjWDarjtT1zdp7dc")];
+        let begun = Instant::now();
+        let report = bench.examine(&set).await;
+        assert!(begun.elapsed() < MOST, "{status}: {:?}", begun.elapsed());
+        assert_eq!(report.result("stripe"), *stripe, "{status} {body}: {report:?}");
+        for (name, verdict) in *others {
+            assert_eq!(report.result(name), *verdict, "{status} {name}: {report:?}");
+        }
+        // What needs no answer of Stripe's, and what is sold by its amount.
+        let without = |name: &str| name == "stripe" || name == "stripe.key" || name.starts_with("stripe.package.");
+        let well = report.results().into_iter().filter(|(name, _)| name.starts_with("stripe") && !without(name));
+        let well: Vec<_> = well.filter(|(name, result)| result == "ok" && name != "stripe.clock").collect();
+        assert!(well.is_empty(), "{status} {body}: {well:?}");
+    }
 }

@@ -59,6 +59,13 @@ async fn an_endpoint_of_another_address_or_version_or_a_second_one_is_found() {
     let report = bench.examine(&[]).await;
     assert_eq!(report.result("stripe.webhook"), "warn");
     assert!(report.seen("stripe.webhook").starts_with("2 endpoints"), "{}", report.seen("stripe.webhook"));
+    // Another deployment's is none of ours; where ours is not known, neither can be called well.
+    let staging = format!("url=http://127.0.0.1:9/api/stripe/webhook{}", enabled(&types(true)));
+    bench.at_stripe("/v1/webhook_endpoints", &staging).await;
+    assert_eq!(bench.examine(&[]).await.result("stripe.connect_webhook"), "ok");
+    let report = bench.examine(&[("BURSAR_WEB__PUBLIC_URL", "")]).await;
+    assert_eq!((report.result("stripe.connect_webhook"), report.result("web.url")), ("warn", "skip"));
+    assert!(report.seen("stripe.connect_webhook").contains("http://127.0.0.1:9/"), "{report:?}");
     for endpoint in bench.stripe.get("/v1/webhook_endpoints").await.body["data"].as_array().unwrap() {
         let path = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().unwrap());
         assert_eq!(bench.stripe.send("DELETE", &path, "", &[]).await.unwrap().status, 200);
@@ -92,6 +99,12 @@ async fn prices_must_sell_what_the_settings_say_for_the_same_money() {
         report.differs_only_by(&well, &[(name, verdict)]);
         assert!(report.remedy(name).contains(remedy), "{set:?}: {}", report.remedy(name));
     }
+    // Two that were mistaken for each other: who pays for 50 credits would get 150.
+    let report = bench.examine(&[("STRIPE_PRICE_STARTER", "price_pro"), ("STRIPE_PRICE_PRO", "price_starter")]).await;
+    report.differs_only_by(&well, &[("stripe.tier.starter", "warn")]);
+    assert!(
+        report.seen("stripe.tier.starter").starts_with("50 credits cost 29.00 USD (price_pro), and the 150 of pro")
+    );
     // What operators changed in the database is what is sold.
     let changed = "INSERT INTO bursar.credit_packages (name, credits, amount, currency, stripe_price_id) VALUES ('small', 50, 1299, 'usd', $1)";
     sqlx::query(changed).bind(&once).execute(&bench.db.pool).await.unwrap();
@@ -139,6 +152,58 @@ async fn a_portal_that_was_never_set_up_is_found() {
     bench.at_stripe(&format!("/v1/billing_portal/configurations/{id}"), "active=false").await;
     let report = bench.examine(&[]).await;
     assert_eq!((report.code, report.result("stripe.portal")), (Some(1), "fail"));
+}
+
+#[tokio::test]
+async fn what_is_metered_must_be_counted_and_charged_as_it_is_sent() {
+    let bench = Bench::new().await;
+    let well = bench.examine(&[]).await;
+    let meter = |event: &str, formula: &str| {
+        let form = format!("display_name=R&event_name={event}&default_aggregation[formula]={formula}");
+        let path = "/v1/billing/meters";
+        let stripe = &bench.stripe;
+        async move { stripe.post(path, &form).await.id() }
+    };
+    let (sums, counts) = (meter("research_used", "sum").await, meter("runs", "count").await);
+    let price = |meter: &str| {
+        let form = format!(
+            "currency=usd&unit_amount=5&product_data[name]=u&recurring[interval]=month&recurring[usage_type]=metered&recurring[meter]={meter}"
+        );
+        let stripe = &bench.stripe;
+        async move { stripe.post("/v1/prices", &form).await.id() }
+    };
+    let (right, wrong) = (price(&sums).await, price(&counts).await);
+    let plain = "currency=usd&unit_amount=999&product_data[name]=p&recurring[interval]=month";
+    let plain = bench.stripe.post("/v1/prices", plain).await.id();
+    let both = format!("{right},price_of_nobody");
+    for (event, prices, verdict, seen) in [
+        ("research_used", right.as_str(), "ok", "counts research_used, charged by"),
+        ("research_used", wrong.as_str(), "fail", "charges by"),
+        ("research_used", plain.as_str(), "fail", "not charged by use"),
+        ("research_used", both.as_str(), "fail", "price_of_nobody is not there"),
+        ("research_used", "", "warn", "no price is named"),
+        ("reserch_used", right.as_str(), "fail", "never charged"),
+        ("runs", wrong.as_str(), "fail", "formula is count, not sum"),
+    ] {
+        let set = [("BURSAR_METERS__RESEARCH__EVENT", event), ("BURSAR_METERS__RESEARCH__PRICES", prices)];
+        let report = bench.examine(&set).await;
+        assert_eq!(report.result("stripe.meter.research"), verdict, "{set:?}: {report:?}");
+        assert!(report.seen("stripe.meter.research").contains(seen), "{}", report.seen("stripe.meter.research"));
+        let changed = [("stripe.meter.research", verdict), ("schedules", "warn")];
+        // The schedule of the reports is new to this database.
+        report.differs_only_by(&well, &changed);
+    }
+    bench.at_stripe(&format!("/v1/prices/{right}"), "active=false").await;
+    let set =
+        [("BURSAR_METERS__RESEARCH__EVENT", "research_used"), ("BURSAR_METERS__RESEARCH__PRICES", right.as_str())];
+    assert_eq!(bench.examine(&set).await.result("stripe.meter.research"), "fail");
+    // No job reads a meter: a key that may not is enough, and the doctor says what it could not see.
+    let key = "rk_test_4eC39HqLyjWDarjtT1zdp7dc";
+    bench.at_stripe("/_sandbox/setup", &json!({ "restricted": { (key): ENOUGH } }).to_string()).await;
+    bench.at_stripe(&format!("/v1/prices/{right}"), "active=true").await;
+    let report = bench.examine(&[set[0], set[1], ("STRIPE_SECRET_KEY", key)]).await;
+    assert_eq!((report.result("stripe.permissions"), report.result("stripe.meter.research")), ("ok", "warn"));
+    assert!(report.remedy("stripe.meter.research").contains("rak_billing_meter_read"), "{report:?}");
 }
 
 /// What jobs read, and what the doctor alone looks at, by Stripe's names of the permissions.

@@ -151,3 +151,36 @@ async fn ten_days_of_downtime_are_made_up_for_without_a_burst() {
         world.is_clean().await;
     }
 }
+
+/// A letter that went out late names a later day; access lasts as long, whatever the subscription's own terms say.
+#[tokio::test]
+async fn access_lasts_until_the_day_that_a_letter_named() {
+    let world = World::new().await;
+    world.card(GENERIC).await;
+    world.renews().await;
+    world.pass(6 * DAY).await;
+    let (promised, state): (Option<chrono::DateTime<chrono::Utc>>, String) =
+        sqlx::query_as("SELECT promised_until, state FROM bursar.dunning_case")
+            .fetch_one(&world.db.pool)
+            .await
+            .unwrap();
+    let (until, lapses): (chrono::DateTime<chrono::Utc>, chrono::DateTime<chrono::Utc>) =
+        sqlx::query_as("SELECT access_until, lapses_at FROM bursar.subscription")
+            .fetch_one(&world.db.pool)
+            .await
+            .unwrap();
+    let promised = promised.expect("a letter named a day");
+    assert_eq!(state, "open");
+    assert!(until >= promised && lapses >= promised, "{until} is before {promised}");
+    // Asked of Stripe again, it stays so.
+    let path = format!("/v1/subscriptions/{}", world.subscription);
+    assert_eq!(world.stripe.post(&path, "metadata[note]=x").await.status, 200);
+    world.settle().await;
+    let again: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("SELECT access_until FROM bursar.subscription").fetch_one(&world.db.pool).await.unwrap();
+    assert_eq!(again, until);
+    assert!(world.has_access().await);
+    world.pass(10 * DAY).await;
+    assert!(!world.has_access().await, "and no longer");
+    world.is_clean().await;
+}

@@ -26,6 +26,40 @@ async fn a_refill_is_granted_once_in_both_layouts_both_types_and_any_order() {
 }
 
 #[tokio::test]
+async fn a_tiers_new_name_grants_nothing_again() {
+    let db = database().await;
+    receive(&db, &event(INVOICE, "evt_1", &[])).await;
+    drain(&db, terms()).await;
+    let mut renamed = terms();
+    renamed.tiers.iter_mut().filter(|tier| tier.name == "pro").for_each(|tier| tier.name = "professional".into());
+    receive(&db, &event(INVOICE, "evt_2", &[("/type", json!("invoice.payment_succeeded"))])).await;
+    drain(&db, renamed).await;
+    let (state, outcome, reason) = end_of(&db, "evt_2").await;
+    assert_eq!((state.as_str(), outcome.as_str()), ("done", "skip"));
+    assert!(reason.contains("was refilled as pro before (posting 1)"), "{reason}");
+    assert_eq!((balance(&db, "alice").await.as_str(), postings(&db).await), ("150", 1));
+}
+
+#[tokio::test]
+async fn a_price_that_was_put_right_grants_nothing_again_and_says_what_to_do() {
+    let db = database().await;
+    receive(&db, &event(INVOICE, "evt_1", &[])).await;
+    drain(&db, terms()).await;
+    let mut swapped = terms();
+    let (pro, team) = (swapped.tiers[1].prices.clone(), swapped.tiers[2].prices.clone());
+    (swapped.tiers[1].prices, swapped.tiers[2].prices) = (team, pro);
+    receive(&db, &event(INVOICE, "evt_2", &[("/type", json!("invoice.payment_succeeded"))])).await;
+    drain(&db, swapped).await;
+    let (state, _, reason) = end_of(&db, "evt_2").await;
+    assert_eq!(state, "dead");
+    for said in ["refilled as pro", "150 credits", "comes to 500", "bursar credits grant alice 350 --key reconcile:in_"]
+    {
+        assert!(reason.contains(said), "{said}: {reason}");
+    }
+    assert_eq!((balance(&db, "alice").await.as_str(), postings(&db).await), ("150", 1));
+}
+
+#[tokio::test]
 async fn both_layouts_read_alike() {
     let mut seen: Vec<(String, String)> = Vec::new();
     for name in [INVOICE, LEGACY] {

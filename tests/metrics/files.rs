@@ -1,7 +1,7 @@
 //! The dashboard, the alerts and the README speak of the metrics there are, and the alerts of commands there are. What the processes show is
 //! held against the same list in `counted`.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use bursar::{
     cli::Cli,
@@ -122,11 +122,29 @@ fn each_alert_speaks_of_metrics_that_are_shown_and_says_which_command_to_run() {
         "BursarScheduleOverdue",
         "BursarLettersDead",
         "BursarLedgerDrift",
+        "BursarWebGone",
         "BursarWebUnavailable",
         "BursarWebErrors",
     ];
     for name in wanted {
         assert!(names.contains(name), "{name}");
+    }
+}
+
+/// Each alert fires when its thing happens, and none on a healthy day or on a new installation: by Prometheus itself, where its `promtool` is.
+#[test]
+fn each_alert_fires_when_it_should_and_is_silent_otherwise() {
+    let scenes = file("fixtures/prometheus/alerts_test.yml");
+    for alert in alerts() {
+        let (_, name) = alert.iter().find(|(key, _)| key == "alert").unwrap();
+        assert!(scenes.contains(&format!("alertname=\"{name}\"")), "no scene has {name} fire");
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/prometheus");
+    match Command::new("promtool").args(["test", "rules", "alerts_test.yml"]).current_dir(folder).output() {
+        Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr)),
+        Err(error) => {
+            eprintln!("no alert was tried, for promtool cannot be run ({error}): install Debian's `prometheus`");
+        }
     }
 }
 

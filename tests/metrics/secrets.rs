@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{SOON, TOKEN, VERIFICATION_SECRET, WEBHOOK_SECRET, World, purchase};
 use crate::{
-    support::eventually,
+    support::{bursar, eventually},
     web::client::{Client, head, stripe_signature},
 };
 
@@ -39,6 +39,18 @@ async fn no_log_holds_a_secret_a_card_or_a_letter_s_body_at_any_level_and_its_li
         client.send(&head("GET", "/api/credits/alice", &[("authorization", format!("Bearer {token}"))], 0)).await;
         client.reply().await;
     }
+    // What is signed and of another shape is told, and not repeated.
+    let mut odd = purchase(2);
+    odd["livemode"] = json!("planted-in-an-event");
+    assert_eq!(world.hear(&odd).await.status, 400);
+    let mut odd = purchase(3);
+    odd["data"]["object"]["amount_total"] = json!("planted-in-an-event");
+    odd["data"]["object"]["amount_subtotal"] = json!("planted-in-an-event");
+    assert_eq!(world.hear(&odd).await.status, 200);
+    let opened = json!({"type": "user.created", "timestamp": bursar_jobs::clock::now().to_rfc3339(),
+                        "data": {"user_id": "dora", "email": "planted.mail@example.com"}});
+    assert_eq!(world.tell("msg_dora", &opened).await.status, 202);
+    let (token, session) = sign_in(&world).await;
     sqlx::query(
         "INSERT INTO bursar.customer (id, user_id, email, email_asked_at) VALUES ('cus_1', 'alice', 'alice@example.com', bursar.now())
          ON CONFLICT (id) DO UPDATE SET email = excluded.email",
@@ -79,6 +91,11 @@ async fn no_log_holds_a_secret_a_card_or_a_letter_s_body_at_any_level_and_its_li
         "planted-wrong-token",
         "987-planted-cvc",
         "cGxhbnRlZC1ub3RpZnktc2VjcmV0LTAxMjM0NTY3ODk=",
+        "planted-in-an-event",
+        "planted.mail@example.com",
+        "alice@example.com",
+        &token,
+        &session,
     ];
     for process in ["web", "worker", "api"] {
         let log = world.log(process);
@@ -98,6 +115,71 @@ async fn no_log_holds_a_secret_a_card_or_a_letter_s_body_at_any_level_and_its_li
     assert!(called["stripe_request"].as_str().unwrap().starts_with("req_"), "{called}");
     assert_eq!(called["span"]["kind"], "pay_receiver", "{called}");
     assert!(called["span"]["job"].is_string());
+}
+
+/// A token of an operator's, and the session that it begins; the console is looked at with it.
+async fn sign_in(world: &World) -> (String, String) {
+    let mut command = bursar(&["tokens", "create", "ops", "--role", "viewer"]);
+    let made = command.env("DATABASE_URL", &world.db.url).output().unwrap();
+    let words = String::from_utf8(made.stdout).unwrap();
+    let token = words.split_whitespace().find(|word| word.starts_with("bursar_")).unwrap_or_else(|| panic!("{words}"));
+    let host = ("host", world.api.to_string());
+    let form = ("content-type", "application/x-www-form-urlencoded".to_owned());
+    let came =
+        Client::connect(world.api).await.post("/sign-in", &[host.clone(), form], &format!("token={token}")).await;
+    let cookie = came.header("set-cookie").unwrap_or_else(|| panic!("{came:?}")).split(';').next().unwrap().to_owned();
+    let session = cookie.split_once('=').unwrap().1.to_owned();
+    let mut client = Client::connect(world.api).await;
+    client.send(&head("GET", "/jobs", &[host, ("cookie", cookie)], 0)).await;
+    assert_eq!(client.reply().await.status, 200);
+    (token.to_owned(), session)
+}
+
+/// Settings that are wrong, each with something in it that nobody may see.
+const WRONG: [(&str, &str); 19] = [
+    ("DATABASE_URL", "postgres://u:planted@[bad"),
+    ("DATABASE_URL", "mysql://u:planted@h/x"),
+    ("DATABASE_URL", "planted"),
+    ("DATABASE_URL", "postgres://u:planted@h:port/x"),
+    ("STRIPE_SECRET_KEY", "planted"),
+    ("STRIPE_SECRET_KEY", "pk_live_planted"),
+    ("STRIPE_WEBHOOK_SECRET", "whsec_planted x"),
+    ("VERIFICATION_SECRET", "whsec_planted!"),
+    ("API_TOKEN", "planted planted"),
+    ("SMTP_URL", "http://u:planted@h"),
+    ("SMTP_URL", "smtp://u:planted@[bad"),
+    ("SMTP_URL", "smtp://u:planted@h:port"),
+    ("NOTIFY_SECRET", "planted"),
+    ("BURSAR_NOTIFY__URL", "ftp://u:planted@h"),
+    ("STRIPE_API_BASE", "ftp://u:planted@h"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://u:planted@h"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "planted"),
+    ("BURSAR_DATABASE__LISTEN_URL", "postgres://u:planted@[bad"),
+    ("BURSAR_API__TOKENN", "planted"),
+];
+
+#[test]
+fn neither_help_nor_a_refused_setting_shows_a_secret() {
+    for (name, value) in WRONG {
+        for arguments in [&["worker"][..], &["api"], &["migrate"], &["jobs", "list"], &["worker", "--help"]] {
+            let mut command = bursar(arguments);
+            command.env("BURSAR_LOG__FILTER", "trace").env("STRIPE_SECRET_KEY", "sk_test_planted");
+            command.env("STRIPE_WEBHOOK_SECRET", "whsec_planted").env("SMTP_URL", "smtp://u:planted@127.0.0.1:1");
+            command.env("API_TOKEN", "planted-api-token-of-some-length").env("API_PORT", "0");
+            command.env("BURSAR_METRICS__WORKER_PORT", "off").env(name, value);
+            shows_nothing(&mut command, &format!("{name}={value} {arguments:?}"));
+        }
+    }
+    let mut command = bursar(&["jobs", "list"]);
+    command.env("DATABASE_URL", "postgres://u:planted@127.0.0.1:1/x");
+    shows_nothing(&mut command, "a database that is away");
+}
+
+fn shows_nothing(command: &mut std::process::Command, what: &str) {
+    let done = command.output().unwrap();
+    let said = [done.stdout, done.stderr].map(|said| String::from_utf8(said).unwrap()).join("\n");
+    assert!(!said.trim().is_empty(), "{what}");
+    assert!(!said.contains("planted"), "{what}: {said}");
 }
 
 fn lines(log: &str) -> Vec<Value> {

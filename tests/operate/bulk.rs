@@ -1,5 +1,7 @@
 //! `bursar jobs retry` and `cancel` by a filter: what it would mean is said first; all that match are changed, and each is written down.
 
+use std::time::Duration;
+
 use bursar_jobs::{
     audit::Via,
     desk::{JobFilter, Operator, State, bulk},
@@ -7,7 +9,7 @@ use bursar_jobs::{
 use serde_json::json;
 
 use super::{ask, claim, dead_job, plant, receive, settle};
-use crate::support::database;
+use crate::support::{database, eventually};
 
 #[tokio::test]
 async fn a_dry_run_tells_what_is_safe_what_is_done_and_what_is_unknown_and_changes_nothing() {
@@ -101,7 +103,7 @@ async fn what_was_begun_and_left_is_brought_to_its_end_and_takes_no_newcomer_alo
     let by = Operator { who: "anna".into(), via: Via::Console };
     let filter = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
     let mut connection = db.pool.acquire().await.unwrap();
-    let began = bulk::begin(&mut connection, &by, bulk::Verb::Cancel, &filter, None).await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Cancel, &filter)).await.unwrap();
     assert_eq!(began.matching, 250);
     let first = bulk::step(&mut connection, &began.id).await.unwrap().unwrap();
     assert_eq!((first.changed, first.ended_at), (100, None));
@@ -155,4 +157,111 @@ async fn done_jobs_of_events_run_again_all_that_match_after_what_it_would_mean_w
     let written = "SELECT count(*) FROM bursar.audit WHERE what = 'events.replay' AND why = 'the tier has its price'";
     let written: i64 = sqlx::query_scalar(written).fetch_one(&db.pool).await.unwrap();
     assert_eq!(written, 3);
+}
+
+#[tokio::test]
+async fn what_becomes_ready_after_it_began_is_left_alone_and_what_runs_by_then_is_counted() {
+    let db = database().await;
+    plant(
+        &db,
+        r#"SELECT bursar.enqueue('[{"kind": "note_event", "key": "a", "args": {}, "max_attempts": 1}, {"kind": "note_event", "key": "b", "args": {}, "max_attempts": 1},
+                                   {"kind": "refill_tier", "key": "later", "args": {}, "max_attempts": 1, "delay_ms": 3600000}]');
+           UPDATE apalis.jobs SET enqueued_at = enqueued_at - interval '1 hour'"#,
+    )
+    .await;
+    let by = Operator { who: "anna".into(), via: Via::Console };
+    let filter = JobFilter { state: Some(State::Ready), ..JobFilter::default() };
+    let mut connection = db.pool.acquire().await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Cancel, &filter)).await.unwrap();
+    assert_eq!(began.matching, 2);
+    // Its time comes, and a worker takes one that was shown.
+    plant(
+        &db,
+        "UPDATE apalis.jobs SET run_at = bursar.now() - interval '1 minute' WHERE idempotency_key = 'later';
+         UPDATE apalis.jobs SET status = 'Running', attempts = 1, lock_at = bursar.now() WHERE idempotency_key = 'a'",
+    )
+    .await;
+    let end = bulk::step(&mut connection, &began.id).await.unwrap().unwrap();
+    assert_eq!((end.changed, end.skipped, end.ended_at.is_some()), (1, 1, true));
+    let states: Vec<(String, String)> =
+        sqlx::query_as("SELECT key, state FROM bursar.job ORDER BY key").fetch_all(&db.pool).await.unwrap();
+    let expected = [("a", "running"), ("b", "cancelled"), ("later", "ready")];
+    assert_eq!(states, expected.map(|(key, state)| (key.to_owned(), state.to_owned())));
+}
+
+#[tokio::test]
+async fn a_grant_whose_twin_has_posted_is_done_and_not_at_stake() {
+    let db = database().await;
+    // Stripe tells of one paid invoice twice, and of one session twice; the second of each died after the first had its effect.
+    plant(
+        &db,
+        r#"SELECT bursar.receive('stripe', v.id, v.type, NULL, false, NULL, NULL, v.object,
+                   convert_to(format('{"id": "%s", "type": "%s", "livemode": false, "data": {"object": {"id": "%s", "amount_paid": 1900, "currency": "usd"}}}', v.id, v.type, v.object), 'UTF8'), v.kind, 3)
+           FROM (VALUES ('evt_1', 'invoice.paid', 'in_1', 'refill_tier'), ('evt_2', 'invoice.payment_succeeded', 'in_1', 'refill_tier'),
+                        ('evt_3', 'checkout.session.completed', 'cs_1', 'grant_purchase'),
+                        ('evt_4', 'checkout.session.async_payment_succeeded', 'cs_1', 'grant_purchase'),
+                        ('evt_5', 'invoice.paid', 'in_2', 'refill_tier')) v (id, type, object, kind);
+           SELECT bursar.post(jsonb_agg(jsonb_build_object('key', p.key, 'kind', p.kind, 'debit', 'issuance', 'credit', 'user:alice', 'unit', 'credits',
+                   'amount', 1000000, 'event_id', p.event, 'job_id', (SELECT j.id FROM apalis.jobs j WHERE j.idempotency_key = p.event))))
+           FROM (VALUES ('refill:sub_1:pro:1', 'refill', 'evt_1'), ('purchase:cs_1', 'purchase', 'evt_3')) p (key, kind, event);
+           UPDATE apalis.jobs SET status = CASE WHEN idempotency_key IN ('evt_1', 'evt_3') THEN 'Done' ELSE 'Failed' END, done_at = now()"#,
+    )
+    .await;
+    let dry = ask(&db, &["jobs", "retry", "--state", "dead", "--dry-run", "--json"]).ended(0).object();
+    assert_eq!((&dry["matching"], &dry["safe"], &dry["done"]), (&json!(3), &json!(1), &json!(2)), "{dry}");
+    assert_eq!(dry["amounts"], json!({"usd": 1900}), "only what nothing has come of is at stake");
+    // A job that was pruned and made anew by a replay is the same effect's.
+    plant(&db, "UPDATE apalis.jobs SET id = id || '-anew' WHERE idempotency_key = 'evt_1'").await;
+    let again = ask(&db, &["events", "replay", "--kind", "refill_tier", "--dry-run", "--json"]).ended(0).object();
+    assert_eq!((&again["safe"], &again["done"]), (&json!(0), &json!(1)), "{again}");
+}
+
+#[tokio::test]
+async fn an_act_that_cannot_be_read_waits_for_a_newer_worker_and_keeps_nothing_from_going_on() {
+    let db = database().await;
+    dead_job(&db, "evt_1").await;
+    // What a newer version began: a verb, and a filter, that this one does not know.
+    plant(
+        &db,
+        r#"ALTER TABLE bursar.bulk DROP CONSTRAINT bulk_verb_known;
+           INSERT INTO bursar.bulk (id, verb, filter, who, via, matching, begun_at)
+           VALUES ('new-verb', 'banish', '{"state": "dead"}', 'anna', 'cli', 1, bursar.now() - interval '1 hour'),
+                  ('new-filter', 'cancel', '{"state": "dead", "moon": "full"}', 'anna', 'cli', 1, bursar.now() - interval '1 hour')"#,
+    )
+    .await;
+    let by = Operator { who: "anna".into(), via: Via::Console };
+    let filter = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
+    let mut connection = db.pool.acquire().await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Cancel, &filter)).await.unwrap();
+    bulk::go_on(&mut connection, 10).await.unwrap();
+    let end = bulk::progress(&mut connection, &began.id).await.unwrap().unwrap();
+    assert_eq!((end.changed, end.ended_at.is_some()), (1, true), "it is done, whatever else waits");
+    let waiting = bulk::unfinished(&mut connection).await.unwrap();
+    assert_eq!(waiting.len(), 2, "what cannot be read is left to who can: {waiting:?}");
+}
+
+#[tokio::test]
+async fn an_act_that_meets_a_worker_crosswise_is_done_again_and_not_given_up() {
+    let db = database().await;
+    let (first, second) = (dead_job(&db, "evt_1").await, dead_job(&db, "evt_2").await);
+    let by = Operator { who: "anna".into(), via: Via::Cli };
+    let filter = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
+    let mut connection = db.pool.acquire().await.unwrap();
+    let began = bulk::begin(&mut connection, &by, bulk::Asked::new(bulk::Verb::Retry, &filter)).await.unwrap();
+    // Somebody holds one and will want the other, while the act holds that and wants the one.
+    let hold = "SELECT FROM apalis.jobs WHERE id = $1 FOR UPDATE";
+    let mut other = db.pool.begin().await.unwrap();
+    sqlx::query(hold).bind(&first).execute(&mut *other).await.unwrap();
+    let step = tokio::spawn(async move { bulk::step(&mut connection, &began.id).await });
+    eventually(Duration::from_secs(20), || async {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&db.pool).await.unwrap();
+        if waiting == 1 { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    sqlx::query(hold).bind(&second).execute(&mut *other).await.unwrap();
+    other.commit().await.unwrap();
+    let end = step.await.unwrap().unwrap().unwrap();
+    assert_eq!((end.changed, end.skipped, end.ended_at.is_some()), (2, 0, true));
 }

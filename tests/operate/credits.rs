@@ -35,6 +35,25 @@ async fn a_grant_a_spend_and_a_revocation_happen_once_for_their_key() {
 }
 
 #[tokio::test]
+async fn a_mistyped_user_is_said_and_owes_nothing() {
+    let db = database().await;
+    ask(&db, &["credits", "grant", "alice", "50", "--key", "k1", "--why", "outage"]).ended(0);
+    let revoke = ["credits", "revoke", "alcie", "50", "--key", "k2", "--why", "by mistake"];
+    let refused = ask(&db, &revoke).ended(3);
+    assert!(refused.err.contains("there is no account alcie: nothing was revoked"), "{}", refused.err);
+    let accounts = "SELECT name FROM bursar.account WHERE name LIKE 'user:%'";
+    let accounts: Vec<String> = sqlx::query_scalar(accounts).fetch_all(&db.pool).await.unwrap();
+    assert_eq!(accounts, ["user:alice"], "nothing was changed");
+    // What was there before is not said again; a grant may open an account, and says that it did.
+    for (user, new) in [("alice", false), ("alcie", true), ("alcie", false)] {
+        let granted = ask(&db, &["credits", "grant", user, "5", "--why", "outage"]).ended(0);
+        assert_eq!(granted.err.contains(&format!("{user} had no account until now")), new, "{user}: {}", granted.err);
+    }
+    assert!(ask(&db, &["credits", "balance", "bob"]).ended(0).err.contains("there is no account bob"));
+    assert!(!ask(&db, &["credits", "balance", "alice"]).ended(0).err.contains("no account"));
+}
+
+#[tokio::test]
 async fn a_key_that_was_not_given_is_made_and_shown() {
     let db = database().await;
     let first = ask(&db, &["credits", "grant", "u1", "1", "--why", "a test", "--json"]).ended(0).object();

@@ -20,6 +20,7 @@ async fn events_are_listed_by_type_source_and_age() {
     assert_eq!(ids(&["--type", "invoice.paid"]), ["evt_1"]);
     assert_eq!(ids(&["--source", "verification"]), ["msg_1"]);
     assert_eq!(ids(&["--since", "2h"]), ["msg_1", "evt_1"]);
+    assert_eq!(ids(&["--older", "2h"]), ["evt_2"]);
     assert_eq!(ids(&["--limit", "1"]), ["msg_1"]);
 
     let event = ask(&db, &["events", "list", "--type", "invoice.paid", "--json"]).ended(0).object();

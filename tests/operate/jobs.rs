@@ -186,9 +186,10 @@ async fn a_paused_kind_is_not_claimed_until_it_is_resumed() {
                 VALUES ('w', 'test', 'test', clock_timestamp() + interval '1 hour')",
     )
     .await;
-    let paused = ask(&db, &["jobs", "pause", "refill_tier", "--json"]).ended(0).object();
+    let why = ["--why", "the prices are wrong"];
+    let paused = ask(&db, &[&["jobs", "pause", "refill_tier", "--json"], &why[..]].concat()).ended(0).object();
     assert_eq!(paused, json!({"kind": "refill_tier", "paused": true}));
-    ask(&db, &["jobs", "pause", "refill_tier", "--why", "the prices are wrong"]).ended(0);
+    ask(&db, &["jobs", "pause", "refill_tier"]).ended(0);
     let told = ask(&db, &["audit", "list", "--json", "--limit", "1"]).ended(0).object();
     assert_eq!((&told["what"], &told["why"]), (&json!("jobs.pause"), &json!("the prices are wrong")));
     assert_eq!(claimed().await, 0);

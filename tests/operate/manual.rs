@@ -36,6 +36,41 @@ fn every_command_shows_an_example_of_itself() {
     }
 }
 
+/// The words of a line as a shell has them: what follows is cut off.
+fn shell(line: &str) -> Vec<String> {
+    let line = [" | ", " > ", "   "].iter().fold(line, |line, end| line.split(end).next().unwrap_or_default());
+    let (mut words, mut quoted) = (vec![String::new()], false);
+    for c in line.trim().chars() {
+        match (c, quoted, words.last_mut()) {
+            ('\'', ..) => quoted = !quoted,
+            (' ', false, _) => words.push(String::new()),
+            (c, _, Some(word)) => word.push(c),
+            (_, _, None) => {}
+        }
+    }
+    assert!(!quoted, "{line}");
+    words
+}
+
+#[test]
+fn every_example_is_taken_as_it_is_written() {
+    let (mut of_root, mut tried) = (Cli::command(), 0);
+    of_root.build();
+    let helps = all().into_iter().map(|(_, mut command)| command.render_long_help().to_string());
+    for help in helps.chain([of_root.render_long_help().to_string()]) {
+        let examples = help.replace("Examples:", "Example:");
+        let Some((_, examples)) = examples.split_once("Example:\n") else { continue };
+        for line in examples.lines().take_while(|line| !line.is_empty()).filter(|line| line.contains("bursar ")) {
+            let words = shell(&line[line.find("bursar ").unwrap()..]);
+            if let Err(error) = Cli::command().try_get_matches_from(&words) {
+                panic!("{line}: {error}");
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 60, "{tried}");
+}
+
 /// What, to what, who, before, after, why.
 type Noted = (String, String, String, Option<Value>, Option<Value>, Option<String>);
 

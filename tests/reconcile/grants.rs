@@ -1,5 +1,7 @@
 //! What was paid and not granted, and what was granted and is not what was paid.
 
+use std::sync::Arc;
+
 use bursar_jobs::{
     credits::Credits,
     ledger::{self, Posting},
@@ -61,12 +63,12 @@ async fn what_was_paid_while_webhooks_were_lost_is_found_and_repaired_once() {
     let made: serde_json::Value = serde_json::from_slice(&made).unwrap();
     assert_eq!((kind.as_str(), &made["api_version"]), ("invoice.paid", &json!("2026-09-30.endive")));
     assert!(made["made_by"]["reconciliation"].is_string());
-    let audited: Vec<(String, String)> =
-        sqlx::query_as("SELECT who, subject FROM bursar.audit WHERE what = 'reconcile.repair' ORDER BY id")
+    let audited: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT who, via, subject FROM bursar.audit WHERE what = 'reconcile.repair' ORDER BY id")
             .fetch_all(&world.db.pool)
             .await
             .unwrap();
-    assert_eq!(audited, [("tester".into(), invoice.clone()), ("tester".into(), session.clone())]);
+    assert_eq!(audited, [&invoice, &session].map(|object| ("tester".into(), "console".into(), object.clone())));
     // The real events come after all, and change nothing.
     for event in world.events().await.into_iter().filter(|event| about(event, &session) || about(event, &invoice)) {
         let body = serde_json::to_vec(&event).unwrap();
@@ -281,4 +283,34 @@ async fn a_repair_whose_job_came_to_nothing_is_repaired_again() {
     assert_eq!(world.reconcile(true).await, repaired);
     assert_eq!((world.balance("bob").await, world.balance("alice").await), ("150".into(), "0".into()));
     assert_eq!(world.reconcile(true).await, []);
+}
+
+/// The settings of now say what an invoice should have granted, and the books what it has, under whatever name.
+#[tokio::test]
+async fn a_renamed_tier_is_no_finding_and_a_price_that_was_put_right_is_never_repaired_by_a_second_grant() {
+    let mut world = World::new().await;
+    let (_, invoice) = world.subscribe("bob", &world.monthly).await;
+    world.hear_all().await;
+    world.month_is_over().await;
+    world.hear_all().await;
+    let as_it_was = world.context.terms.clone();
+    let mut renamed = (*as_it_was).clone();
+    renamed.tiers[0].name = "professional".into();
+    world.context.terms = Arc::new(renamed);
+    assert_eq!(world.reconcile(true).await, []);
+
+    let mut swapped = (*as_it_was).clone();
+    let (pro, team) = (swapped.tiers[0].prices.clone(), swapped.tiers[1].prices.clone());
+    (swapped.tiers[0].prices, swapped.tiers[1].prices) = (team, pro);
+    world.context.terms = Arc::new(swapped);
+    let balance = world.balance("bob").await;
+    assert_eq!(world.reconcile(true).await, [found("wrong_amount", &invoice, "bob", "-350", "open")]);
+    assert_eq!(world.balance("bob").await, balance, "nothing was granted again");
+    let (_, remedy) = world.evidence("wrong_amount").await;
+    let key = format!("reconcile:{invoice}");
+    assert_eq!(remedy, format!("bursar credits grant bob 350 --key {key} --why '…'"));
+    let by_hand = world.bursar(&["credits", "grant", "bob", "350", "--key", &key, "--why", "its price was swapped"]);
+    assert!(by_hand.status.success(), "{by_hand:?}");
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
 }

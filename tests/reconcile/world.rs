@@ -9,6 +9,7 @@ use std::{
 
 use bursar_jobs::{
     Stripe, StripeConfig,
+    audit::Via,
     credits::Credits,
     envelope::Envelope,
     inbox,
@@ -250,7 +251,7 @@ impl World {
     /// Begins a comparison of the month, without doing anything of it.
     pub async fn begin(&self, repair: bool) -> String {
         let mut tx = self.db.pool.begin().await.unwrap();
-        let begun = reconcile::begin(&mut tx, self.month, "tester", repair).await.unwrap();
+        let begun = reconcile::begin(&mut tx, self.month, "tester", repair.then_some(Via::Console)).await.unwrap();
         tx.commit().await.unwrap();
         begun.run
     }

@@ -73,7 +73,8 @@ pub const LETTERS: &[Letter] = &[
             "dead_jobs",
             "findings",
         ],
-        maybe: &[],
+        // A letter that the version before this one enqueued has none.
+        maybe: &["payouts_rejected"],
     },
 ];
 

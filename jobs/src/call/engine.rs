@@ -13,6 +13,7 @@ use crate::{
     kinds,
     perform::{Context, Disturbed, Report, is_code, is_disturbance},
     settle::{Settlement, settle},
+    traced,
 };
 
 /// Performs the one job of a claim.
@@ -23,7 +24,7 @@ pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result
         match serde_json::from_slice::<J>(&claimed.args) {
             Ok(job) => {
                 let run = Run { context, batch: &alone, claimed, job: &job };
-                let end = match run.perform().await {
+                let end = match traced::under(&[claimed.id.as_str()], run.perform()).await {
                     Ok(end) => end,
                     // Somebody holds a lock for long: that costs no attempt, and what may have left is found again.
                     Err(error) if is_code(&error, &["55P03"]) => {

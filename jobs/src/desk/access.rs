@@ -96,17 +96,16 @@ pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<Token>, sqlx::Error> {
     .await
 }
 
-/// Revokes a token, with its sessions. False: there is none of that name.
-pub async fn revoke(db: impl PgExecutor<'_>, name: &str) -> Result<bool, sqlx::Error> {
-    let gone = sqlx::query!(
-        "WITH revoked AS (UPDATE bursar.token SET revoked_at = clock_timestamp() WHERE name = $1 AND revoked_at IS NULL RETURNING id),
+/// Revokes a token, with its sessions; its role's word. None: there is none of that name.
+pub async fn revoke(db: impl PgExecutor<'_>, name: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "WITH revoked AS (UPDATE bursar.token SET revoked_at = clock_timestamp() WHERE name = $1 AND revoked_at IS NULL RETURNING id, role),
               ended AS (DELETE FROM bursar.session s USING revoked r WHERE s.token_id = r.id)
-         SELECT id FROM revoked",
+         SELECT role FROM revoked",
         name
     )
     .fetch_optional(db)
-    .await?;
-    Ok(gone.is_some())
+    .await
 }
 
 /// Whose token this is.
@@ -137,17 +136,18 @@ pub async fn sign_in(db: &mut PgConnection, text: &str) -> Result<Option<String>
     Ok((made.rows_affected() == 1).then_some(secret))
 }
 
-/// Whose session this is, if it is one that lives.
-pub async fn session(db: impl PgExecutor<'_>, secret: &str) -> Result<Option<Signed>, sqlx::Error> {
+/// Whose session this is, if it is one that lives. A page that keeps itself current is nobody who uses it: the session idles.
+pub async fn session(db: impl PgExecutor<'_>, secret: &str, is_used: bool) -> Result<Option<Signed>, sqlx::Error> {
     let row = sqlx::query!(
         "WITH seen AS (
              UPDATE bursar.session SET seen_at = clock_timestamp()
-             WHERE digest = $1 AND seen_at < clock_timestamp() - interval '1 minute' AND seen_at > clock_timestamp() - interval '2 hours'
+             WHERE digest = $1 AND $2 AND seen_at < clock_timestamp() - interval '1 minute' AND seen_at > clock_timestamp() - interval '2 hours'
          )
          SELECT t.name, t.role, s.csrf FROM bursar.session s JOIN bursar.token t ON t.id = s.token_id
          WHERE s.digest = $1 AND t.revoked_at IS NULL AND s.created_at > clock_timestamp() - interval '12 hours'
            AND s.seen_at > clock_timestamp() - interval '2 hours'",
-        digest_of(secret)
+        digest_of(secret),
+        is_used
     )
     .fetch_optional(db)
     .await?;

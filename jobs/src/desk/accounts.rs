@@ -177,12 +177,16 @@ pub struct User {
     pub bought: Vec<Payout>,
 }
 
+/// What stands in a user's account of credits, in millionths; none: nothing was ever posted there, or the user's name was mistyped.
+pub async fn credits(db: &mut PgConnection, user: &str) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT balance FROM bursar.account WHERE name = 'user:' || $1 AND unit = 'credits'", user)
+        .fetch_optional(db)
+        .await
+}
+
 /// Reads a user; none where nothing is known of them. Of each list the newest `most`.
 pub async fn one(db: &mut PgConnection, user: &str, most: i64) -> Result<Option<User>, sqlx::Error> {
-    let balance =
-        sqlx::query_scalar!("SELECT balance FROM bursar.account WHERE name = 'user:' || $1 AND unit = 'credits'", user)
-            .fetch_optional(&mut *db)
-            .await?;
+    let balance = credits(&mut *db, user).await?;
     let mine = SubscriptionFilter { user: Some(user.to_owned()), ..SubscriptionFilter::default() };
     let subscriptions = mine.page(&mut *db, None, most).await?;
     let customers = sqlx::query_as!(

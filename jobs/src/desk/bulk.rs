@@ -2,48 +2,31 @@
 //! job.
 //!
 //! Rules
-//! - What matched when it began is acted on; what comes to match afterwards is left alone.
+//! - What matched when it began is put down and acted on; what comes to match afterwards is left alone, and so is what is in another
+//!   state by then.
 //! - Each chunk is one transaction with the act's own row locked: whoever dies in the middle has done whole chunks, and anybody goes on.
 //! - Each job's act is a row of the audit, under the operator's name.
 //! - Payouts are money: what was confirmed is put down, payout by payout, and one that stands otherwise by then is left alone.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
+pub use super::verb::Verb;
 use super::{
     JobFilter, Operator, State,
     change::{self, Change},
     payouts::PayoutFilter,
     release::{self, Came, DryRun},
+    risk,
 };
-use crate::{audit::Via, payout};
+use crate::{audit::Via, payout, perform::is_code};
 
 /// Jobs acted on in one transaction.
 const CHUNK: i64 = 100;
-
-/// What is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verb {
-    /// Dead and cancelled ones are made ready again.
-    Retry,
-    /// Those that have not ended well are cancelled.
-    Cancel,
-    /// Done ones of events run again.
-    Replay,
-}
-
-impl Verb {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Cancel => "cancel",
-            Self::Replay => "replay",
-        }
-    }
-}
+/// How often a deadlock is met before it is an error.
+const CROSSED: usize = 4;
 
 /// How far an act has come.
 #[derive(Debug, Clone, Serialize)]
@@ -76,6 +59,12 @@ pub enum Refused {
     /// What matches is not what was shown: shown again.
     #[error("what matches is not what was shown: look at it again")]
     Changed(Box<DryRun>),
+    /// The same, of jobs.
+    #[error("what matches is not what was shown: look at it again")]
+    JobsChanged(Box<risk::DryRun>),
+    /// Some of them release money, and whoever asks may not.
+    #[error("among them are jobs that release money, and that takes a payer")]
+    Payer,
     /// The arrow does not lead from there.
     #[error(
         "{0} jobs cannot be {1}: a retry is of dead and cancelled ones, a cancellation of those that are not over, a replay of done ones"
@@ -86,14 +75,31 @@ pub enum Refused {
     Database(#[from] sqlx::Error),
 }
 
-/// Begins an act: what matches is counted, and nothing is changed yet.
-pub async fn begin(
-    db: &mut PgConnection,
-    by: &Operator,
-    verb: Verb,
-    filter: &JobFilter,
-    why: Option<&str>,
-) -> Result<Progress, Refused> {
+/// What is wanted of all jobs that match.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What is done.
+    pub verb: Verb,
+    /// To which; their state is said.
+    pub filter: &'a JobFilter,
+    /// The seal of what was shown. None: nothing was shown to anybody.
+    pub seal: Option<&'a str>,
+    /// Whether whoever asks may release money.
+    pub may_pay: bool,
+    /// Why, in the operator's words.
+    pub why: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// By somebody at the keyboard, who may everything.
+    pub fn new(verb: Verb, filter: &'a JobFilter) -> Self {
+        Self { verb, filter, seal: None, may_pay: true, why: None }
+    }
+}
+
+/// Begins an act: what matches is put down, and nothing is changed yet.
+pub async fn begin(db: &mut PgConnection, by: &Operator, asked: Asked<'_>) -> Result<Progress, Refused> {
+    let Asked { verb, filter, .. } = asked;
     let state = filter.state.ok_or(Refused::Everything)?;
     match (verb, state) {
         (Verb::Retry, State::Dead | State::Cancelled)
@@ -104,21 +110,35 @@ pub async fn begin(
         (Verb::Replay, _) => return Err(Refused::State(state.word(), "replayed")),
     }
     let mut tx = db.begin().await?;
-    let matching = count(&mut tx, filter).await?;
-    let row = sqlx::query!(
-        "INSERT INTO bursar.bulk (verb, filter, who, via, why, matching) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+    // What is judged, compared with what was shown, and put down, is seen at one moment.
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
+    let (dry, ids) = risk::all(&mut tx, filter).await?;
+    if verb.releases(&dry) && !asked.may_pay {
+        return Err(Refused::Payer);
+    }
+    if asked.seal.is_some_and(|seal| seal != dry.seal) {
+        return Err(Refused::JobsChanged(Box::new(dry)));
+    }
+    let id = sqlx::query_scalar!(
+        "INSERT INTO bursar.bulk (verb, filter, who, via, why, matching, put_down) VALUES ($1, $2, $3, $4, $5, $6, true) RETURNING id",
         verb.word(),
         json!(filter),
         by.who,
         by.via.word(),
-        why,
-        matching,
+        asked.why,
+        dry.matching,
     )
     .fetch_one(&mut *tx)
     .await?;
-    by.note(&mut *tx, &format!("jobs.{}_all", verb.word()), &row.id, (None, Some(json!(filter))), why).await?;
+    sqlx::query!("INSERT INTO bursar.bulk_job (bulk, job_id) SELECT $1, * FROM unnest($2::text[])", id, &ids)
+        .execute(&mut *tx)
+        .await?;
+    let after = json!({"matching": dry.matching, "safe": dry.safe, "done": dry.done, "unknown": dry.unknown, "amounts": dry.amounts});
+    let states = (Some(json!(filter)), Some(after));
+    by.note(&mut *tx, &format!("jobs.{}_all", verb.word()), &id, states, asked.why).await?;
     tx.commit().await?;
-    Ok(Progress { id: row.id, verb: verb.word().to_owned(), matching, changed: 0, skipped: 0, ended_at: None })
+    let verb = verb.word().to_owned();
+    Ok(Progress { id, verb, matching: dry.matching, changed: 0, skipped: 0, ended_at: None })
 }
 
 /// What is wanted of all payouts that match.
@@ -230,25 +250,21 @@ async fn release_chunk(
     Ok((ids, changed, skipped))
 }
 
-/// How many match.
-pub async fn count(db: &mut PgConnection, filter: &JobFilter) -> Result<i64, sqlx::Error> {
-    const PAGE: i64 = 10_000;
-    let (mut matching, mut after) = (0, None::<String>);
-    loop {
-        let ids = filter.ids(&mut *db, after.as_deref(), PAGE).await?;
-        matching += i64::try_from(ids.len()).unwrap_or(i64::MAX);
-        match ids.last() {
-            Some(last) => after = Some(last.clone()),
-            None => return Ok(matching),
+/// Does the next chunk, unless another does one at this moment. None: there is no such act. Who meets a worker crosswise begins the chunk anew.
+pub async fn step(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, sqlx::Error> {
+    for _ in 0..CROSSED {
+        match chunk(&mut *db, id).await {
+            Err(error) if is_code(&error, &["40P01", "40001"]) => {}
+            came => return came,
         }
     }
+    chunk(db, id).await
 }
 
-/// Does the next chunk, unless another does one at this moment. None: there is no such act.
-pub async fn step(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, sqlx::Error> {
+async fn chunk(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, sqlx::Error> {
     let mut tx = db.begin().await?;
     let row = sqlx::query!(
-        "SELECT verb, filter, who, via, why, begun_at, cursor_id, ended_at FROM bursar.bulk WHERE id = $1 FOR UPDATE SKIP LOCKED",
+        "SELECT verb, filter, who, via, why, begun_at, cursor_id, ended_at, put_down FROM bursar.bulk WHERE id = $1 FOR UPDATE SKIP LOCKED",
         id
     )
     .fetch_optional(&mut *tx)
@@ -268,7 +284,16 @@ pub async fn step(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, s
         let verb = serde_json::from_value(Value::String(row.verb)).map_err(|error| unreadable(error.to_string()))?;
         // What matches since is not meant.
         let before = filter.before.map_or(row.begun_at, |before| before.min(row.begun_at));
-        job_chunk(&mut tx, &by, verb, &JobFilter { before: Some(before), ..filter }, cursor, why).await?
+        let filter = JobFilter { before: Some(before), ..filter };
+        let (ids, stand) = if row.put_down {
+            put_down(&mut tx, id, &filter).await?
+        } else {
+            let ids = filter.ids(&mut tx, cursor, CHUNK).await?;
+            (ids.clone(), ids)
+        };
+        let changed = act_on(&mut tx, &by, verb, &stand, why).await?;
+        let all = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        (ids, changed, all - changed)
     };
     sqlx::query!(
         "UPDATE bursar.bulk SET cursor_id = coalesce($2, cursor_id), changed = changed + $3, skipped = skipped + $4,
@@ -286,28 +311,74 @@ pub async fn step(db: &mut PgConnection, id: &str) -> Result<Option<Progress>, s
     Ok(progress)
 }
 
-async fn job_chunk(
+/// The next ones of those that were put down, which are it no more; and which of them still stand as they stood then. They are locked.
+async fn put_down(
+    db: &mut PgConnection,
+    id: &str,
+    filter: &JobFilter,
+) -> Result<(Vec<String>, Vec<String>), sqlx::Error> {
+    let mut ids = sqlx::query_scalar!(
+        "DELETE FROM bursar.bulk_job WHERE bulk = $1 AND job_id IN
+             (SELECT job_id FROM bursar.bulk_job WHERE bulk = $1 ORDER BY job_id DESC LIMIT $2) RETURNING job_id",
+        id,
+        CHUNK
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    ids.sort_unstable_by(|one, other| other.cmp(one));
+    sqlx::query!("SELECT FROM apalis.jobs WHERE id = ANY ($1) ORDER BY id DESC FOR UPDATE", &ids)
+        .execute(&mut *db)
+        .await?;
+    // A statement of its own, for a fresh snapshot: it sees what a worker settled while we waited for the locks. One that has ended again
+    // since then is another matter than what was shown.
+    let stand = sqlx::query_scalar!(
+        r#"SELECT j.id AS "id!" FROM apalis.jobs j JOIN bursar.job v ON v.id = j.id
+           WHERE j.id = ANY ($1) AND v.state = $2 AND coalesce(j.done_at, j.enqueued_at) < $3 ORDER BY j.id DESC"#,
+        &ids,
+        filter.state.map(State::word),
+        filter.before,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok((ids, stand))
+}
+
+/// Acts on these; how many were changed.
+async fn act_on(
     db: &mut PgConnection,
     by: &Operator,
     verb: Verb,
-    filter: &JobFilter,
-    after: Option<&str>,
+    ids: &[String],
     why: Option<&str>,
-) -> Result<(Vec<String>, i64, i64), sqlx::Error> {
-    let ids = filter.ids(&mut *db, after, CHUNK).await?;
-    let (mut changed, mut skipped) = (0, 0);
-    for job in &ids {
+) -> Result<i64, sqlx::Error> {
+    let mut changed = 0;
+    for job in ids {
         let came = match verb {
             Verb::Retry => change::retry(&mut *db, by, job, why).await?,
             Verb::Cancel => change::cancel(&mut *db, by, job, why).await?,
             Verb::Replay => change::replay(&mut *db, by, job, why).await?,
         };
-        match came {
-            Change::Done(_) => changed += 1,
-            Change::Not(_) | Change::Unknown => skipped += 1,
+        changed += i64::from(matches!(came, Change::Done(_)));
+    }
+    Ok(changed)
+}
+
+/// Brings what was begun nearer to its end, at most so many chunks of each; whoever began it may be gone. What this version cannot read, or
+/// what fails, is left to another and keeps nothing else from going on.
+pub async fn go_on(db: &mut PgConnection, chunks: usize) -> Result<(), sqlx::Error> {
+    for id in unfinished(&mut *db).await? {
+        for _ in 0..chunks {
+            match step(&mut *db, &id).await {
+                Ok(Some(so_far)) if so_far.ended_at.is_none() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, act = id, "an act in bulk does not go on; it is tried again");
+                    break;
+                }
+            }
         }
     }
-    Ok((ids, changed, skipped))
+    Ok(())
 }
 
 /// How far an act has come.

@@ -24,6 +24,7 @@ pub mod schedules;
 pub mod standing;
 pub mod state;
 pub mod subscriptions;
+mod verb;
 
 use serde_json::Value;
 use sqlx::PgExecutor;

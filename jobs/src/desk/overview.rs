@@ -25,6 +25,25 @@ pub struct Overview {
     pub paused: Vec<String>,
     /// Users to look at: open disputes, second subscriptions.
     pub flagged: i64,
+    /// Acts in bulk that have not come to their end within minutes.
+    pub acts: Vec<Unfinished>,
+}
+
+/// An act in bulk that does not come to its end.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unfinished {
+    /// The act.
+    pub id: String,
+    /// What is done.
+    pub verb: String,
+    /// Who began it.
+    pub who: String,
+    /// When.
+    pub begun_at: DateTime<Utc>,
+    /// So many had their turn.
+    pub seen: i64,
+    /// Of so many.
+    pub matching: i64,
 }
 
 /// One kind's jobs.
@@ -132,6 +151,14 @@ pub async fn read(db: &mut PgConnection) -> Result<Overview, sqlx::Error> {
     .await?;
     let last_event_at = sqlx::query_scalar!("SELECT max(received_at) FROM bursar.event").fetch_one(&mut *db).await?;
     let paused = sqlx::query_scalar!("SELECT kind FROM bursar.paused_kind ORDER BY kind").fetch_all(&mut *db).await?;
+    // One that was just begun is on its way; a worker looks every minute.
+    let acts = sqlx::query_as!(
+        Unfinished,
+        r#"SELECT id, verb, who, begun_at, changed + skipped AS "seen!", matching FROM bursar.bulk
+           WHERE ended_at IS NULL AND begun_at < (SELECT bursar.now()) - interval '5 minutes' ORDER BY begun_at LIMIT 10"#
+    )
+    .fetch_all(&mut *db)
+    .await?;
     let flagged = sqlx::query_scalar!(r#"SELECT count(DISTINCT user_id) AS "count!" FROM bursar.user_flag"#)
         .fetch_one(db)
         .await?;
@@ -145,5 +172,6 @@ pub async fn read(db: &mut PgConnection) -> Result<Overview, sqlx::Error> {
         last_event_at,
         paused,
         flagged,
+        acts,
     })
 }

@@ -81,6 +81,11 @@ pub async fn replay(
     Ok(done)
 }
 
+/// Whether running an event again releases money. What cannot be read is not run.
+pub fn releases(source: &str, id: &str, body: &[u8]) -> bool {
+    kind_of(source, id, body).is_ok_and(|kind| kinds::moves_money(kind.name))
+}
+
 fn kind_of(source: &str, id: &str, body: &[u8]) -> Result<Kind, EnvelopeError> {
     let envelope =
         if source == Source::Verification.as_str() { Envelope::verification(id, body) } else { Envelope::stripe(body) };

@@ -1,5 +1,6 @@
 //! Taking back what was paid for a job: what it would mean, said by doing it and undoing that; nothing of it leaves this database.
 
+use ring::digest;
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 
@@ -15,6 +16,22 @@ pub struct Meaning {
     pub changes: bool,
     /// In sentences.
     pub said: Vec<String>,
+    /// What was shown: an act that is asked for with it is done only if it would mean the same still.
+    pub seal: String,
+}
+
+/// Asks for it, if it means what was shown; else what it would mean by now. In the caller's transaction.
+pub async fn ask_as_shown(
+    db: &mut PgConnection,
+    asked: Asked<'_>,
+    seal: &str,
+) -> Result<Result<Became, Meaning>, sqlx::Error> {
+    // Held until the caller's transaction ends: what it would mean cannot change in between.
+    payout_books::hold(&mut *db, asked.job_id).await?;
+    match preview(&mut *db, asked).await? {
+        Some(meaning) if meaning.changes && meaning.seal != seal => Ok(Err(meaning)),
+        _ => reverse_payout::ask(db, asked).await.map(Ok),
+    }
 }
 
 /// What a reversal would mean; nothing is changed. None: there is no such payout.
@@ -60,7 +77,9 @@ pub async fn preview(db: &mut PgConnection, asked: Asked<'_>) -> Result<Option<M
             true
         }
     };
-    Ok(Some(Meaning { changes, said }))
+    let seal = digest::digest(&digest::SHA256, said.join("\n").as_bytes());
+    let seal = seal.as_ref().iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"));
+    Ok(Some(Meaning { changes, said, seal }))
 }
 
 /// An amount as it is typed: more than nothing, exact in the currency; what is wrong with it else.

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use ring::digest;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::JobFilter;
@@ -60,6 +61,8 @@ pub struct DryRun {
     pub kinds: BTreeMap<String, i64>,
     /// The first of each verdict but the safe ones, to look at.
     pub examples: Vec<Risk>,
+    /// What was shown: an act that is asked for with it is done only if the same jobs match still, judged as they were.
+    pub seal: String,
 }
 
 /// Jobs judged at a time.
@@ -90,22 +93,32 @@ pub async fn judge(db: &mut PgConnection, ids: &[String]) -> Result<Vec<Risk>, s
         .collect()
 }
 
-/// Judges all that match, page by page.
+/// Judges all that match.
 pub async fn dry_run(db: &mut PgConnection, filter: &JobFilter) -> Result<DryRun, sqlx::Error> {
-    let mut dry = DryRun::default();
-    let mut after: Option<String> = None;
+    all(db, filter).await.map(|(dry, _)| dry)
+}
+
+/// Judges all that match, page by page; and which they are.
+pub(super) async fn all(db: &mut PgConnection, filter: &JobFilter) -> Result<(DryRun, Vec<String>), sqlx::Error> {
+    let (mut dry, mut all) = (DryRun::default(), Vec::new());
+    let mut seal = digest::Context::new(&digest::SHA256);
     loop {
-        let ids = filter.ids(&mut *db, after.as_deref(), PAGE).await?;
-        let Some(last) = ids.last() else { return Ok(dry) };
-        after = Some(last.clone());
+        let ids = filter.ids(&mut *db, all.last().map(String::as_str), PAGE).await?;
+        if ids.is_empty() {
+            break;
+        }
         for risk in judge(&mut *db, &ids).await? {
+            seal.update(json!([risk.id, risk.verdict, risk.amount]).to_string().as_bytes());
             dry.add(risk);
         }
+        all.extend(ids);
     }
+    dry.seal = seal.finish().as_ref().iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"));
+    Ok((dry, all))
 }
 
 impl DryRun {
-    /// The sum of these.
+    /// The sum of these; without a seal, for it is not asked of them all at once.
     pub fn of(risks: Vec<Risk>) -> Self {
         let mut dry = Self::default();
         for risk in risks {

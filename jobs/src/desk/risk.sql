@@ -1,7 +1,7 @@
 -- What retrying each of these jobs would mean for the money: is its effect there already, is it unknown, or has nothing come of it?
 -- Keys are read, and not arguments: a key is text, while what PostgreSQL takes for JSON is narrower than what Stripe sends.
 WITH asked AS MATERIALIZED (
-    SELECT j.id, j.job_type AS kind, j.idempotency_key AS key, j.cause
+    SELECT j.id, j.job_type AS kind, j.idempotency_key AS key, j.cause, j.job_type IN ('grant_purchase', 'refill_tier') AS grants
     FROM unnest($1::text[]) AS wanted (id) JOIN apalis.jobs j ON j.id = wanted.id
 ), sent AS (
     -- The newest intent under which each of them let something out.
@@ -26,5 +26,19 @@ LEFT JOIN bursar.payout p ON a.kind = 'pay_receiver' AND p.job_id = regexp_repla
 LEFT JOIN sent s ON s.id = a.id
 -- The event that it is the job of: what that says was paid is what is at stake.
 LEFT JOIN LATERAL (SELECT v.body FROM bursar.event v WHERE v.id = a.key AND v.source = 'stripe' AND octet_length(v.body) < 262144) e ON true
-LEFT JOIN LATERAL (SELECT min(q.id) AS id FROM bursar.posting q WHERE q.event_id IN (a.key, a.cause) AND q.job_id = a.id) posted ON true
+-- A posting of its own; and of what an event grants, that of any event about the same object: Stripe tells of one invoice and of one session
+-- more than once, and a replay may have made the job anew.
+LEFT JOIN LATERAL (
+    SELECT min(q.id) AS id FROM (
+        SELECT q.id FROM bursar.posting q WHERE q.event_id IN (a.key, a.cause) AND q.job_id = a.id
+        UNION ALL
+        SELECT q.id FROM bursar.event told JOIN bursar.event o ON o.object_id = told.object_id AND o.source = 'stripe'
+            JOIN bursar.posting q ON q.event_id = o.id
+        WHERE a.grants AND told.id = a.key AND told.source = 'stripe' AND q.kind IN ('purchase', 'refill', 'plan_change')
+        UNION ALL
+        -- Asked for by whoever came back from paying, before any event told of it.
+        SELECT q.id FROM bursar.event told JOIN bursar.posting q ON q.key = 'purchase:' || told.object_id
+        WHERE a.kind = 'grant_purchase' AND told.id = a.key AND told.source = 'stripe'
+    ) q
+) posted ON true
 ORDER BY a.id DESC

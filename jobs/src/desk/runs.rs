@@ -222,7 +222,7 @@ pub async fn begin(
     repair: bool,
     why: Option<&str>,
 ) -> Result<Begun, sqlx::Error> {
-    let begun = reconcile::begin(&mut *db, month, &by.who, repair).await?;
+    let begun = reconcile::begin(&mut *db, month, &by.who, repair.then_some(by.via)).await?;
     let after = json!({ "month": month.format("%Y-%m").to_string(), "repair": repair, "joined": begun.joined });
     by.note(db, "reconcile.begin", &begun.run, (None, Some(after)), why).await?;
     Ok(begun)

@@ -99,14 +99,7 @@ pub async fn read(db: &mut PgConnection) -> Result<Standing, sqlx::Error> {
     )
     .fetch_all(&mut *db)
     .await?;
-    let watch = sqlx::query_as!(
-        Watch,
-        r#"SELECT compared_until, extract(epoch FROM bursar.now() - compared_until)::bigint AS "behind!",
-                  (SELECT count(*) FROM bursar.missed_event WHERE overdue AND found_at > (SELECT bursar.now()) - interval '1 day') AS "missed!"
-           FROM bursar.event_watch"#
-    )
-    .fetch_optional(&mut *db)
-    .await?;
+    let watch = watch(&mut *db).await?;
     // A tick waits for a worker like any job: five minutes are no sign of trouble.
     let late = sqlx::query_as!(
         Late,
@@ -139,4 +132,16 @@ pub async fn read(db: &mut PgConnection) -> Result<Standing, sqlx::Error> {
         letters_dead,
         disputes,
     })
+}
+
+/// Where the gap watch stands; none: it has not begun.
+pub async fn watch(db: &mut PgConnection) -> Result<Option<Watch>, sqlx::Error> {
+    sqlx::query_as!(
+        Watch,
+        r#"SELECT compared_until, extract(epoch FROM bursar.now() - compared_until)::bigint AS "behind!",
+                  (SELECT count(*) FROM bursar.missed_event WHERE overdue AND found_at > (SELECT bursar.now()) - interval '1 day') AS "missed!"
+           FROM bursar.event_watch"#
+    )
+    .fetch_optional(db)
+    .await
 }

@@ -169,15 +169,18 @@ async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error
         }
         Dunning::Close { invoice, state, reason } => close(db, invoice, state, reason).await,
         Dunning::Promise { invoice, until } => {
-            sqlx::query!(
+            let of = sqlx::query_scalar!(
                 "UPDATE bursar.dunning_case SET promised_until = greatest(promised_until, $2), changed_at = bursar.now()
-                 WHERE invoice_id = $1",
+                 WHERE invoice_id = $1 RETURNING subscription_id",
                 invoice,
                 until
             )
-            .execute(db)
+            .fetch_optional(&mut *db)
             .await?;
-            Ok(())
+            match of {
+                Some(subscription) => keep_promise(db, &subscription).await,
+                None => Ok(()),
+            }
         }
         Dunning::CardAsked { invoice } => {
             sqlx::query!(
@@ -191,6 +194,19 @@ async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error
         }
         Dunning::Resume { invoice, occasion, delay } => resume(db, invoice, occasion, *delay).await,
     }
+}
+
+/// What a letter named as the last day of access is kept: while its case is open, the subscription gives access as long.
+pub(super) async fn keep_promise(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE bursar.subscription s SET access_until = greatest(s.access_until, c.until), lapses_at = greatest(s.lapses_at, c.until)
+         FROM (SELECT max(promised_until) AS until FROM bursar.dunning_case WHERE subscription_id = $1 AND state = 'open') c
+         WHERE s.id = $1 AND s.status = 'past_due' AND c.until IS NOT NULL",
+        subscription
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Opens a case; false: there is one.

@@ -34,7 +34,7 @@ pub use selling::Selling;
 pub use subscriptions::{Address, Month, PlanChange, SubscriptionRow};
 
 use crate::{
-    enqueue,
+    enqueue::{self, Wanted},
     job::Effects,
     ledger::{self, Posted, Posting},
     worth::Worth,
@@ -218,8 +218,11 @@ pub async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<Appli
     let mut follow_ups = clawbacks::after_grants(db, batch).await?;
     follow_ups.extend(paid_changes::apply(db, batch, &mut verdicts).await?);
     post(db, batch, &mut verdicts).await?;
-    follow_ups.extend(batch.iter().flat_map(|e| e.follow_ups.iter().cloned()));
-    enqueue::enqueue(&mut *db, &follow_ups).await?;
+    let mut wanted: Vec<Wanted<'_>> = follow_ups.iter().map(|job| Wanted::of(None, job)).collect();
+    for (nth, effects) in batch.iter().enumerate() {
+        wanted.extend(effects.follow_ups.iter().map(|job| Wanted::of(Some(nth), job)));
+    }
+    enqueue::enqueue_all(&mut *db, &wanted).await?;
     Ok(verdicts.into_iter().map(Verdict::into_applied).collect())
 }
 

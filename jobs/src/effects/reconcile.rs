@@ -87,6 +87,8 @@ pub enum Reconciled {
         how: String,
         /// Who wanted it.
         who: String,
+        /// Which way they came.
+        via: Via,
         /// Why.
         why: String,
     },
@@ -112,7 +114,7 @@ pub(super) async fn apply(
 async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Error> {
     match change {
         Reconciled::Begin { month } => {
-            reconcile::begin(db, *month, "schedule", false).await?;
+            reconcile::begin(db, *month, "schedule", None).await?;
         }
         Reconciled::Page { run, step, phase, objects, entries, seen } => {
             sqlx::query!(
@@ -203,7 +205,7 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             inbox::receive(db, envelope, body).await?;
         }
         Reconciled::Release { job_id } => release(db, job_id).await?,
-        Reconciled::Repaired { finding, subject, how, who, why } => {
+        Reconciled::Repaired { finding, subject, how, who, via, why } => {
             let closed = sqlx::query!(
                 "UPDATE bursar.finding SET state = 'repaired', closed_by = $2, changed_at = bursar.now() WHERE id = $1 AND state = 'open'",
                 finding,
@@ -214,7 +216,7 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             if closed.rows_affected() == 1 {
                 let act = Act {
                     who,
-                    via: Via::Cli,
+                    via: *via,
                     what: "reconcile.repair",
                     subject,
                     before: Some(json!({ "finding": finding })),

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::{Step, bounds};
 use crate::{
+    audit::Via,
     clock,
     effects::{Change, Reconciled},
     enqueue,
@@ -23,8 +24,14 @@ pub struct Begun {
     pub joined: bool,
 }
 
-/// Begins to compare a month, or joins the run that does, in the caller's transaction. `repair` also repairs what can be repaired.
-pub async fn begin(db: &mut PgConnection, month: NaiveDate, who: &str, repair: bool) -> Result<Begun, sqlx::Error> {
+/// Begins to compare a month, or joins the run that does, in the caller's transaction. Who wants repaired what can be repaired came by
+/// `repair`.
+pub async fn begin(
+    db: &mut PgConnection,
+    month: NaiveDate,
+    who: &str,
+    repair: Option<Via>,
+) -> Result<Begun, sqlx::Error> {
     // One whose job is dead, cancelled or gone goes on no more: another begins anew.
     sqlx::query!(
         "UPDATE bursar.reconciliation r SET state = 'stopped', reason = 'no job of it is left', ended_at = bursar.now()
@@ -39,10 +46,21 @@ pub async fn begin(db: &mut PgConnection, month: NaiveDate, who: &str, repair: b
         r#"SELECT id AS "run!", joined AS "joined!" FROM bursar.begin_reconciliation($1, $2, $3)"#,
         month,
         who,
-        repair.then_some(who)
+        repair.map(|_| who)
     )
     .fetch_one(&mut *db)
     .await?;
+    if let Some(via) = repair {
+        // Who was first to want repairs is who the audit names.
+        sqlx::query!(
+            "UPDATE bursar.reconciliation SET repair_via = $3 WHERE id = $1 AND repair_by = $2 AND repair_via IS NULL",
+            row.run,
+            who,
+            via.word()
+        )
+        .execute(&mut *db)
+        .await?;
+    }
     enqueue::enqueue(db, &[Step::first(&row.run).read()]).await?;
     Ok(Begun { run: row.run, joined: row.joined })
 }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::{
     invoice::Invoice,
     link_subscriber::Customer as Reference,
-    plan,
     refill_tier::{self, paid_without_tier},
     terms::Terms,
 };
@@ -167,15 +166,7 @@ impl PaidInvoice {
         match refill_tier::refills(&invoice, terms) {
             Ok(refills) => {
                 for (service, due) in refills {
-                    let of_tier = due.grants.into_iter().map(|(tier, (_, credits))| Due {
-                        key: plan::refill_key(&service.subscription, &tier, service.start),
-                        credits: credits.micros(),
-                    });
-                    let trials = due.trials.into_iter().map(|(tier, credits)| Due {
-                        key: refill_tier::trial_key(&service.subscription, &tier.name),
-                        credits: credits.micros(),
-                    });
-                    paid.grants.extend(trials.chain(of_tier));
+                    paid.grants.extend(due.due(&service).into_iter().map(|(key, credits)| Due { key, credits }));
                 }
             }
             Err(error) => paid.problem = Some(error.to_string()),

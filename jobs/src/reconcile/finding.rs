@@ -131,6 +131,15 @@ pub(crate) fn command(verb: &str, user: &str, micros: i64, object: &str) -> Stri
     format!("bursar credits {verb} {} {amount} --key {} --why '…'", quoted(user), key_of(object))
 }
 
+/// The command that makes of what stands, and whose, what should: whose, where it is known, and how much. In millionths.
+pub(crate) fn correction(stands: (&str, i64), wanted: (Option<&str>, i64), object: &str) -> String {
+    match wanted.0 {
+        Some(user) if user != stands.0 => format!("it is {user}'s: {}", command("revoke", stands.0, stands.1, object)),
+        _ if stands.1 > wanted.1 => command("revoke", stands.0, stands.1 - wanted.1, object),
+        _ => command("grant", stands.0, wanted.1 - stands.1, object),
+    }
+}
+
 /// A word as a shell takes it.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:/@%+=".contains(c);

@@ -10,10 +10,11 @@ use super::{
     Run,
     compare::Judged,
     entry::{Changed, Due, PaidInvoice},
-    finding::{Finding, Type, command, key_of},
+    finding::{Finding, Type, command, correction, key_of},
 };
 use crate::{
     credits::Credits,
+    granted::{self, Granted},
     job::{JobError, Outcome},
     sale::Shop,
     terms::Terms,
@@ -80,6 +81,8 @@ pub(super) async fn invoices(
     }
     let keys: Vec<String> = invoices.iter().flat_map(|i| i.grants.iter().map(|due| due.key.clone())).collect();
     let grants = standing(&mut *db, &keys).await?;
+    let ids: Vec<String> = invoices.iter().map(|invoice| invoice.id.clone()).collect();
+    let before = granted::by_invoice(&mut *db, &ids).await?;
     let customers: Vec<String> = invoices.iter().filter_map(|invoice| invoice.customer.clone()).collect();
     let links: HashMap<String, String> =
         sqlx::query!("SELECT id, user_id FROM bursar.customer WHERE id = ANY ($1)", &customers)
@@ -91,7 +94,8 @@ pub(super) async fn invoices(
     let mut findings = Vec::new();
     for invoice in invoices {
         let linked = invoice.customer.as_ref().and_then(|customer| links.get(customer));
-        findings.extend(of_invoice(invoice, linked, &grants, run));
+        let granted = before.get(&invoice.id).map(Vec::as_slice).unwrap_or_default();
+        findings.extend(of_invoice(invoice, linked, &grants, granted, run));
         for change in &invoice.changes {
             findings.extend(of_change(db, invoice, linked, change).await?);
         }
@@ -118,6 +122,7 @@ fn of_invoice(
     invoice: &PaidInvoice,
     linked: Option<&String>,
     grants: &HashMap<String, Standing>,
+    granted: &[Granted],
     run: &Run,
 ) -> Option<Finding> {
     let ours = linked.is_some() || !invoice.named.is_empty();
@@ -130,6 +135,11 @@ fn of_invoice(
         let found = Finding::new(Type::MissingGrant, &invoice.id, evidence(json!({ "why": problem })));
         let remedy = "add the price to a tier (STRIPE_PRICE_…), then: bursar reconcile --repair";
         return ours.then(|| found.of_user(user.as_deref().ok()).by_hand(remedy));
+    }
+    let due: Vec<&str> = invoice.grants.iter().map(|due| due.key.as_str()).collect();
+    if let Some(other) = granted::otherwise_named(granted, &due).first() {
+        let was = granted::in_all(granted, &due);
+        return granted_otherwise(invoice, other, was, user.as_ref().ok(), &evidence);
     }
     let missing: Vec<&Due> = invoice.grants.iter().filter(|due| !grants.contains_key(&due.key)).collect();
     if !missing.is_empty() {
@@ -165,23 +175,31 @@ fn of_invoice(
         Finding::new(Type::WrongAmount, &invoice.id, evidence(books))
             .of_user(Some(&stands.user))
             .credits(stands.amount - due.credits)
-            .by_hand(correction(&stands, due.credits, user.as_deref(), &invoice.id)),
+            .by_hand(correction((&stands.user, stands.amount), (user.as_deref(), due.credits), &invoice.id)),
     )
-}
-
-/// The command that makes of what stands what should stand.
-fn correction(stands: &Standing, wanted: i64, user: Option<&str>, object: &str) -> String {
-    match user {
-        Some(user) if user != stands.user => {
-            format!("it is {user}'s: {}", command("revoke", &stands.user, stands.amount, object))
-        }
-        _ if stands.amount > wanted => command("revoke", &stands.user, stands.amount - wanted, object),
-        _ => command("grant", &stands.user, wanted - stands.amount, object),
-    }
 }
 
 fn micros(amount: i64) -> String {
     Credits::from_micros(amount).to_string()
+}
+
+/// What is to be said of an invoice that granted the same months under another tier's name, and perhaps under the name of now as well:
+/// only what it comes to in all.
+fn granted_otherwise(
+    invoice: &PaidInvoice,
+    other: &Granted,
+    was: i64,
+    user: Option<&String>,
+    evidence: &impl Fn(Value) -> Value,
+) -> Option<Finding> {
+    let wanted = invoice.grants.iter().fold(0_i64, |sum, due| sum.saturating_add(due.credits));
+    if was == wanted && user.is_none_or(|user| *user == other.user) {
+        return None;
+    }
+    let books = json!({ "key": other.key, "posting": other.posting, "user_id": other.user, "credits": micros(was) });
+    let found = Finding::new(Type::WrongAmount, &invoice.id, evidence(books)).of_user(Some(&other.user));
+    let remedy = correction((&other.user, was), (user.map(String::as_str), wanted), &invoice.id);
+    Some(found.credits(was - wanted).by_hand(remedy))
 }
 
 /// A rise of plan that was paid for, and that nobody told of.
@@ -286,7 +304,7 @@ impl Sold {
                 let books = json!({ "posting": stands.posting, "user_id": stands.user, "credits": micros(stands.amount),
                                     "expected": micros(due.amount) });
                 let found = Finding::new(Type::WrongAmount, &session.id, evidence(books)).of_user(Some(&stands.user));
-                let remedy = correction(stands, due.amount, user.as_deref(), &session.id);
+                let remedy = correction((&stands.user, stands.amount), (user.as_deref(), due.amount), &session.id);
                 Some(found.credits(stands.amount - due.amount).by_hand(remedy))
             }
             // What cannot be judged any more, as after a package went, was granted when it could.

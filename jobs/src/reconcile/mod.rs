@@ -39,6 +39,7 @@ pub(crate) use repair::Repair;
 use bursar_stripe::lists::List;
 
 use crate::{
+    audit::Via,
     job::NewJob,
     kinds::{RECONCILE_COMPARE, RECONCILE_READ},
 };
@@ -200,19 +201,25 @@ pub(crate) struct Run {
     pub state: String,
     pub asked_by: String,
     pub repair_by: Option<String>,
+    pub repair_via: Via,
     pub from: DateTime<Utc>,
     pub before: DateTime<Utc>,
 }
 
 impl Run {
     pub async fn load(db: &mut PgConnection, id: &str) -> Result<Option<Self>, sqlx::Error> {
-        let row =
-            sqlx::query!("SELECT id, state, month, asked_by, repair_by FROM bursar.reconciliation WHERE id = $1", id)
-                .fetch_optional(db)
-                .await?;
+        let row = sqlx::query!(
+            "SELECT id, state, month, asked_by, repair_by, repair_via FROM bursar.reconciliation WHERE id = $1",
+            id
+        )
+        .fetch_optional(db)
+        .await?;
         Ok(row.map(|row| {
             let (from, before) = bounds(row.month);
-            Self { id: row.id, state: row.state, asked_by: row.asked_by, repair_by: row.repair_by, from, before }
+            // One that the previous version began does not say: then it was the command line, the only way there was.
+            let repair_via = row.repair_via.as_deref().and_then(Via::of).unwrap_or(Via::Cli);
+            let (id, state, asked_by, repair_by) = (row.id, row.state, row.asked_by, row.repair_by);
+            Self { id, state, asked_by, repair_by, repair_via, from, before }
         }))
     }
 

@@ -279,6 +279,7 @@ fn done(run: &Run, found: &Found, how: String) -> Change {
         subject: found.object.clone(),
         how,
         who: run.repair_by.clone().unwrap_or_else(|| run.asked_by.clone()),
+        via: run.repair_via,
         why: format!("{} ({BY_REPAIR}, run {})", found.what, run.id),
     })
 }

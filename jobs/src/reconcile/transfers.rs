@@ -118,6 +118,10 @@ fn judge(transfer: &Transfer, job: &str, payout: Option<Payout>) -> Option<Findi
         // A job is at it, and will find it.
         None if payout.live.is_some() => None,
         None if payout.releasable => Some(found(Type::UnknownTransfer, books, user).by_repair()),
+        None if payout.state == "reversed" => {
+            let remedy = format!("{job} was taken back as if nothing had been sent. {reverse}");
+            Some(found(Type::UnknownTransfer, books, user).by_hand(remedy))
+        }
         None => {
             let remedy = format!(
                 "its payout is {}, and young: compare with bursar payouts show {}, and ask again tomorrow",

@@ -87,7 +87,7 @@ pub struct Revenue {
     /// The part of it that dunning ended: a renewal of theirs was chased and not paid, and in the period their subscription was paused,
     /// cancelled or over for it.
     pub involuntary_churn: i64,
-    /// MRR at the end: before + new + returned + expansion − contraction − churn, but for the rounding of each to a minor unit.
+    /// MRR at the end: before + new + returned + expansion − contraction − churn, to the minor unit.
     pub mrr: i64,
     /// Paying users at the beginning.
     pub users_before: i64,
@@ -114,7 +114,7 @@ pub struct Dunning {
     pub recovered: i64,
     /// What those came to, by currency.
     pub recovered_sums: Vec<Sum>,
-    /// Cases that ended unpaid.
+    /// Cases that ended unpaid; money that came after that is recovered too.
     pub lost: i64,
     /// Cases that are open now.
     pub open: i64,
@@ -148,7 +148,7 @@ pub struct Movements {
     pub below_zero: Credits,
 }
 
-/// Payouts in one currency. What was paid and what came back is of the period, what is held or unknown is so now.
+/// Payouts in one currency. What was paid and what came back is of the period, what is held, unknown or rejected is so now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Payouts {
     /// Lower-case ISO code.
@@ -165,6 +165,10 @@ pub struct Payouts {
     pub unknown: i64,
     /// What those are for.
     pub unknown_amount: i64,
+    /// Rejected now: owed, and Stripe refused it.
+    pub rejected: i64,
+    /// What those are for.
+    pub rejected_amount: i64,
     /// Reversals in the period: money that came back of Transfers.
     pub reversed: i64,
     /// What came back.
@@ -218,6 +222,16 @@ fn monthly(yearly: i64) -> i64 {
     yearly.saturating_add(6).div_euclid(12)
 }
 
+/// What changed in a year's worth, in order, as months: each rounded so that, from the rounded beginning, they sum up to the rounded end.
+fn parts<const N: usize>(before: i64, yearly: [i64; N]) -> [i64; N] {
+    let mut sum = before;
+    yearly.map(|part| {
+        let from = monthly(sum);
+        sum = sum.saturating_add(part);
+        monthly(sum) - from
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,5 +248,19 @@ mod tests {
     #[test]
     fn a_month_is_the_nearest_twelfth_of_a_year() {
         assert_eq!([monthly(0), monthly(5), monthly(6), monthly(22_800), monthly(19_000)], [0, 0, 1, 1900, 1583]);
+    }
+    #[test]
+    fn the_parts_make_the_whole_however_they_are_rounded() {
+        // By itself each of these would be rounded to 0, or to 1.
+        for yearly in [[5, 5, 5, -5, -5], [6, 6, 6, -6, -6], [1000, 0, 7, -3, -1004], [0, 0, 0, 0, 0]] {
+            for before in [0, 5, 6, 1004, 22_805] {
+                let parts = parts(before, yearly);
+                let end = before + yearly.iter().sum::<i64>();
+                if end >= 0 {
+                    assert_eq!(monthly(before) + parts.iter().sum::<i64>(), monthly(end), "{before} {yearly:?}");
+                }
+                assert!(parts.iter().zip(yearly).all(|(part, yearly)| part * yearly >= 0), "no part turns its sign");
+            }
+        }
     }
 }

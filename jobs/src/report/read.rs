@@ -3,7 +3,8 @@
 use sqlx::PgConnection;
 
 use super::{
-    Dead, Disputes, Dunning, Movements, Payments, Payouts, Period, Report, Revenue, Sum, Waiting, monthly, percent,
+    Dead, Disputes, Dunning, Movements, Payments, Payouts, Period, Report, Revenue, Sum, Waiting, monthly, parts,
+    percent,
 };
 use crate::credits::Credits;
 
@@ -45,6 +46,9 @@ async fn payments(db: &mut PgConnection, period: Period) -> Result<Payments, sql
                  AND NOT (e.type IN ('invoice.paid', 'invoice.payment_succeeded') AND e.body IS NOT NULL
                           AND convert_from(e.body, 'LATIN1') ~ '"amount_paid"\s*:\s*0\s*[,}]'
                           AND convert_from(e.body, 'LATIN1') !~ '"amount_paid"\s*:\s*[1-9]')
+                 -- What was known as paid before is not paid again, and has not failed since.
+                 AND NOT EXISTS (SELECT FROM bursar.event b WHERE b.source = 'stripe' AND b.object_id = e.object_id AND b.received_at < $1
+                                 AND b.type IN ('invoice.paid', 'invoice.payment_succeeded'))
            ), objects AS (
                SELECT object_id, bool_or(paid) AS paid, count(*) FILTER (WHERE NOT paid) AS failures FROM told GROUP BY object_id
            ), bought AS (
@@ -75,14 +79,17 @@ async fn revenue(db: &mut PgConnection, period: Period) -> Result<Vec<Revenue>, 
                FROM ends e JOIN bursar.subscription_worth w ON w.at < e.until
                ORDER BY e.n, w.subscription_id, w.at DESC, w.id DESC
            ), users AS (
+               -- Who pays by a price without a plain amount pays something: nobody who comes from there is new, or lost who goes there.
                SELECT l.user_id, l.currency, coalesce(sum(l.yearly) FILTER (WHERE l.n = 1), 0) AS before,
-                      coalesce(sum(l.yearly) FILTER (WHERE l.n = 2), 0) AS after
-               FROM last l WHERE l.yearly > 0 AND l.currency IS NOT NULL GROUP BY l.user_id, l.currency
+                      coalesce(sum(l.yearly) FILTER (WHERE l.n = 2), 0) AS after,
+                      bool_or(l.n = 1) AS paid_before, bool_or(l.n = 2) AS pays_after
+               FROM last l WHERE (l.yearly > 0 OR l.yearly IS NULL) AND l.currency IS NOT NULL
+               GROUP BY l.user_id, l.currency HAVING sum(l.yearly) > 0
            ), judged AS (
                SELECT u.*,
-                      u.before = 0 AND EXISTS (SELECT FROM bursar.subscription_worth w
-                          WHERE w.user_id = u.user_id AND w.currency = u.currency AND w.at < $1 AND w.yearly > 0) AS returned,
-                      u.after = 0 AND EXISTS (SELECT FROM bursar.dunning_case c
+                      NOT u.paid_before AND EXISTS (SELECT FROM bursar.subscription_worth w
+                          WHERE w.user_id = u.user_id AND w.currency = u.currency AND w.at < $1 AND (w.yearly > 0 OR w.yearly IS NULL)) AS returned,
+                      NOT u.pays_after AND EXISTS (SELECT FROM bursar.dunning_case c
                           WHERE c.user_id = u.user_id AND c.failed_at < $2
                             AND (c.state IN ('paused', 'cancelled', 'exhausted', 'uncollectible', 'ended') AND c.changed_at >= $1 AND c.changed_at < $2
                                  OR EXISTS (SELECT FROM bursar.dunning_step s WHERE s.invoice_id = c.invoice_id AND s.step LIKE 'final:%'
@@ -90,14 +97,14 @@ async fn revenue(db: &mut PgConnection, period: Period) -> Result<Vec<Revenue>, 
                FROM users u
            )
            SELECT j.currency AS "currency!", sum(j.before)::bigint AS "before!", sum(j.after)::bigint AS "after!",
-                  coalesce(sum(j.after) FILTER (WHERE j.before = 0 AND NOT j.returned), 0)::bigint AS "new!",
+                  coalesce(sum(j.after) FILTER (WHERE NOT j.paid_before AND NOT j.returned), 0)::bigint AS "new!",
                   coalesce(sum(j.after) FILTER (WHERE j.returned), 0)::bigint AS "returned!",
-                  coalesce(sum(j.after - j.before) FILTER (WHERE j.before > 0 AND j.after > j.before), 0)::bigint AS "expansion!",
-                  coalesce(sum(j.before - j.after) FILTER (WHERE j.after > 0 AND j.after < j.before), 0)::bigint AS "contraction!",
-                  coalesce(sum(j.before) FILTER (WHERE j.after = 0), 0)::bigint AS "churn!",
+                  coalesce(sum(j.after - j.before) FILTER (WHERE j.paid_before AND j.after > j.before), 0)::bigint AS "expansion!",
+                  coalesce(sum(j.before - j.after) FILTER (WHERE j.pays_after AND j.after < j.before), 0)::bigint AS "contraction!",
+                  coalesce(sum(j.before) FILTER (WHERE NOT j.pays_after), 0)::bigint AS "churn!",
                   coalesce(sum(j.before) FILTER (WHERE j.involuntary), 0)::bigint AS "involuntary!",
                   count(*) FILTER (WHERE j.before > 0) AS "users_before!", count(*) FILTER (WHERE j.after > 0) AS "users!",
-                  count(*) FILTER (WHERE j.after = 0) AS "churned_users!", count(*) FILTER (WHERE j.involuntary) AS "involuntary_users!"
+                  count(*) FILTER (WHERE NOT j.pays_after) AS "churned_users!", count(*) FILTER (WHERE j.involuntary) AS "involuntary_users!"
            FROM judged j GROUP BY j.currency ORDER BY sum(j.after) DESC, j.currency"#,
         period.from,
         period.to
@@ -106,23 +113,27 @@ async fn revenue(db: &mut PgConnection, period: Period) -> Result<Vec<Revenue>, 
     .await?;
     let mut all: Vec<Revenue> = rows
         .into_iter()
-        .map(|row| Revenue {
-            mrr_before: monthly(row.before),
-            new: monthly(row.new),
-            returned: monthly(row.returned),
-            expansion: monthly(row.expansion),
-            contraction: monthly(row.contraction),
-            churn: monthly(row.churn),
-            involuntary_churn: monthly(row.involuntary),
-            mrr: monthly(row.after),
-            arpu: (row.users > 0).then(|| monthly(row.after / row.users)),
-            churn_percent: percent(row.churned_users, row.users_before),
-            involuntary_percent: percent(row.involuntary_users, row.users_before),
-            users_before: row.users_before,
-            users: row.users,
-            churned_users: row.churned_users,
-            involuntary_users: row.involuntary_users,
-            currency: row.currency,
+        .map(|row| {
+            let [new, returned, expansion, contraction, churn] =
+                parts(row.before, [row.new, row.returned, row.expansion, -row.contraction, -row.churn]);
+            Revenue {
+                mrr_before: monthly(row.before),
+                new,
+                returned,
+                expansion,
+                contraction: -contraction,
+                churn: -churn,
+                involuntary_churn: monthly(row.involuntary).min(-churn),
+                mrr: monthly(row.after),
+                arpu: (row.users > 0).then(|| monthly(row.after / row.users)),
+                churn_percent: percent(row.churned_users, row.users_before),
+                involuntary_percent: percent(row.involuntary_users, row.users_before),
+                users_before: row.users_before,
+                users: row.users,
+                churned_users: row.churned_users,
+                involuntary_users: row.involuntary_users,
+                currency: row.currency,
+            }
         })
         .collect();
     // Sums of two currencies cannot be compared: where most users pay comes first.
@@ -144,9 +155,13 @@ async fn without_amount(db: &mut PgConnection, period: Period) -> Result<i64, sq
 
 async fn dunning(db: &mut PgConnection, period: Period) -> Result<Dunning, sqlx::Error> {
     let row = sqlx::query!(
+        // A case is lost once: when its last step was done, whatever becomes of it later, or when it ended without one.
         r#"SELECT count(*) FILTER (WHERE opened_at >= $1 AND opened_at < $2) AS "opened!", count(*) FILTER (WHERE state = 'open') AS "open!",
-                  count(*) FILTER (WHERE state NOT IN ('open', 'paid', 'stopped', 'void') AND changed_at >= $1 AND changed_at < $2) AS "lost!"
-           FROM bursar.dunning_case"#,
+                  count(*) FILTER (WHERE lost_at >= $1 AND lost_at < $2) AS "lost!"
+           FROM (SELECT c.opened_at, c.state, coalesce(min(s.changed_at), CASE WHEN c.state NOT IN ('open', 'paid', 'stopped', 'void') THEN c.changed_at END) AS lost_at
+                 FROM bursar.dunning_case c
+                 LEFT JOIN bursar.dunning_step s ON s.invoice_id = c.invoice_id AND s.step LIKE 'final:%' AND s.state = 'done'
+                 GROUP BY c.invoice_id) c"#,
         period.from,
         period.to
     )
@@ -216,12 +231,13 @@ async fn payouts(db: &mut PgConnection, period: Period) -> Result<Vec<Payouts>, 
                WHERE d.unit <> 'credits' AND p.posted_at >= $1 AND p.posted_at < $2
                  AND (c.name = 'stripe' AND d.name LIKE 'receiver:%' OR d.name = 'stripe' AND c.name LIKE 'receiver:%')
                UNION ALL
-               SELECT o.currency, o.state, o.amount FROM bursar.payout o WHERE o.state IN ('held', 'unknown')
+               SELECT o.currency, o.state, o.amount FROM bursar.payout o WHERE o.state IN ('held', 'unknown', 'rejected')
            )
            SELECT currency AS "currency!",
                   count(*) FILTER (WHERE part = 'paid') AS "paid!", coalesce(sum(amount) FILTER (WHERE part = 'paid'), 0)::bigint AS "paid_amount!",
                   count(*) FILTER (WHERE part = 'held') AS "held!", coalesce(sum(amount) FILTER (WHERE part = 'held'), 0)::bigint AS "held_amount!",
                   count(*) FILTER (WHERE part = 'unknown') AS "unknown!", coalesce(sum(amount) FILTER (WHERE part = 'unknown'), 0)::bigint AS "unknown_amount!",
+                  count(*) FILTER (WHERE part = 'rejected') AS "rejected!", coalesce(sum(amount) FILTER (WHERE part = 'rejected'), 0)::bigint AS "rejected_amount!",
                   count(*) FILTER (WHERE part = 'reversed') AS "reversed!", coalesce(sum(amount) FILTER (WHERE part = 'reversed'), 0)::bigint AS "reversed_amount!"
            FROM parts GROUP BY currency ORDER BY currency"#,
         period.from,

@@ -118,6 +118,7 @@ impl Report {
             line("payouts_reversed", "Reversed", each(|one| (one.reversed, one.reversed_amount))),
             line("payouts_held", "Held now", each(|one| (one.held, one.held_amount))),
             line("payouts_unknown", "Unknown now", each(|one| (one.unknown, one.unknown_amount))),
+            line("payouts_rejected", "Refused now", each(|one| (one.rejected, one.rejected_amount))),
         ];
         Section { title: "Payouts", lines }
     }

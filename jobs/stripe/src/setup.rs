@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::{
     client::Client,
     key::segment,
-    object::{Object, every},
+    object::{Object, every, reference},
     request::Request,
     seen::Seen,
 };
@@ -143,6 +143,9 @@ pub struct Recurring {
     /// `licensed`, or `metered`.
     #[serde(default)]
     pub usage_type: Option<String>,
+    /// The meter whose events it charges, `mtr_…`.
+    #[serde(default, deserialize_with = "reference")]
+    pub meter: Option<String>,
 }
 
 impl Object for Price {
@@ -221,6 +224,59 @@ pub async fn portals(client: &Client) -> Result<Vec<Portal>, Box<Seen>> {
         Request::query("/v1/billing_portal/configurations", &fields)
     };
     every(client, ask, |portal: &Portal| &portal.id).await
+}
+
+/// What adds up how much customers use (Stripe: `billing.meter`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Meter {
+    /// `mtr_…`
+    pub id: String,
+    /// The events that it counts.
+    pub event_name: String,
+    #[serde(default)]
+    default_aggregation: Aggregation,
+    #[serde(default)]
+    customer_mapping: PayloadKey,
+    #[serde(default)]
+    value_settings: PayloadKey,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct Aggregation {
+    #[serde(default)]
+    formula: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct PayloadKey {
+    #[serde(default)]
+    event_payload_key: Option<String>,
+}
+
+impl Meter {
+    /// What of it does not go with the events that we send ([`meters`](crate::meters)): one an hour, with the hour's sum.
+    pub fn misreads(&self) -> Option<String> {
+        let is = |what: &str, has: &Option<String>, wanted: &str| {
+            has.as_ref().filter(|has| *has != wanted).map(|has| format!("its {what} is {has}, not {wanted}"))
+        };
+        is("formula", &self.default_aggregation.formula, "sum")
+            .or_else(|| is("customer's key", &self.customer_mapping.event_payload_key, "stripe_customer_id"))
+            .or_else(|| is("value's key", &self.value_settings.event_payload_key, "value"))
+    }
+}
+
+impl Object for Meter {
+    const OBJECT: &'static str = "billing.meter";
+}
+
+/// All active meters, or what was seen of the page that could not be had.
+pub async fn meters(client: &Client) -> Result<Vec<Meter>, Box<Seen>> {
+    let ask = |after: Option<&str>| {
+        let mut fields = vec![("status", "active"), ("limit", "100")];
+        fields.extend(after.map(|id| ("starting_after", id)));
+        Request::query("/v1/billing/meters", &fields)
+    };
+    every(client, ask, |meter: &Meter| &meter.id).await
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use bursar_jobs::{
     audit::Via,
     clock,
     desk::{
-        Operator, State,
+        JobFilter, Operator, State,
         access::{Role, Signed},
         bulk::{self, Progress, Refused, Verb},
         change::{self, Change},
@@ -15,6 +15,7 @@ use bursar_jobs::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::{Request, StatusCode, body::Incoming};
 use maud::{Markup, html};
+use sqlx::PgConnection;
 
 use super::{
     Trouble, form,
@@ -51,7 +52,7 @@ pub(super) async fn one(
     let kind =
         sqlx::query_scalar!("SELECT job_type FROM apalis.jobs WHERE id = $1", id).fetch_optional(&mut *tx).await?;
     let kind = kind.ok_or_else(|| Trouble::not_found(&format!("There is no job {id}.")))?;
-    if verb == Verb::Retry && kinds::moves_money(&kind) {
+    if verb != Verb::Cancel && kinds::moves_money(&kind) {
         form::may(signed, Role::Payer)?;
     }
     let (by, why) = (operator(signed), fields.get("why"));
@@ -76,37 +77,36 @@ pub(super) async fn one(
 /// All that match: the dry run first, then the act.
 pub(super) async fn all(api: &Api, signed: &Signed, request: Request<Incoming>) -> Result<Reply, Trouble> {
     let fields = form::read(api, signed, Role::Operator, request).await?;
-    let word = fields.get("verb").unwrap_or_default();
-    let verb = verb(word)?;
+    let verb = verb(fields.get("verb").unwrap_or_default())?;
     let mut db = api.pool.acquire().await?;
     let now = clock::business(&mut *db).await?;
     // What was shown is acted on, and not what has come to match since, though it be as many.
     let acts = fields.get("step") == Some("act");
     let shown = fields.get("shown").and_then(|text| text.parse::<DateTime<Utc>>().ok()).filter(|at| acts && *at <= now);
-    let mut filter = jobs::filter(&fields, shown.unwrap_or(now))?;
-    if let Some(shown) = shown {
-        filter.before = Some(filter.before.map_or(shown, |before| before.min(shown)));
-    }
-    let dry = risk::dry_run(&mut db, &filter).await?;
-    let releases = verb == Verb::Retry && dry.kinds.keys().any(|kind| kinds::moves_money(kind));
+    let filter_at = |at: DateTime<Utc>| {
+        jobs::filter(&fields, at)
+            .map(|filter| JobFilter { before: Some(filter.before.map_or(at, |before| before.min(at))), ..filter })
+    };
+    let show_now = async |db: &mut PgConnection, changed: bool| -> Result<Reply, Trouble> {
+        let dry = risk::dry_run(db, &filter_at(now)?).await?;
+        Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, (verb, changed), &dry, now)))
+    };
     if !acts {
-        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases, now)));
+        return show_now(&mut db, false).await;
     }
-    if releases {
-        form::may(signed, Role::Payer)?;
-    }
-    if shown.is_none() || fields.get("matching").and_then(|n| n.parse().ok()) != Some(dry.matching) {
+    // A form that does not say what was shown has shown nothing.
+    let seal = Some(fields.get("seal").unwrap_or_default());
+    let may_pay = signed.role >= Role::Payer;
+    let filter = filter_at(shown.unwrap_or(now))?;
+    let asked = bulk::Asked { seal, may_pay, why: fields.get("why"), ..bulk::Asked::new(verb, &filter) };
+    let began = match bulk::begin(&mut db, &operator(signed), asked).await {
+        Ok(began) => began,
+        Err(Refused::Payer) => return Err(form::refusal(signed, Role::Payer)),
         // What was confirmed is not what would be done: it is shown again, as it is now.
-        let filter = jobs::filter(&fields, now)?;
-        let dry = risk::dry_run(&mut db, &filter).await?;
-        let releases = verb == Verb::Retry && dry.kinds.keys().any(|kind| kinds::moves_money(kind));
-        return Ok(page(signed, "/jobs", &title(verb), &confirm(signed, &fields, word, &dry, releases, now)));
-    }
-    let began = bulk::begin(&mut db, &operator(signed), verb, &filter, fields.get("why")).await;
-    let began = began.map_err(|refused| match refused {
-        Refused::Database(error) => error.into(),
-        other => Trouble::malformed(&format!("{other}. Nothing was changed.")),
-    })?;
+        Err(Refused::JobsChanged(_)) => return show_now(&mut db, true).await,
+        Err(Refused::Database(error)) => return Err(error.into()),
+        Err(other) => return Err(Trouble::malformed(&format!("{other}. Nothing was changed."))),
+    };
     go_on(api, &began.id);
     Ok(see_other(&format!("/bulk/{}", began.id)))
 }
@@ -140,16 +140,24 @@ fn title(verb: Verb) -> String {
     }
 }
 
-fn confirm(signed: &Signed, fields: &Fields, word: &str, dry: &DryRun, releases: bool, shown: DateTime<Utc>) -> Markup {
+fn confirm(
+    signed: &Signed,
+    fields: &Fields,
+    (verb, changed): (Verb, bool),
+    dry: &DryRun,
+    shown: DateTime<Utc>,
+) -> Markup {
+    let [safe, done, unknown] = verb.means();
     let kinds: Vec<String> = dry.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let sums: Vec<String> = dry.amounts.iter().map(|(currency, sum)| amount(*sum, currency)).collect();
-    let allowed = !releases || signed.role >= Role::Payer;
+    let allowed = !verb.releases(dry) || signed.role >= Role::Payer;
     html! {
+        @if changed { p.say.wait role="alert" { "What matches has changed since it was shown: nothing was done. This is how it stands now." } }
         p { strong { (dry.matching) } " jobs match: " (kinds.join(", ")) "." }
         div.cards {
-            div.card { b.good { (dry.safe) } span { "safe: nothing has come of them" } }
-            div.card { b.quiet { (dry.done) } span { "already done: their effect is there, and a retry does no more" } }
-            div.card { b.unknown { (dry.unknown) } span { "unknown: looked for at Stripe first, never sent blindly" } }
+            div.card { b.good { (dry.safe) } span { "safe: " (safe) } }
+            div.card { b.quiet { (dry.done) } span { "already done: " (done) } }
+            div.card { b.unknown { (dry.unknown) } span { "unknown: " (unknown) } }
             div.card {
                 b { @if sums.is_empty() { "–" } @else { (sums.join(", ")) } }
                 span { "at stake" @if dry.unpriced > 0 { ", and " (dry.unpriced) " jobs of no known amount" } }
@@ -165,13 +173,13 @@ fn confirm(signed: &Signed, fields: &Fields, word: &str, dry: &DryRun, releases:
             form.acts method="post" action="/bulk" {
                 (csrf(signed))
                 (hidden(fields))
-                input type="hidden" name="verb" value=(word);
+                input type="hidden" name="verb" value=(verb.word());
                 input type="hidden" name="step" value="act";
-                input type="hidden" name="matching" value=(dry.matching);
+                input type="hidden" name="seal" value=(dry.seal);
                 input type="hidden" name="shown" value=(shown.to_rfc3339_opts(SecondsFormat::Micros, true));
                 label { "Why (for whoever reads it later)" input name="why" maxlength="2000"; }
                 button.act {
-                    @match word { "retry" => "Retry all ", "replay" => "Run again all ", _ => "Cancel all " } (dry.matching)
+                    @match verb { Verb::Retry => "Retry all ", Verb::Replay => "Run again all ", Verb::Cancel => "Cancel all " } (dry.matching)
                 }
                 a href="/jobs" { "No" }
             }

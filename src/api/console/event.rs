@@ -34,10 +34,11 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, 
     let postings = events::postings(&mut db, id, MOST).await?;
     let dashboard = desk::dashboard(&mut *db).await?;
     let readable = found.iter().any(|(_, body)| body.is_some());
+    let allowed = signed.role >= needed(&found);
     let body = html! {
         // An id is unique for its source: two sources may, in theory, use the same.
         @for (event, _) in &found { (envelope(event, dashboard)) }
-        @if readable && signed.role >= Role::Operator {
+        @if readable && allowed {
             h2 { "Run it again" }
             p { "Its job runs again. What it did before it does not do twice: every effect has its key." }
             (find::act(signed, &format!("{}/replay", link::path("events", id)), "Replay"))
@@ -50,6 +51,14 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, 
         }
     };
     Ok(page(signed, "/events", &format!("Event {id}"), &body))
+}
+
+/// Running again what becomes a payout is releasing money.
+fn needed(found: &[(EventRow, Option<Vec<u8>>)]) -> Role {
+    let releases = |(event, body): &(EventRow, Option<Vec<u8>>)| {
+        body.as_deref().is_some_and(|body| replay::releases(&event.source, &event.id, body))
+    };
+    if found.iter().any(releases) { Role::Payer } else { Role::Operator }
 }
 
 fn unknown(id: &str) -> Trouble {
@@ -118,6 +127,7 @@ pub(super) async fn again(api: &Api, signed: &Signed, id: &str, request: Request
     let by = Operator { who: signed.who.clone(), via: Via::Console };
     let mut db = api.pool.acquire().await?;
     let conflict = |say: String| Trouble::new(StatusCode::CONFLICT, &say);
+    form::may(signed, needed(&events::read(&mut db, id).await?))?;
     match replay::replay(&mut db, &by, id, fields.get("why")).await {
         Ok(_) => Ok(see_other(&link::path("events", id))),
         Err(Refused::Unknown(id)) => Err(unknown(&id)),

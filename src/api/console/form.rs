@@ -58,14 +58,16 @@ pub(super) async fn read(
 
 /// Whether somebody may.
 pub(super) fn may(signed: &Signed, needed: Role) -> Result<(), Trouble> {
-    if signed.role >= needed {
-        return Ok(());
-    }
+    if signed.role >= needed { Ok(()) } else { Err(refusal(signed, needed)) }
+}
+
+/// Why somebody may not.
+pub(super) fn refusal(signed: &Signed, needed: Role) -> Trouble {
     let detail = format!(
         "You are signed in as a {}, and this takes a{} {}: nothing was changed.",
         signed.role.word(),
         if needed == Role::Operator { "n" } else { "" },
         needed.word()
     );
-    Err(Trouble::new(StatusCode::FORBIDDEN, &detail))
+    Trouble::new(StatusCode::FORBIDDEN, &detail)
 }

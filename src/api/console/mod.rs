@@ -26,7 +26,7 @@ mod standing;
 mod subscriptions;
 
 use bursar_jobs::desk::access::Signed;
-use hyper::{Method, Request, StatusCode, body::Incoming};
+use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming};
 use maud::html;
 
 use self::form::Fields;
@@ -103,6 +103,10 @@ async fn route(api: &Api, segments: &[&str], request: Request<Incoming>) -> Resu
     match (reads, segments) {
         (true, ["console.css"]) => return Ok(page::file("text/css; charset=utf-8", include_str!("style.css"))),
         (true, ["console.js"]) => return Ok(page::file("text/javascript; charset=utf-8", include_str!("console.js"))),
+        // A browser says where a form comes from; of another site, or another port of this host, none is taken.
+        (false, _) if is_anothers(request.headers()) => {
+            return Err(Trouble::new(StatusCode::FORBIDDEN, "This form is not of this console: nothing was changed."));
+        }
         (true, ["sign-in"]) => return Ok(session::ask(StatusCode::OK, None)),
         (false, ["sign-in"]) => return session::sign_in(api, request).await,
         _ => {}
@@ -117,6 +121,11 @@ async fn route(api: &Api, segments: &[&str], request: Request<Incoming>) -> Resu
     }
     let query = Fields::of(request.uri().query().unwrap_or_default().as_bytes());
     if reads { show(api, &signed, segments, &query).await } else { take(api, &signed, segments, request).await }
+}
+
+/// Whether a browser says that a request was made by what is no page of ours (Fetch Metadata, `Sec-Fetch-Site`).
+fn is_anothers(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
 /// The pages.

@@ -24,7 +24,7 @@ pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
     let now = clock::business(&mut *db).await?;
     let body = html! {
         div data-live="overview" {
-            (alerts(&all))
+            (alerts(&all, now))
             (super::standing::alerts(&money, now))
             (cards(&all, now))
             h2 { "The last hour" }
@@ -50,7 +50,7 @@ pub(super) async fn show(api: &Api, signed: &Signed) -> Result<Reply, Trouble> {
 }
 
 /// What needs somebody now, in sentences.
-fn alerts(all: &Overview) -> Markup {
+fn alerts(all: &Overview, now: DateTime<Utc>) -> Markup {
     let dead: i64 = all.queue.iter().map(|kind| kind.dead).sum();
     let ready: i64 = all.queue.iter().map(|kind| kind.ready).sum();
     let unknown: Vec<_> = all.payouts.iter().filter(|of| of.state == "unknown").collect();
@@ -68,6 +68,12 @@ fn alerts(all: &Overview) -> Markup {
             }
         }
         @if dead > 0 { p.say.bad { a href="/jobs?state=dead" { (many(dead, "job is dead", "jobs are dead")) } ", to be seen to by an operator." } }
+        @for act in &all.acts {
+            p.say.wait {
+                a href={ "/bulk/" (act.id) } { "The " (act.verb) " of all that matched, begun " (ago(act.begun_at, now)) " by " (act.who) } ", is at " (act.seen) " of " (act.matching)
+                ": a worker brings it to its end, and its log says what stands against that."
+            }
+        }
         @if !all.paused.is_empty() { p.say.wait { "Paused: " (all.paused.join(", ")) "." } }
         @if all.flagged > 0 { p.say.wait { (many(all.flagged, "user is flagged", "users are flagged")) ": a dispute, or a second subscription." } }
     }

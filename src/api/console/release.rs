@@ -8,7 +8,7 @@ use bursar_jobs::{
         bulk::{self, Refused, Releasing},
         payout::Page,
         release::{self, Came, DryRun, Sums},
-        reverse,
+        reverse::{self, Meaning},
     },
     reverse_payout::{self, Became},
 };
@@ -123,14 +123,15 @@ pub(super) async fn reverse(
         why,
         after_saved_failure: false,
     };
-    if fields.get("step") != Some("act") {
-        let meaning = reverse::preview(&mut db, asked).await?.ok_or_else(no_such)?;
+    let shows = |meaning: &Meaning, changed: bool| {
         let body = html! {
+            @if changed { p.say.wait role="alert" { "What it means has changed since it was shown: nothing was done. This is how it stands now." } }
             @for said in &meaning.said { p { (said) } }
             @if meaning.changes {
                 form.acts method="post" action={ "/payouts/" (segment(job)) "/reverse" } {
                     (csrf(signed))
                     input type="hidden" name="step" value="act";
+                    input type="hidden" name="shown" value=(meaning.seal);
                     @if let Some(amount) = fields.get("amount") { input type="hidden" name="amount" value=(amount); }
                     input type="hidden" name="why" value=(why);
                     button.danger { "Take back " @if let Some(minor) = minor { (amount(minor, &currency)) " in all" } @else { "all of it" } }
@@ -138,10 +139,18 @@ pub(super) async fn reverse(
                 }
             } @else { p { a href={ "/payouts/" (segment(job)) } { "To the payout" } } }
         };
-        return Ok(page(signed, "/payouts", &format!("Take back what was paid for {job}"), &body));
+        page(signed, "/payouts", &format!("Take back what was paid for {job}"), &body)
+    };
+    if fields.get("step") != Some("act") {
+        let meaning = reverse::preview(&mut db, asked).await?.ok_or_else(no_such)?;
+        return Ok(shows(&meaning, false));
     }
     let mut tx = db.begin().await?;
-    match reverse_payout::ask(&mut tx, asked).await? {
+    let became = match reverse::ask_as_shown(&mut tx, asked, fields.get("shown").unwrap_or_default()).await? {
+        Ok(became) => became,
+        Err(meaning) => return Ok(shows(&meaning, true)),
+    };
+    match became {
         Became::NoSuch => Err(no_such()),
         Became::Refused(why, hint) => Err(conflict(&format!("{why}. {hint}. Nothing was changed."))),
         Became::Already(how) => Err(conflict(&format!("It is so already, and nothing was changed: {how}."))),

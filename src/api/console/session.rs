@@ -1,7 +1,7 @@
 //! Signing in with a token, and the cookie that a browser gets for it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use hyper::{
     HeaderMap, Request, StatusCode,
     body::Incoming,
     header::{COOKIE, HeaderValue, RETRY_AFTER, SET_COOKIE},
+    http::Extensions,
 };
 use maud::html;
 use ring::hmac;
@@ -25,6 +26,8 @@ use crate::{
     http::{Peer, body, reply::Reply},
 };
 
+/// What a page carries that asks for itself, to be current.
+const LIVE: &str = "bursar-live";
 /// Attempts that one address has, before it waits.
 const ATTEMPTS: u32 = 5;
 /// For which it then waits, and after which its attempts are forgotten.
@@ -32,23 +35,42 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// Addresses remembered at most; with more, all of them wait.
 const MOST: usize = 10_000;
 
-/// Who has lately failed to sign in.
+/// Who has lately failed to show a token.
 #[derive(Debug, Default)]
 pub(in crate::api) struct Failures(Mutex<HashMap<IpAddr, (u32, Instant)>>);
 
 impl Failures {
-    /// Whether an address must wait.
-    fn must_wait(&self, peer: IpAddr) -> bool {
+    /// Counts an attempt of an address before it is made, so that many at once are as many; whether it is one too many.
+    pub(in crate::api) fn are_more_than(&self, most: u32, peer: IpAddr) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (_, last)| last.elapsed() < WINDOW);
-        all.len() >= MOST || all.get(&peer).is_some_and(|(count, _)| *count >= ATTEMPTS)
+        let is_crowded = all.len() >= MOST;
+        match all.entry(peer) {
+            Entry::Occupied(known) if known.get().0 >= most => true,
+            Entry::Vacant(_) if is_crowded => true,
+            entry => {
+                let known = entry.or_insert_with(|| (0, clock::monotonic()));
+                *known = (known.0 + 1, clock::monotonic());
+                false
+            }
+        }
     }
 
-    fn note(&self, peer: IpAddr) {
+    /// It was no failure.
+    fn forgive(&self, peer: IpAddr) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = all.entry(peer).or_insert((0, clock::monotonic()));
-        *entry = (entry.0 + 1, clock::monotonic());
+        if let Entry::Occupied(mut known) = all.entry(peer) {
+            known.get_mut().0 -= 1;
+            if known.get().0 == 0 {
+                known.remove();
+            }
+        }
     }
+}
+
+/// Who is at the other end.
+pub(in crate::api) fn peer(head: &Extensions) -> IpAddr {
+    head.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
 }
 
 /// Whether two secrets are the same, in constant time.
@@ -71,7 +93,7 @@ fn is_local(api: &Api) -> bool {
 /// Who sends a request, by its cookie.
 pub(super) async fn signed(api: &Api, headers: &HeaderMap) -> Result<Option<Signed>, sqlx::Error> {
     match secret(api, headers) {
-        Some(secret) => access::session(&api.pool, secret).await,
+        Some(secret) => access::session(&api.pool, secret, !headers.contains_key(LIVE)).await,
         None => Ok(None),
     }
 }
@@ -103,22 +125,22 @@ pub(super) fn ask(status: StatusCode, why: Option<&str>) -> Reply {
 /// Takes the token.
 pub(super) async fn sign_in(api: &Api, request: Request<Incoming>) -> Result<Reply, Trouble> {
     let (head, stream) = request.into_parts();
-    let peer = head.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
-    if api.failures.must_wait(peer) {
-        let mut reply = ask(StatusCode::TOO_MANY_REQUESTS, Some("Too many attempts. Wait a minute, and try again."));
-        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(WINDOW.as_secs()));
-        return Ok(reply);
-    }
+    let peer = peer(&head.extensions);
     let bytes = body::read(&head.headers, stream, &api.settings.limits)
         .await
         .map_err(|_| Trouble::new(StatusCode::BAD_REQUEST, "The form did not arrive whole. Send it again."))?;
     let fields = Fields::of(&bytes);
+    if api.failures.are_more_than(ATTEMPTS, peer) {
+        let mut reply = ask(StatusCode::TOO_MANY_REQUESTS, Some("Too many attempts. Wait a minute, and try again."));
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(WINDOW.as_secs()));
+        return Ok(reply);
+    }
     let mut db = api.pool.acquire().await?;
     let Some(secret) = access::sign_in(&mut db, fields.get("token").unwrap_or_default()).await? else {
-        api.failures.note(peer);
         tracing::warn!(%peer, "somebody tried to sign in with what is no token");
         return Ok(ask(StatusCode::UNAUTHORIZED, Some("That is no token, or one that was revoked.")));
     };
+    api.failures.forgive(peer);
     let mut reply = page::see_other("/");
     set(api, &mut reply, &secret, "Max-Age=43200");
     Ok(reply)
@@ -156,9 +178,11 @@ mod tests {
         let failures = Failures::default();
         let (one, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         for _ in 0..ATTEMPTS {
-            assert!(!failures.must_wait(one));
-            failures.note(one);
+            assert!(!failures.are_more_than(ATTEMPTS, one));
         }
-        assert!(failures.must_wait(one) && !failures.must_wait(other));
+        assert!(failures.are_more_than(ATTEMPTS, one) && !failures.are_more_than(ATTEMPTS, other));
+        failures.forgive(one);
+        failures.forgive(other);
+        assert!(!failures.are_more_than(ATTEMPTS, one) && failures.are_more_than(ATTEMPTS, one));
     }
 }

@@ -4,7 +4,7 @@ use bursar_jobs::{
     audit::Via,
     by_hand::{self, Move as Hand, Way},
     credits::Credits,
-    desk::Operator,
+    desk::{Operator, accounts},
     ledger::{self, Posted, Spent},
 };
 use serde::Serialize;
@@ -34,6 +34,14 @@ pub(super) async fn by_hand(db: &mut PgConnection, screen: &Screen, asked: Move,
     let actor = asked.by.unwrap_or_else(values::operator);
     let hand = Hand { user: &asked.user, way, amount: asked.amount, key: &key, actor: &actor, why: &asked.why };
     let mut tx = db.begin().await?;
+    let is_new = accounts::credits(&mut tx, &asked.user).await?.is_none();
+    // Whoever mistypes a name would take from nobody, and believe that it was done.
+    if is_new && way == Way::Removal {
+        return Err(Failure::not_found(
+            format!("there is no account {}: nothing was revoked", asked.user),
+            "an account is there once credits were posted to it; look at the name of the user",
+        ));
+    }
     let posted = by_hand::post(&mut *tx, hand).await?;
     let (result, posting) = match posted {
         Posted::New(id) => ("posted", id),
@@ -62,6 +70,9 @@ pub(super) async fn by_hand(db: &mut PgConnection, screen: &Screen, asked: Move,
         &moved,
         &format!("{amount} credits {verb} {user} (posting {posting}, key {key}); the balance is {balance} credits"),
     )?;
+    if is_new {
+        screen.note(&format!("{user} had no account until now: look at the name, if that is a surprise"));
+    }
     Ok(())
 }
 
@@ -76,16 +87,8 @@ pub(super) async fn spend(
     let mut tx = db.begin().await?;
     match ledger::spend(&mut *tx, user, amount, key, reference, None).await? {
         Spent::Done { posting, balance } => {
-            // What a repetition finds was noted by the first.
-            let is_new = sqlx::query_scalar!(
-                r#"SELECT xmin = pg_current_xact_id()::xid AS "new!" FROM bursar.posting WHERE id = $1"#,
-                posting
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-            if is_new {
-                note(&mut tx, &values::operator(), "credits.spend", user, (amount, key, posting), reference).await?;
-            }
+            let spend = by_hand::Spend { user, amount, key, posting, reference };
+            by_hand::note_spend(&mut tx, &values::at_keyboard(), spend).await?;
             tx.commit().await?;
             let moved = Moved { result: "posted", posting: Some(posting), user_id: user, amount, key, balance };
             screen.done(

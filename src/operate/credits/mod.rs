@@ -122,9 +122,12 @@ struct Balance<'a> {
 
 async fn balance(db: &mut PgConnection, screen: &Screen, user: &str) -> Result<(), Failure> {
     let balance = ledger::balance(&mut *db, user).await?;
-    let flags = accounts::flags(db, user).await?;
+    let flags = accounts::flags(&mut *db, user).await?;
     let words: Vec<String> = flags.iter().map(|flag| format!("{} {}", flag.flag, flag.source)).collect();
     let flagged = if words.is_empty() { String::new() } else { format!("; flagged: {}", words.join(", ")) };
     screen.done(&Balance { user_id: user, balance, flags }, &format!("{user} has {balance} credits{flagged}"))?;
+    if accounts::credits(db, user).await?.is_none() {
+        screen.note(&format!("there is no account {user}: nothing was ever posted to it"));
+    }
     Ok(())
 }

@@ -11,7 +11,6 @@ use bursar_jobs::{
     desk::{JobFilter, State, bulk::Verb, events::EventFilter},
     envelope::Source,
 };
-use chrono::TimeDelta;
 use clap::{Args, Subcommand, ValueEnum};
 use sqlx::PgConnection;
 
@@ -39,7 +38,10 @@ pub enum Events {
         /// Only this user's: those that caused a posting or a payout of theirs, or are about an object that is known to be theirs.
         #[arg(long, value_name = "USER", value_parser = values::word)]
         user: Option<String>,
-        /// Only events received in this last length of time, like 90s, 15m, 2h, 7d or 4w.
+        /// Only events received longer ago than this, like 90s, 15m, 2h, 7d or 4w.
+        #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+        older: Option<Duration>,
+        /// Only events received in this last length of time.
         #[arg(long, value_name = "DURATION", value_parser = values::duration)]
         since: Option<Duration>,
         #[command(flatten)]
@@ -117,10 +119,10 @@ impl From<Sender> for Source {
 /// Does what was asked.
 pub(super) async fn run(asked: Events, db: &mut PgConnection, screen: &Screen) -> Result<(), Failure> {
     match asked {
-        Events::List { kind, source, object, user, since, limit } => {
-            let since = since.and_then(|length| TimeDelta::from_std(length).ok()).map(|length| screen.now() - length);
-            let source = source.map(Source::from);
-            let filter = EventFilter { kind, source, object, user, since, ..EventFilter::default() };
+        Events::List { kind, source, object, user, older, since, limit } => {
+            let ago = |length: Duration| screen.now() - length;
+            let (before, since, source) = (older.map(ago), since.map(ago), source.map(Source::from));
+            let filter = EventFilter { id: None, kind, source, object, user, before, since };
             list::list(db, screen, &filter, limit).await
         }
         Events::Gaps { limit } => gaps::gaps(db, screen, limit).await,

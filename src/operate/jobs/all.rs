@@ -26,7 +26,7 @@ pub(in crate::operate) struct Asked<'a> {
 pub(in crate::operate) async fn run(db: &mut PgConnection, screen: &Screen, asked: Asked<'_>) -> Result<(), Failure> {
     let dry = risk::dry_run(&mut *db, &asked.filter).await?;
     if asked.dry_run || !screen.is_json() {
-        say(screen, &dry)?;
+        say(screen, asked.verb, &dry)?;
     }
     if asked.dry_run {
         return Ok(());
@@ -43,9 +43,15 @@ pub(in crate::operate) async fn run(db: &mut PgConnection, screen: &Screen, aske
     if !asked.yes && !screen.confirm(&format!("{verb} all {}?", dry.matching))? {
         return Err(Failure::refused("nothing was changed", "say --yes to do it without being asked"));
     }
-    let began = bulk::begin(&mut *db, &at_keyboard(), asked.verb, &asked.filter, asked.why).await;
+    // Whoever was asked has seen it; a queue that moves must not keep a script from what it was told to do.
+    let seal = (!asked.yes).then_some(dry.seal.as_str());
+    let wanted = bulk::Asked { seal, why: asked.why, ..bulk::Asked::new(asked.verb, &asked.filter) };
+    let began = bulk::begin(&mut *db, &at_keyboard(), wanted).await;
     let mut so_far = began.map_err(|refused| match refused {
         Refused::Database(error) => error.into(),
+        Refused::JobsChanged(_) => {
+            Failure::refused(format!("{refused}; nothing was changed"), "ask again: it is shown anew")
+        }
         other => Failure::WrongUse { why: other.to_string(), hint: format!("see: bursar {command} --help") },
     })?;
     let mut bar = screen.progress();
@@ -58,9 +64,9 @@ pub(in crate::operate) async fn run(db: &mut PgConnection, screen: &Screen, aske
 }
 
 /// What it would mean for these.
-pub(super) async fn judge(db: &mut PgConnection, screen: &Screen, ids: &[String]) -> Result<(), Failure> {
+pub(super) async fn judge(db: &mut PgConnection, screen: &Screen, verb: Verb, ids: &[String]) -> Result<(), Failure> {
     let dry = DryRun::of(risk::judge(db, ids).await?);
-    say(screen, &dry)
+    say(screen, verb, &dry)
 }
 
 fn finished(screen: &Screen, verb: Verb, so_far: &Progress) -> Result<(), Failure> {
@@ -86,7 +92,7 @@ fn jobs(count: i64) -> String {
     if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
 }
 
-fn say(screen: &Screen, dry: &DryRun) -> Result<(), Failure> {
+fn say(screen: &Screen, verb: Verb, dry: &DryRun) -> Result<(), Failure> {
     if screen.is_json() {
         return Ok(screen.object(dry)?);
     }
@@ -94,12 +100,10 @@ fn say(screen: &Screen, dry: &DryRun) -> Result<(), Failure> {
     let kinds: Vec<String> = dry.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let of = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
     screen.fact("matching", &format!("{}{of}", jobs(dry.matching)))?;
-    screen.fact("safe", &format!("{}: nothing has come of them", dry.safe))?;
-    screen.fact("already done", &format!("{}: their effect is there; a retry finds it and does no more", dry.done))?;
-    screen.fact(
-        "unknown",
-        &format!("{}: something may have left; it is looked for, and not sent blindly", dry.unknown),
-    )?;
+    let [safe, done, unknown] = verb.means();
+    screen.fact("safe", &format!("{}: {safe}", dry.safe))?;
+    screen.fact("already done", &format!("{}: {done}", dry.done))?;
+    screen.fact("unknown", &format!("{}: {unknown}", dry.unknown))?;
     let priced = if amounts.is_empty() { "none that is known".to_owned() } else { amounts.join(", ") };
     let more = if dry.unpriced == 0 { String::new() } else { format!(", and {} of no known amount", dry.unpriced) };
     screen.fact("at stake", &format!("{priced}{more}"))?;

@@ -172,7 +172,7 @@ async fn act(
             all::run(db, screen, all::Asked { verb, filter, dry_run: how.dry_run, yes: how.yes, why }).await
         }
         (false, true) if !how.dry_run => change::each(db, screen, verb, &ids, why).await,
-        (false, true) => all::judge(db, screen, &ids).await,
+        (false, true) => all::judge(db, screen, verb, &ids).await,
         (true, true) | (false, false) => Err(Failure::WrongUse {
             why: "which jobs? Name their ids, or say which by --state, --kind, --error, --text, --older or --since"
                 .into(),

@@ -1,6 +1,7 @@
 //! `bursar jobs pause` and `resume`: whether workers claim jobs of a kind.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::operate::{Failure, Screen, values::at_keyboard};
@@ -11,6 +12,11 @@ struct Paused<'a> {
     paused: bool,
 }
 
+/// The state that the audit shows; what is so already is no act.
+fn said(paused: bool) -> Value {
+    json!({ "paused": paused })
+}
+
 pub(super) async fn pause(
     db: &mut PgConnection,
     screen: &Screen,
@@ -18,10 +24,12 @@ pub(super) async fn pause(
     why: Option<&str>,
 ) -> Result<(), Failure> {
     let mut tx = db.begin().await?;
-    sqlx::query!("INSERT INTO bursar.paused_kind (kind) VALUES ($1) ON CONFLICT DO NOTHING", kind)
+    let paused = sqlx::query!("INSERT INTO bursar.paused_kind (kind) VALUES ($1) ON CONFLICT DO NOTHING", kind)
         .execute(&mut *tx)
         .await?;
-    at_keyboard().note(&mut *tx, "jobs.pause", kind, (None, None), why).await?;
+    if paused.rows_affected() == 1 {
+        at_keyboard().note(&mut *tx, "jobs.pause", kind, (Some(said(false)), Some(said(true))), why).await?;
+    }
     tx.commit().await?;
     screen.done(
         &Paused { kind, paused: true },
@@ -38,10 +46,16 @@ pub(super) async fn resume(
 ) -> Result<(), Failure> {
     let mut tx = db.begin().await?;
     // A notice goes out at commit: a woken worker finds the kind resumed.
-    sqlx::query!("WITH gone AS (DELETE FROM bursar.paused_kind WHERE kind = $1) SELECT bursar.wake()", kind)
-        .fetch_one(&mut *tx)
-        .await?;
-    at_keyboard().note(&mut *tx, "jobs.resume", kind, (None, None), why).await?;
+    let resumed = sqlx::query_scalar!(
+        r#"WITH gone AS (DELETE FROM bursar.paused_kind WHERE kind = $1 RETURNING kind)
+           SELECT EXISTS (SELECT FROM gone) AS "gone!" FROM (SELECT bursar.wake()) woken"#,
+        kind
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if resumed {
+        at_keyboard().note(&mut *tx, "jobs.resume", kind, (Some(said(true)), Some(said(false))), why).await?;
+    }
     tx.commit().await?;
     screen.done(&Paused { kind, paused: false }, &format!("{kind} is not paused: workers start its jobs"))?;
     Ok(())

@@ -1,16 +1,18 @@
 //! Traces: one for each event, from its receipt through its jobs to their requests of Stripe.
 //!
-//! The trace's id derives from the event's, and the id of an attempt's span from the job's and the attempt's number. So nothing has to travel
-//! with a job or be kept in the database: whoever knows the event knows its trace, in whatever process, after whatever crash. A job that no
-//! event caused is the root of its own. Where no endpoint is set nothing of this is done.
+//! The trace's id derives from the event's, so that whoever knows the event knows its trace, in whatever process, after whatever crash. A job
+//! keeps the context of the attempt that enqueued it, so that the tree is true. A request of `api` is in its sender's trace, or begins one, and
+//! so do the jobs it leads to; any other job that no event caused is the root of its own. Where no endpoint is set nothing of this is done.
 
+mod context;
 mod otlp;
+mod request;
 mod roots;
 mod wire;
 
 use std::{
     borrow::Cow,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -19,8 +21,10 @@ use ring::digest;
 use tokio::sync::{mpsc, oneshot};
 
 use super::counts::PROCESS;
+pub(crate) use context::Context;
 pub use otlp::{Destination, DestinationError};
-pub(crate) use roots::{Ended, Origin, ended, origins};
+pub(crate) use request::served;
+pub(crate) use roots::{Ended, Origin, contexts, ended, origins};
 
 /// Spans wait here for the exporter; more than this are dropped, and counted.
 const WAITING: usize = 1024;
@@ -29,9 +33,19 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 static SPANS: OnceLock<mpsc::Sender<Item>> = OnceLock::new();
 
+/// The requests that an attempt made so far. Whoever runs it has them too, whatever becomes of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Made(Arc<Mutex<Vec<Span>>>);
+
+impl Made {
+    /// Takes them out.
+    pub fn take(&self) -> Vec<Span> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 tokio::task_local! {
-    /// The requests that an attempt made so far, while it runs.
-    static REQUESTS: Mutex<Vec<Span>>;
+    static REQUESTS: Made;
 }
 
 /// What the exporter takes.
@@ -61,6 +75,8 @@ pub(crate) struct Span {
     pub start: u64,
     pub end: u64,
     pub attributes: Vec<(&'static str, String)>,
+    /// A span of another trace that led to it.
+    pub link: Option<Context>,
     /// It did not end well.
     pub is_error: bool,
 }
@@ -78,8 +94,14 @@ impl Span {
             start: end.saturating_sub(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)),
             end,
             attributes: Vec::new(),
+            link: None,
             is_error: false,
         }
+    }
+
+    /// The same, at its place in a trace.
+    pub fn at(self, place: Context, parent: Option<[u8; 8]>) -> Self {
+        Self { trace: place.trace, id: place.span, parent, ..self }
     }
 }
 
@@ -121,8 +143,16 @@ fn send(spans: Vec<Span>) {
     }
 }
 
-/// An event was received, which took so long. What became of it: `new`, `duplicate` or `conflict`.
-pub(crate) fn received(source: &'static str, kind: &str, id: &str, what: &'static str, took: Duration) {
+/// An event was received, which took so long. What became of it: `new`, `duplicate` or `conflict`. Its trace is its own, and linked to its
+/// sender's.
+pub(crate) fn received(
+    source: &'static str,
+    kind: &str,
+    id: &str,
+    what: &'static str,
+    took: Duration,
+    sender: Option<Context>,
+) {
     if !are_on() {
         return;
     }
@@ -133,6 +163,7 @@ pub(crate) fn received(source: &'static str, kind: &str, id: &str, what: &'stati
     } else {
         span.parent = Some(receipt_of(id));
     }
+    span.link = sender;
     span.attributes = vec![
         ("bursar.event", id.to_owned()),
         ("bursar.source", source.to_owned()),
@@ -142,23 +173,17 @@ pub(crate) fn received(source: &'static str, kind: &str, id: &str, what: &'stati
 }
 
 /// Runs an attempt and keeps the requests that it makes.
-pub(crate) async fn attempt<T>(run: impl Future<Output = T>) -> (T, Vec<Span>) {
-    if !are_on() {
-        return (run.await, Vec::new());
-    }
-    REQUESTS
-        .scope(Mutex::default(), async {
-            let done = run.await;
-            (done, REQUESTS.with(|made| std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner))))
-        })
-        .await
+pub(crate) async fn attempt<T>(made: Made, run: impl Future<Output = T>) -> T {
+    REQUESTS.scope(made, run).await
 }
 
 /// Adds to the attempt that runs, if one does and anybody wants to know.
 pub(crate) fn within(span: impl FnOnce() -> Span) {
     if are_on() {
         // An error: no attempt runs here.
-        REQUESTS.try_with(|made| made.lock().unwrap_or_else(PoisonError::into_inner).push(span())).unwrap_or_default();
+        REQUESTS
+            .try_with(|made| made.0.lock().unwrap_or_else(PoisonError::into_inner).push(span()))
+            .unwrap_or_default();
     }
 }
 
@@ -170,11 +195,6 @@ pub fn trace_of(root: &str) -> [u8; 16] {
 /// The span of an event's first receipt.
 fn receipt_of(event: &str) -> [u8; 8] {
     first(&["bursar receipt", event])
-}
-
-/// The span of an attempt that was settled for good.
-fn attempt_of(job: &str, attempt: i32) -> [u8; 8] {
-    first(&["bursar attempt", job, &attempt.to_string()])
 }
 
 /// A span that nobody has to find again.
@@ -208,16 +228,16 @@ mod tests {
             0x2cab_6f45_e6f1_ef14_f4f2_1010_564d_1367
         );
         assert_ne!(trace_of("evt_1"), trace_of("evt_2"));
-        assert_ne!(attempt_of("j", 11), attempt_of("j1", 1));
     }
 
     #[tokio::test]
     async fn where_no_endpoint_is_set_nothing_is_kept() {
-        let (done, spans) = attempt(async {
+        let made = Made::default();
+        let done = attempt(made.clone(), async {
             within(|| panic!("nobody asks for a span"));
             7
         })
         .await;
-        assert_eq!((done, spans.len()), (7, 0));
+        assert_eq!((done, made.take().len()), (7, 0));
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bursar_jobs::clock;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Request, StatusCode, Uri,
     body::Bytes,
@@ -28,6 +28,9 @@ const MOST: usize = 512;
 const EVERY: Duration = Duration::from_secs(1);
 /// For one request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How much of an answer's body is read, and for how long: it says nothing that is needed, but its connection can then be used again.
+const ANSWER: usize = 64 << 10;
+const AFTERWARDS: Duration = Duration::from_millis(500);
 /// Before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
@@ -145,21 +148,21 @@ async fn send(http: &Http, destination: &Destination, body: Bytes) -> Result<(),
             request = request.header(name, value);
         }
         let request = request.body(Full::new(body.clone())).map_err(|error| error.to_string())?;
-        let answer = timeout(PATIENCE, async {
-            let answer = http.request(request).await.map_err(|error| error.to_string())?;
-            let status = answer.status();
-            // Read, so that the connection can be used again.
-            answer.into_body().collect().await.map_err(|error| error.to_string())?;
-            Ok::<StatusCode, String>(status)
-        });
+        let answer = async {
+            let answer =
+                timeout(PATIENCE, http.request(request)).await.map_err(|_| format!("no answer within {PATIENCE:?}"))?;
+            let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
+            // Whatever becomes of it, its head has said what became of the spans.
+            drop(timeout(AFTERWARDS, Limited::new(body, ANSWER).collect()).await);
+            Ok::<StatusCode, String>(head.status)
+        };
         let error = match answer.await {
-            Ok(Ok(status)) if status.is_success() => return Ok(()),
-            Ok(Ok(status)) if !matches!(status.as_u16(), 429 | 502 | 503 | 504) => {
+            Ok(status) if status.is_success() => return Ok(()),
+            Ok(status) if !matches!(status.as_u16(), 429 | 502 | 503 | 504) => {
                 return Err(format!("it answers {status}"));
             }
-            Ok(Ok(status)) => format!("it answers {status}"),
-            Ok(Err(error)) => error,
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Ok(status) => format!("it answers {status}"),
+            Err(error) => error,
         };
         let Some(pause) = pauses.next() else { return Err(error) };
         sleep(pause).await;

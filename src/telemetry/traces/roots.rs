@@ -1,39 +1,39 @@
 //! Which trace a claimed job belongs to, and its spans when it has ended.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use bursar_jobs::job::Batch;
 use sqlx::PgPool;
 
-use super::{Side, Span, are_on, attempt_of, chance, receipt_of, send, trace_of};
+use super::{Context, Side, Span, are_on, chance, receipt_of, send, trace_of};
 
-/// Causes are followed this far.
-const FAR: i32 = 20;
-
-/// What a job goes back to.
+/// Where an attempt stands in its trace.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// An event, or the first job.
-    root: String,
+    /// Its own span.
+    own: Context,
+    /// What it is under, where that is known.
     parent: Option<[u8; 8]>,
+    /// The event or the job that caused it, as the job says.
+    cause: Option<String>,
 }
 
 /// The origins of a batch's jobs, by their ids. Asked for only where anybody wants traces: one statement a batch.
+///
+/// A job goes back to whoever enqueued it, as that said (`bursar_jobs::traced`); the one that an event became, and what was enqueued untraced,
+/// to the receipt of the event that caused it; any other begins a trace.
 pub(crate) async fn origins(pool: &PgPool, batch: &Batch) -> HashMap<String, Origin> {
     if !are_on() {
         return HashMap::new();
     }
     let ids: Vec<String> = batch.jobs.iter().map(|job| job.id.clone()).collect();
     let rows = sqlx::query!(
-        r#"WITH RECURSIVE up (job, id, cause, attempts, depth) AS (
-               SELECT j.id, j.id, j.cause, j.attempts, 0 FROM apalis.jobs j WHERE j.id = ANY ($1)
-               UNION ALL
-               SELECT up.job, p.id, p.cause, p.attempts, up.depth + 1 FROM up JOIN apalis.jobs p ON p.id = up.cause WHERE up.depth < $2)
-           SELECT up.job AS "job!", up.id AS "id!", up.cause, up.attempts AS "attempts!", up.depth AS "depth!",
-                  EXISTS (SELECT FROM bursar.event e WHERE e.id = up.cause) AS "is_event!"
-           FROM up ORDER BY up.job, up.depth"#,
+        r#"SELECT j.id, j.cause, j.traceparent, EXISTS (SELECT FROM bursar.event e WHERE e.id = j.cause) AS "is_event!"
+           FROM apalis.jobs j WHERE j.id = ANY ($1)"#,
         &ids,
-        FAR,
     )
     .fetch_all(pool)
     .await;
@@ -41,17 +41,27 @@ pub(crate) async fn origins(pool: &PgPool, batch: &Batch) -> HashMap<String, Ori
         tracing::debug!(%error, "the causes of jobs are not known: their traces begin with them");
         Vec::new()
     });
-    let mut origins: HashMap<String, Origin> = HashMap::new();
+    let alone = |id: &String| Origin {
+        own: Context { trace: trace_of(id), span: chance(), is_sampled: true },
+        parent: None,
+        cause: None,
+    };
+    let mut origins: HashMap<String, Origin> = ids.iter().map(|id| (id.clone(), alone(id))).collect();
     for row in rows {
-        let root = row.cause.unwrap_or_else(|| row.id.clone());
-        let of_event = row.is_event.then(|| receipt_of(&root));
-        let origin = origins.entry(row.job).or_insert_with(|| Origin { root: root.clone(), parent: of_event });
-        origin.root = root;
-        if row.depth == 1 {
-            origin.parent = Some(attempt_of(&row.id, row.attempts));
+        let Some(origin) = origins.get_mut(&row.id) else { continue };
+        if let Some(above) = row.traceparent.as_deref().and_then(Context::read) {
+            (origin.own, origin.parent) = (above.child(), Some(above.span));
+        } else if let Some(event) = row.cause.as_deref().filter(|_| row.is_event) {
+            (origin.own.trace, origin.parent) = (trace_of(event), Some(receipt_of(event)));
         }
+        origin.cause = row.cause;
     }
     origins
+}
+
+/// What the jobs that these enqueue are under.
+pub(crate) fn contexts(origins: &HashMap<String, Origin>) -> BTreeMap<String, String> {
+    origins.iter().map(|(job, origin)| (job.clone(), origin.own.to_string())).collect()
 }
 
 /// What an attempt came to.
@@ -75,13 +85,15 @@ pub(crate) fn ended(
         return;
     }
     let mut spans = Vec::with_capacity(ended.len() + requests.len());
+    let mut made = Some(requests);
     for of in ended {
-        let origin = origins.get(of.job);
-        let mut span = Span::ended(format!("job {kind}"), Side::Consumer, took);
-        span.trace = trace_of(origin.map_or(of.job, |origin| &origin.root));
-        span.parent = origin.and_then(|origin| origin.parent);
-        // The number of a snoozed attempt is used again.
-        span.id = if of.outcome == "snooze" { chance() } else { attempt_of(of.job, of.attempt) };
+        let Some(origin) = origins.get(of.job) else { continue };
+        // A kind that makes requests runs alone, so that they are the first one's.
+        let requests = made.take().unwrap_or_default();
+        if !origin.own.is_sampled {
+            continue;
+        }
+        let mut span = Span::ended(format!("job {kind}"), Side::Consumer, took).at(origin.own, origin.parent);
         span.is_error = !matches!(of.outcome, "done" | "skip" | "snooze");
         span.attributes = vec![
             ("bursar.job", of.job.to_owned()),
@@ -89,13 +101,13 @@ pub(crate) fn ended(
             ("bursar.attempt", of.attempt.to_string()),
             ("bursar.outcome", of.outcome.to_owned()),
         ];
-        span.attributes.extend(origin.map(|origin| ("bursar.cause", origin.root.clone())));
+        span.attributes.extend(origin.cause.as_ref().map(|cause| ("bursar.cause", cause.clone())));
         span.attributes.extend(of.user.map(|user| ("bursar.user", user.to_owned())));
+        let under = |request: Span| request.at(origin.own.child(), Some(origin.own.span));
         spans.push(span);
+        spans.extend(requests.into_iter().map(under));
     }
-    // A kind that makes requests runs alone, so that they are the first one's.
-    if let Some((trace, id)) = spans.first().map(|first| (first.trace, first.id)) {
-        spans.extend(requests.into_iter().map(|request| Span { trace, parent: Some(id), ..request }));
+    if !spans.is_empty() {
+        send(spans);
     }
-    send(spans);
 }

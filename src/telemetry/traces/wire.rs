@@ -59,8 +59,18 @@ struct WireSpan {
     end_time_unix_nano: u64,
     #[prost(message, repeated, tag = "9")]
     attributes: Vec<KeyValue>,
+    #[prost(message, repeated, tag = "13")]
+    links: Vec<Link>,
     #[prost(message, optional, tag = "15")]
     status: Option<Status>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Link {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -118,6 +128,11 @@ fn of(span: Span) -> WireSpan {
         start_time_unix_nano: span.start,
         end_time_unix_nano: span.end,
         attributes: span.attributes.into_iter().map(said).collect(),
+        links: span
+            .link
+            .map(|to| Link { trace_id: to.trace.to_vec(), span_id: to.span.to_vec() })
+            .into_iter()
+            .collect(),
         status: span.is_error.then_some(Status { code: ERROR }),
     }
 }
