@@ -30,7 +30,7 @@ pub enum Command {
     /// Run jobs.
     #[command(after_help = "Example:\n  bursar worker")]
     Worker,
-    /// Sell credits, spend them, and say what a user may do: for the application alone, by a token.
+    /// Sell credits, spend them, and say what a user may do: for the application, by a token; and the operators' console, at `/`.
     #[command(after_help = "Example:\n  API_TOKEN=$(openssl rand -hex 32) bursar api")]
     Api,
     /// Bring the database to this version's schema.

@@ -1,5 +1,6 @@
 //! Payouts: whatever is lost on the way, a verified job moves its money at most once, and our books say what the sandbox's say.
 
+mod let_go;
 mod matrix;
 mod races;
 mod restore;

@@ -187,12 +187,43 @@ async fn of_what_was_not_sent_the_debt_is_undone() {
             .execute(&world.db.pool)
             .await
             .unwrap();
+        give_up(&world, "pay_receiver").await;
+        assert_eq!(world.dead_jobs().await, 1);
         reverse(&world, &job, &[]).await;
+        assert_eq!(world.dead_jobs().await, 0, "there is nothing left to look at");
         world.settle_down().await;
         assert_eq!((world.payout(&job).await.0.as_str(), world.owed_to("carol").await), ("reversed", 0), "{state}");
     }
     books_agree(&world).await;
     assert_eq!(world.bursar(&["payouts", "reverse", "nothing", "--why", "x"]).status.code(), Some(3));
+}
+
+/// The jobs of a kind that wait have made their last attempt.
+async fn give_up(world: &World, kind: &str) {
+    sqlx::query(
+        "UPDATE apalis.jobs SET status = 'Failed', done_at = bursar.now() WHERE job_type = $1 AND status = 'Pending'",
+    )
+    .bind(kind)
+    .execute(&world.db.pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_reversal_that_is_let_go_again_cancels_its_dead_job_and_is_made_once() {
+    let world = World::new().await;
+    world.receiver("bob").await;
+    paid(&world, "job_1", "bob").await;
+    world.stripe.fault(r#"{"route": "POST /v1/transfers/{id}/reversals", "fault": "lose_answer"}"#).await;
+    reverse(&world, "job_1", &[]).await;
+    world.step_of("reverse_transfer", None).await;
+    give_up(&world, "reverse_transfer").await;
+    assert_eq!((world.dead_jobs().await, world.payout("job_1").await.0.as_str()), (1, "paid"));
+    reverse(&world, "job_1", &[]).await;
+    assert_eq!(world.dead_jobs().await, 0);
+    world.settle_down().await;
+    assert_eq!((made(&world).await.len(), world.payout("job_1").await.0.as_str()), (1, "reversed"));
+    books_agree(&world).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,7 @@
 //! What a person moves in the books: a grant or a removal, with who, why, and a key of their own.
+//!
+//! A grant under the key of a purchase (`purchase:cs_…`) is that purchase's grant, under its one key in the books: its job finds it there and
+//! grants nothing more, what a job has granted is not granted again, and a refund takes it back like any other.
 
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
@@ -7,6 +10,7 @@ use crate::{
     credits::Credits,
     desk::Operator,
     ledger::{self, Account, CREDITS, Posted, Posting},
+    sale,
 };
 
 /// Which way.
@@ -42,7 +46,14 @@ pub async fn post(db: impl PgExecutor<'_>, hand: Move<'_>) -> Result<Posted, sql
         Way::Grant => ("admin_grant", Account::Issuance, user),
         Way::Removal => ("admin_removal", user, Account::Issuance),
     };
-    let mut posting = Posting::new(kind, format!("admin:{}", hand.key), from, to, CREDITS, hand.amount.micros());
+    let mut posting = match sale::session_of(hand.key).filter(|_| hand.way == Way::Grant) {
+        Some(session) => {
+            let mut posting = Posting::grant("purchase", sale::key_of(session), hand.user, hand.amount);
+            posting.reference = Some(session.to_owned());
+            posting
+        }
+        None => Posting::new(kind, format!("admin:{}", hand.key), from, to, CREDITS, hand.amount.micros()),
+    };
     posting.actor = Some(hand.actor.to_owned());
     posting.why = Some(hand.why.to_owned());
     let posted = ledger::post(db, &[posting]).await?;

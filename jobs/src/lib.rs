@@ -93,6 +93,7 @@ pub mod send_letter;
 pub mod send_report;
 pub mod subscription;
 mod sum_usage;
+mod superseded;
 pub mod sweep_held;
 pub mod sync_subscription;
 mod verdict;

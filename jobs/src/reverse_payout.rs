@@ -10,6 +10,7 @@ use crate::{
     job::Effects,
     payout_books::{self, Books, Known, subject},
     reverse_transfer::ReverseTransfer,
+    superseded,
 };
 
 /// What is asked.
@@ -27,6 +28,12 @@ pub struct Asked<'a> {
     pub why: &'a str,
     /// Use a new key, where Stripe saved a failure under the old one and nothing has come back.
     pub after_saved_failure: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn by(&self) -> superseded::By<'a> {
+        superseded::By { who: self.who, via: self.via, why: Some(self.why) }
+    }
 }
 
 /// What became of it.
@@ -107,7 +114,8 @@ async fn undo_unsent(db: &mut PgConnection, books: &Books, asked: Asked<'_>) -> 
             format!("let it go, which looks for it first: bursar payouts release {}", books.job_id),
         ));
     }
-    apply(db, books.undo_unsent(asked.who, asked.why)).await?;
+    apply(&mut *db, books.undo_unsent(asked.who, asked.why)).await?;
+    superseded::undone(db, &books.job_id, asked.by()).await?;
     let said = books.said(books.sums.amount);
     // What a database knows that was restored is older than what was sent: nothing here can tell.
     let restored = if known.young {
@@ -225,7 +233,8 @@ async fn go_on(
     )
     .execute(&mut *db)
     .await?;
-    enqueue::enqueue(db, &[ReverseTransfer::release(&books.job_id, open.n, releases)]).await?;
+    enqueue::enqueue(&mut *db, &[ReverseTransfer::release(&books.job_id, open.n, releases)]).await?;
+    superseded::reversal(db, &format!("{}:{}", books.job_id, open.n), releases, asked.by()).await?;
     Ok(Some(Became::Begun { n: open.n, amount: open.amount, currency: books.currency.clone() }))
 }
 

@@ -6,6 +6,7 @@
 //!   package whose price id was paid, or whose price equals `amount_subtotal` (before discounts and tax), or what the amount buys where
 //!   its metadata says `priced_by: amount`.
 //! - Metadata is input, not truth: `metadata.credits` must be those credits. Otherwise the job is dead with the reason; nothing is guessed.
+//! - What is dead so can be granted by hand, under the purchase's own key: the job, retried, finds that, and grants nothing more.
 //! - Unpaid is not money (Stripe: checkout, delayed payment methods).
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +23,7 @@ use crate::{
     ledger::Posting,
     money,
     packages::Packages,
+    reconcile::finding::quoted,
     terms::Terms,
 };
 
@@ -40,6 +42,8 @@ pub struct Shop {
     packages: Packages,
     begun: HashMap<String, Begun>,
     new: HashSet<String>,
+    /// What an operator granted for a session: the posting.
+    by_hand: HashMap<String, i64>,
 }
 
 impl Shop {
@@ -83,8 +87,18 @@ impl Shop {
                 begun.insert(session.id.clone(), one);
             }
         }
-        let new = first_sight::new_among(db, &users).await?;
-        Ok(Self { packages, begun, new })
+        let new = first_sight::new_among(&mut *db, &users).await?;
+        // Under the key of the purchase, or under that of a finding about it.
+        let by_hand = sqlx::query!(
+            r#"SELECT s.id AS "session!", p.id FROM unnest($1::text[]) AS s (id)
+               JOIN bursar.posting p ON p.key IN ('purchase:' || s.id, 'admin:reconcile:' || s.id)
+               WHERE p.actor IS NOT NULL ORDER BY p.id"#,
+            &ids
+        )
+        .fetch_all(db)
+        .await?;
+        let by_hand = by_hand.into_iter().map(|row| (row.session, row.id)).collect();
+        Ok(Self { packages, begun, new, by_hand })
     }
 
     /// The effects of a one-time session that is complete.
@@ -103,20 +117,26 @@ impl Shop {
             }
             other => return Err(JobError::Dead(format!("payment_status is {other:?}: neither paid nor unpaid"))),
         }
+        if let Some(posting) = self.by_hand.get(&session.id) {
+            let why = format!("posting {posting} granted it by an operator's hand");
+            let new = named_user(session).filter(|user| self.new.contains(user));
+            let postings = new.and_then(|user| first_sight::welcome(&user, terms, event)).into_iter().collect();
+            return Ok(Effects { postings, changes: vec![complete], ..Effects::skip(why) });
+        }
         let Some(user) = user_of(Some(&session.metadata), session.client_reference_id.as_deref())? else {
             return Ok(Effects::skip("not ours: the session names no user (metadata.user_id or client_reference_id)"));
         };
         let paid_for = match self.begun.get(&session.id) {
-            Some(begun) => begun.paid_for(session, &user)?,
-            None => self.paid_for(session, terms)?,
+            Some(begun) => begun.paid_for(session, &user),
+            None => self.paid_for(session, terms),
         };
-        let asked = asked(session)?;
+        let paid_for = paid_for.map_err(|error| or_by_hand(error, session, &user, None))?;
+        let asked = asked(session).map_err(|error| or_by_hand(error, session, &user, Some(paid_for)))?;
         if asked != paid_for {
-            return Err(JobError::Dead(format!(
-                "metadata.credits says {asked}, but what was paid for grants {paid_for}"
-            )));
+            let why = format!("metadata.credits says {asked}, but what was paid for grants {paid_for}");
+            return Err(or_by_hand(JobError::Dead(why), session, &user, Some(paid_for)));
         }
-        let mut posting = Posting::grant("purchase", format!("purchase:{}", session.id), &user, paid_for);
+        let mut posting = Posting::grant("purchase", key_of(&session.id), &user, paid_for);
         posting.event_id = event.map(str::to_owned);
         posting.reference = Some(session.id.clone());
         let mut postings = vec![posting];
@@ -151,6 +171,33 @@ impl Shop {
                 "no package costs {said} before discounts and tax; add it to bursar.credit_packages, then retry this job"
             ))
         })
+    }
+}
+
+/// The permanent key of what a session bought, whoever grants it: a job, or an operator by `credits grant --key`.
+pub(crate) fn key_of(session: &str) -> String {
+    format!("purchase:{session}")
+}
+
+/// The session whose purchase a key stands for.
+pub(crate) fn session_of(key: &str) -> Option<&str> {
+    key.strip_prefix("purchase:").filter(|session| session.starts_with("cs_"))
+}
+
+/// The command that grants by hand what a session bought.
+pub(crate) fn command(session: &str, user: &str, credits: Option<Credits>) -> String {
+    let credits = credits.map_or_else(|| "CREDITS".to_owned(), |credits| credits.to_string());
+    format!("bursar credits grant {} {credits} --key {} --why '…'", quoted(user), quoted(&key_of(session)))
+}
+
+/// A reason with the way out of it.
+fn or_by_hand(error: JobError, session: &Session, user: &str, credits: Option<Credits>) -> JobError {
+    match error {
+        JobError::Dead(why) => JobError::Dead(format!(
+            "{why}. Mend that, or decide what is right: {}; then retry this job, which grants nothing beside that",
+            command(&session.id, user, credits)
+        )),
+        retry @ JobError::Retry { .. } => retry,
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn run(asked: Tokens, db: &mut PgConnection, screen: &Screen) -
             tx.commit().await?;
             screen.done(&Created { name: &name, role, token: &token }, &token)?;
             if !screen.is_json() {
-                screen.note(&format!("the token of {name}, a {}: it is shown this once", role.word()));
+                screen.note(&format!("the token of {name} ({}): it is shown this once", role.word()));
             }
             Ok(())
         }

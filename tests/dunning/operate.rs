@@ -52,3 +52,42 @@ async fn cases_are_listed_and_shown_for_people_and_for_programs() {
     }
     assert_eq!(world.bursar(&["dunning", "stop", &invoice]).status.code(), Some(2), "why is asked for");
 }
+
+#[tokio::test]
+async fn a_step_says_what_became_of_its_letter() {
+    let world = World::new().await;
+    world.card(GENERIC).await;
+    let invoice = world.renewal_fails().await;
+    world.to_day(2).await;
+    let steps = || {
+        let page = world.bursar(&["dunning", "show", &invoice, "--json"]);
+        let page: Value = serde_json::from_slice(&page.stdout).unwrap();
+        page["steps"].as_array().unwrap().clone()
+    };
+    let first = steps().into_iter().find(|step| step["step"] == "letter:0").unwrap();
+    assert_eq!(
+        (&first["state"], &first["letter"]),
+        (&json!("done"), &json!("skipped")),
+        "this worker sends none: {first}"
+    );
+    for (change, letter, words) in [
+        (
+            "UPDATE apalis.jobs SET status = 'Failed', reason = 'no mail address is known of alice' WHERE job_type = 'send_letter'",
+            "dead",
+            "the letter was NOT sent, and its job is dead: no mail address is known of alice",
+        ),
+        (
+            "INSERT INTO bursar.letter (key, job_id, letter, message_id, state)
+             SELECT idempotency_key, id, 'payment_failed_first', '<1@x>', 'sent' FROM apalis.jobs WHERE job_type = 'send_letter'",
+            "sent",
+            "the letter was sent",
+        ),
+    ] {
+        sqlx::query(change).execute(&world.db.pool).await.unwrap();
+        let all = steps();
+        let of = |name: &str| all.iter().find(|step| step["step"] == name).unwrap()["letter"].clone();
+        assert_eq!((of("letter:0"), of("letter:3"), of("retry:1")), (json!(letter), Value::Null, Value::Null));
+        let page = String::from_utf8(world.bursar(&["dunning", "show", &invoice]).stdout).unwrap();
+        assert!(page.contains(words), "{page}");
+    }
+}

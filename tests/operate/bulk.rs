@@ -251,6 +251,9 @@ async fn an_act_that_meets_a_worker_crosswise_is_done_again_and_not_given_up() {
     // Somebody holds one and will want the other, while the act holds that and wants the one.
     let hold = "SELECT FROM apalis.jobs WHERE id = $1 FOR UPDATE";
     let mut other = db.pool.begin().await.unwrap();
+    // Each looks for a deadlock once, so long after it began to wait: the act is to look when there is one, and the other not before it.
+    sqlx::query("SET deadlock_timeout = '4s'").execute(&mut *connection).await.unwrap();
+    sqlx::query("SET LOCAL deadlock_timeout = '1min'").execute(&mut *other).await.unwrap();
     sqlx::query(hold).bind(&first).execute(&mut *other).await.unwrap();
     let step = tokio::spawn(async move { bulk::step(&mut connection, &began.id).await });
     eventually(Duration::from_secs(20), || async {

@@ -46,7 +46,14 @@ async fn a_dead_job_is_listed_and_shown_with_every_attempt() {
     assert_eq!(names(&attempts[0]), ["attempt", "ended_at", "errors", "outcome", "reason", "started_at", "worker"]);
     assert_eq!(attempts[0]["errors"], json!(["the credits do not agree", "the price is \u{1b}[31munknown"]));
 
+    assert_eq!((&page["user_id"], &page["object_id"]), (&Value::Null, &json!("obj_evt_1")));
+    plant(
+        &db,
+        r#"UPDATE bursar.event SET body = '{"data": {"object": {"metadata": {"user_id": "alice"}}}}' WHERE id = 'evt_1'"#,
+    )
+    .await;
     let read = ask(&db, &["jobs", "show", &id]).ended(0).out;
+    assert!(read.contains("user          alice") && read.contains("about         obj_evt_1"), "{read}");
     for said in ["quarantined", "because the price is", "evt_1", &format!("bursar jobs retry {id}"), "worker-1"] {
         assert!(read.contains(said), "{said:?} is missing in {read}");
     }
@@ -71,6 +78,8 @@ async fn a_page_says_why_a_job_is_not_running() {
     why("or once customer:cus_1 is known");
     ask(&db, &["jobs", "pause", "refill_tier"]).ended(0);
     why("its kind is paused");
+    let page = ask(&db, &["jobs", "show", &id]).ended(0).out;
+    assert!(page.contains("jobs resume") && !page.contains("jobs cancel"), "it goes on by itself: {page}");
     ask(&db, &["jobs", "resume", "refill_tier"]).ended(0);
     plant(&db, "UPDATE apalis.jobs SET run_at = clock_timestamp()").await;
     why("it waits for a free worker");
@@ -103,6 +112,10 @@ async fn a_retry_gives_the_dead_a_new_life_and_nothing_else() {
         (&json!("ready"), &json!(1), &json!(11), &Value::Null, &Value::Null)
     );
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "its history stays");
+    // The retry gives it a new age, and people are told of both.
+    plant(&db, "UPDATE bursar.attempt SET started_at = '2026-01-22T06:00:00Z'").await;
+    let page = ask(&db, &["jobs", "show", &dead]).ended(0).out;
+    assert!(page.contains("enqueued      2026-01-22 06:00:00 UTC") && page.contains("put back      2"), "{page}");
     let lease = claim(&db, "grant_purchase").await;
     assert!(settle(&db, lease, json!({"id": dead, "attempt": 2, "outcome": "done"})).await);
 }
@@ -173,9 +186,12 @@ async fn a_paused_kind_is_not_claimed_until_it_is_resumed() {
                 VALUES ('w', 'test', 'test', clock_timestamp() + interval '1 hour')",
     )
     .await;
-    let paused = ask(&db, &["jobs", "pause", "refill_tier", "--json"]).ended(0).object();
+    let why = ["--why", "the prices are wrong"];
+    let paused = ask(&db, &[&["jobs", "pause", "refill_tier", "--json"], &why[..]].concat()).ended(0).object();
     assert_eq!(paused, json!({"kind": "refill_tier", "paused": true}));
     ask(&db, &["jobs", "pause", "refill_tier"]).ended(0);
+    let told = ask(&db, &["audit", "list", "--json", "--limit", "1"]).ended(0).object();
+    assert_eq!((&told["what"], &told["why"]), (&json!("jobs.pause"), &json!("the prices are wrong")));
     assert_eq!(claimed().await, 0);
     assert!(ask(&db, &["jobs", "list"]).ended(0).err.contains("paused: refill_tier"));
     let resumed = ask(&db, &["jobs", "resume", "refill_tier", "--json"]).ended(0).object();

@@ -37,6 +37,11 @@ async fn a_dry_run_tells_counts_and_sums_and_what_is_let_go_is_written_down() {
     assert!(said.contains("125 payouts") && said.contains("125.00 USD: nothing was sent for them"), "{said}");
     let carol = ask(&db, &["payouts", "release", "--receiver", "carol", "--dry-run", "--json"]).ended(0).object();
     assert_eq!(carol["held_again"], json!(125), "carol has no account");
+    assert_eq!(
+        (&carol["amounts"], &carol["sums"]["safe"]),
+        (&json!({}), &json!({"usd": 12500})),
+        "nothing of hers leaves"
+    );
     let all = ask(&db, &["payouts", "release", "--currency", "USD", "--dry-run", "--json"]).ended(0).object();
     assert_eq!((&all["safe"], &all["done"], &all["unknown"]), (&json!(250), &json!(1), &json!(1)));
     assert_eq!(all["sums"]["unknown"], json!({"usd": 900}));
@@ -85,12 +90,14 @@ async fn a_dry_run_tells_counts_and_sums_and_what_is_let_go_is_written_down() {
     assert_eq!((released, written, jobs), (125, 125, 125));
     // They go on by themselves now.
     let again = ask(&db, &dry).ended(0).out;
-    assert!(again.contains("125, 125.00 USD: paid or reversed, or a job goes on with them"), "{again}");
+    assert!(again.contains("125, 125.00 USD: a job goes on with them by itself"), "{again}");
     let meaning = ask(&db, &["payouts", "reverse", "job_1", "--why", "x", "--dry-run"]).ended(0).out;
     assert!(
         meaning.contains("Nothing is asked of Stripe") && meaning.contains("1.00 USD is owed no more"),
         "{meaning}"
     );
+    let told = ask(&db, &[&dry[..], &["--json"]].concat()).ended(0).object();
+    assert_eq!((&told["under_way"], &told["done"], &told["amounts"]), (&json!(125), &json!(0), &json!({})), "{told}");
     assert_eq!(ask(&db, &["payouts", "show", "job_1", "--json"]).ended(0).object()["state"], json!("held"));
 }
 

@@ -93,7 +93,13 @@ async fn a_grant_whose_job_was_deleted_is_found_with_what_is_known_of_its_event(
     world.month_is_over().await;
     let repaired = [found("missing_grant", &session, "alice", "200", "repaired")];
     assert_eq!(world.reconcile(true).await, repaired);
-    let (evidence, _) = world.evidence("missing_grant").await;
+    let (evidence, remedy) = world.evidence("missing_grant").await;
+    let month = world.month.format("%Y-%m");
+    assert_eq!(
+        remedy,
+        format!("bursar reconcile --month {month} --repair"),
+        "of this month, not of whichever is the last"
+    );
     assert_eq!(evidence["events"][0]["type"], "checkout.session.completed", "{evidence}");
     assert_eq!(evidence["events"][0]["job"], json!(null), "{evidence}");
     assert_eq!(world.balance("alice").await, "200");

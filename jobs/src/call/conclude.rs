@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::{
     Answer, Call, Looked,
-    engine::{End, Next, Run, Under, retry, wait},
+    engine::{End, Next, Run, Told, Under, retry, wait},
     machine::{self, Do, Heard, MOST_LOOKS},
 };
 use crate::{
@@ -29,6 +29,8 @@ struct Word {
     heard: Heard,
     /// In words, for operators.
     why: String,
+    /// The same, and all that is known beside.
+    whole: String,
     /// Not before this.
     after: Option<Duration>,
     /// What the effect comes to in the books.
@@ -37,7 +39,16 @@ struct Word {
 
 impl Word {
     fn new(heard: Heard, why: &impl ToString) -> Self {
-        Self { heard, why: why.to_string(), after: None, booked: None }
+        let why = why.to_string();
+        Self { heard, whole: why.clone(), why, after: None, booked: None }
+    }
+
+    fn of(heard: Heard, reply: &Reply) -> Self {
+        Self { heard, why: reply.said(), whole: reply.to_string(), after: reply.after(), booked: None }
+    }
+
+    fn told(self) -> Told {
+        Told::new(self.why, self.whole)
     }
 }
 
@@ -66,10 +77,11 @@ impl<J: Call> Run<'_, J> {
                 }
                 Came::Answered(_) | Came::Looked(_) => Err(JobError::Dead(word.why)),
             },
-            Do::Retry => Err(retry(self.claimed, word.after, &word.why)),
+            Do::Retry => Err(retry(self.claimed, word.after, word.told())),
             Do::Unsure => {
-                self.mark_unknown(&mut tx, &facts, &format!("not known: {}", word.why)).await?;
-                Err(retry(self.claimed, word.after, &word.why))
+                let why = word.why.strip_prefix("unknown: ").unwrap_or(&word.why);
+                self.mark_unknown(&mut tx, &facts, &format!("not known: {why}")).await?;
+                Err(retry(self.claimed, word.after, word.told()))
             }
             Do::Stop if matches!(word.heard, Heard::Nothing { .. }) => self.for_an_operator(
                 &facts,
@@ -112,7 +124,7 @@ impl<J: Call> Run<'_, J> {
                 let moved = machine::Matter { young: now.matter.young, ..sent.matter } != now.matter;
                 Word::new(Heard::Nothing { moved, under_way: now.under_way }, &"nothing there")
             }
-            Came::Looked(Err(seen)) => Word { after: seen.reply.after(), ..Word::new(Heard::NotLooked, &seen.reply) },
+            Came::Looked(Err(seen)) => Word::of(Heard::NotLooked, &seen.reply),
             Came::Answered(seen) => {
                 let heard = match &seen.reply {
                     Reply::Success(object) => return self.made(facts, object),
@@ -132,7 +144,7 @@ impl<J: Call> Run<'_, J> {
                     Reply::Limited { .. } | Reply::Busy { .. } | Reply::Unauthorized { .. } => Heard::NotNow,
                     Reply::NotSent { why } => return Word::new(Heard::NotSent, why),
                 };
-                Word { after: seen.reply.after(), ..Word::new(heard, &seen.reply) }
+                Word::of(heard, &seen.reply)
             }
         }
     }

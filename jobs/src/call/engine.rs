@@ -1,6 +1,6 @@
 //! The engine of every call: decides, lets the request out, and settles what came back.
 
-use std::time::Duration;
+use std::{error::Error, fmt, time::Duration};
 
 use bursar_stripe::{Client, Method, Reply, Request, Seen};
 
@@ -218,7 +218,7 @@ impl<J: Call> Run<'_, J> {
             | Reply::Busy { .. }
             | Reply::KeyMisuse { .. }
             | Reply::Unauthorized { .. }
-            | Reply::Unknown { .. } => Err(retry(self.claimed, seen.reply.after(), &seen.reply)),
+            | Reply::Unknown { .. } => Err(retry(self.claimed, seen.reply.after(), Told::of(&seen.reply))),
         };
         self.finish(tx, ended).await
     }
@@ -275,8 +275,50 @@ pub(super) fn wait(reason: &str) -> Snooze {
     Snooze { reason: reason.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) }
 }
 
+/// Why it is tried again: in a few words, which stand in lists, over all that is known, which stands with the attempt.
+#[derive(Debug)]
+pub(super) struct Told {
+    said: String,
+    whole: Option<Whole>,
+}
+
+/// All that is known.
+#[derive(Debug)]
+struct Whole(String);
+
+impl Told {
+    pub(super) fn of(reply: &Reply) -> Self {
+        Self::new(reply.said(), reply.to_string())
+    }
+
+    pub(super) fn new(said: String, whole: String) -> Self {
+        let whole = (whole != said).then_some(Whole(whole));
+        Self { said, whole }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Told {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.whole.as_ref().map(|whole| whole as _)
+    }
+}
+
+impl Error for Whole {}
+
 /// The same again later: after what the other side said, else soon the first time, else by the back-off.
-pub(super) fn retry(claimed: &Claimed, after: Option<Duration>, why: &impl ToString) -> JobError {
+pub(super) fn retry(claimed: &Claimed, after: Option<Duration>, why: Told) -> JobError {
     let after = after.or_else(|| (claimed.attempt == 1).then_some(backoff::FLOOR));
-    JobError::Retry { after, source: why.to_string().into() }
+    JobError::Retry { after, source: why.into() }
 }

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use super::Operator;
 use crate::{
+    dunning::letters,
     effects::{self, Change, Dunning},
     job::Effects,
 };
@@ -61,6 +62,26 @@ pub struct Taken {
     pub outcome: Option<String>,
     /// When its state last changed.
     pub changed_at: DateTime<Utc>,
+    /// What became of the letter that it wrote: `sent`, `under_way`, `dead`, `cancelled` or `skipped`. Null: it wrote none, or one of which
+    /// nothing is left.
+    pub letter: Option<&'static str>,
+    /// Why, of one that was not sent.
+    pub letter_why: Option<String>,
+    /// The job that sends it.
+    pub letter_job: Option<String>,
+}
+
+impl Taken {
+    /// What became of its letter, in words. None where there is nothing to say.
+    pub fn letter_said(&self) -> Option<String> {
+        let why = self.letter_why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        Some(match self.letter? {
+            "sent" => "the letter was sent".to_owned(),
+            "under_way" => format!("the letter is not sent yet{why}"),
+            "dead" => format!("the letter was NOT sent, and its job is dead{why}"),
+            other => format!("the letter was not sent, its job was {other}{why}"),
+        })
+    }
 }
 
 /// One case, step by step.
@@ -119,13 +140,7 @@ pub async fn page(db: &mut PgConnection, invoice: &str) -> Result<Option<Page>, 
     .fetch_optional(&mut *db)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let steps = sqlx::query_as!(
-        Taken,
-        "SELECT step, due_at, state, outcome, changed_at FROM bursar.dunning_step WHERE invoice_id = $1 ORDER BY due_at, day, step",
-        invoice
-    )
-    .fetch_all(db)
-    .await?;
+    let steps = steps(db, invoice).await?;
     let next = steps.iter().find(|step| !matches!(step.state.as_str(), "done" | "skipped"));
     let case = Case {
         invoice_id: row.invoice_id,
@@ -150,6 +165,49 @@ pub async fn page(db: &mut PgConnection, invoice: &str) -> Result<Option<Page>, 
         card_asked_at: row.card_asked_at,
         steps,
     }))
+}
+
+/// The steps of a case, in order, with what became of their letters.
+async fn steps(db: &mut PgConnection, invoice: &str) -> Result<Vec<Taken>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT step, due_at, state, outcome, changed_at FROM bursar.dunning_step WHERE invoice_id = $1 ORDER BY due_at, day, step",
+        invoice
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let letters = sqlx::query!(
+        r#"SELECT w.place AS "place!", l.state = 'sent' AS "sent?", j.id AS "job?", j.state AS "state?", j.reason AS "reason?"
+           FROM unnest($2::text[]) AS w (place)
+           LEFT JOIN bursar.letter l ON l.key = 'dunning:' || $1 || ':' || w.place
+           LEFT JOIN bursar.job j ON j.kind = 'send_letter' AND j.key = 'dunning:' || $1 || ':' || w.place
+           WHERE l.key IS NOT NULL OR j.id IS NOT NULL"#,
+        invoice,
+        &rows.iter().flat_map(|row| letters::places(&row.step, row.outcome.as_deref())).collect::<Vec<_>>(),
+    )
+    .fetch_all(db)
+    .await?;
+    let taken = rows.into_iter().map(|row| {
+        let places = letters::places(&row.step, row.outcome.as_deref());
+        let letter = letters.iter().find(|letter| places.contains(&letter.place));
+        let unsent = letter.filter(|letter| letter.sent != Some(true));
+        Taken {
+            letter: letter.map(|letter| match (letter.sent, letter.state.as_deref()) {
+                (Some(true), _) => "sent",
+                (_, Some("dead") | None) => "dead",
+                (_, Some("cancelled")) => "cancelled",
+                (_, Some("done")) => "skipped",
+                (_, Some(_)) => "under_way",
+            }),
+            letter_why: unsent.and_then(|letter| letter.reason.clone()),
+            letter_job: unsent.and_then(|letter| letter.job.clone()),
+            step: row.step,
+            due_at: row.due_at,
+            state: row.state,
+            outcome: row.outcome,
+            changed_at: row.changed_at,
+        }
+    });
+    Ok(taken.collect())
 }
 
 /// What came of wanting a case stopped.
@@ -186,7 +244,7 @@ pub async fn stop(db: &mut PgConnection, by: &Operator, invoice: &str, why: &str
 pub struct Funnel {
     /// How many were opened.
     pub opened: i64,
-    /// To so many a letter went.
+    /// To so many a letter was sent, by the letters' own word.
     pub lettered: i64,
     /// The payment of so many was tried again.
     pub retried: i64,
@@ -215,8 +273,10 @@ pub struct Owed {
 pub async fn funnel(db: &mut PgConnection) -> Result<Funnel, sqlx::Error> {
     let counts = sqlx::query!(
         r#"SELECT count(*) AS "opened!", count(*) FILTER (WHERE c.state = 'open') AS "open!",
-                  count(*) FILTER (WHERE EXISTS (SELECT FROM bursar.dunning_step s WHERE s.invoice_id = c.invoice_id
-                                                 AND s.step LIKE 'letter:%' AND s.state = 'done')) AS "lettered!",
+                  count(*) FILTER (WHERE EXISTS (
+                      SELECT FROM bursar.dunning_step s JOIN bursar.letter l
+                          ON l.key IN ('dunning:' || s.invoice_id || ':' || s.step, 'dunning:' || s.invoice_id || ':card_needed')
+                      WHERE s.invoice_id = c.invoice_id AND s.step LIKE 'letter:%' AND l.state = 'sent')) AS "lettered!",
                   count(*) FILTER (WHERE EXISTS (SELECT FROM bursar.dunning_step s WHERE s.invoice_id = c.invoice_id
                                                  AND s.step LIKE 'retry:%' AND s.state = 'done')) AS "retried!",
                   count(*) FILTER (WHERE c.state = 'paid') AS "recovered!",

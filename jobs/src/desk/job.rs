@@ -17,6 +17,10 @@ pub struct Page {
     pub args: Value,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Whose it is, where its event or its arguments say so.
+    pub user_id: Option<String>,
+    /// What its event is about: `cs_…`, `in_…`
+    pub object_id: Option<String>,
     /// What else decides.
     #[serde(skip)]
     pub around: Around,
@@ -57,6 +61,10 @@ pub struct Around {
     pub deadline: Option<DateTime<Utc>>,
     /// Whether its cause is an event.
     pub cause_is_event: bool,
+    /// What that is about.
+    object: Option<String>,
+    /// That, as it was received.
+    body: Option<Vec<u8>>,
 }
 
 /// Reads one job; none where there is none.
@@ -76,8 +84,11 @@ pub async fn page(db: &mut PgConnection, id: &str) -> Result<Option<Page>, sqlx:
                   EXISTS (SELECT FROM bursar.paused_kind p WHERE p.kind = j.job_type) AS "paused!",
                   EXISTS (SELECT FROM apalis.workers w WHERE w.lease_until > clock_timestamp() AND j.job_type = ANY (w.kinds))
                       AS "served!",
-                  EXISTS (SELECT FROM bursar.event e WHERE e.id = j.cause) AS "cause_is_event!"
-           FROM apalis.jobs j WHERE j.id = $1"#,
+                  e.id IS NOT NULL AS "cause_is_event!", e.object_id AS "object?", e.body AS "body?"
+           FROM apalis.jobs j
+           LEFT JOIN LATERAL (SELECT v.id, v.object_id, CASE WHEN octet_length(v.body) < 262144 THEN v.body END AS body
+                              FROM bursar.event v WHERE v.id = j.cause ORDER BY v.source LIMIT 1) e ON true
+           WHERE j.id = $1"#,
         id,
     )
     .fetch_optional(&mut *db)
@@ -90,10 +101,30 @@ pub async fn page(db: &mut PgConnection, id: &str) -> Result<Option<Page>, sqlx:
     )
     .fetch_all(db)
     .await?;
-    Ok(Some(Page { job, args: readable(&around.args), attempts, around }))
+    let args = readable(&around.args);
+    let told = around.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or(Value::Null);
+    let user_id = WHOSE.iter().find_map(|at| told.pointer(at)).or_else(|| args.get("user_id"));
+    let user_id = user_id.and_then(Value::as_str).map(str::to_owned);
+    Ok(Some(Page { job, args, attempts, user_id, object_id: around.object.clone(), around }))
 }
 
+/// Where an event says whose it is.
+const WHOSE: &[&str] = &[
+    "/data/object/metadata/user_id",
+    "/data/object/client_reference_id",
+    "/data/object/parent/subscription_details/metadata/user_id",
+    "/data/object/subscription_details/metadata/user_id",
+    "/data/user_id",
+    "/data/receiver_id",
+];
+
 impl Page {
+    /// When it was enqueued first. A retry gives it a new age (`enqueued_at`), which its waits are limited by; its attempts keep the old.
+    pub fn first_enqueued_at(&self) -> DateTime<Utc> {
+        let first = self.attempts.first().and_then(|attempt| attempt.started_at);
+        first.map_or(self.job.enqueued_at, |first| first.min(self.job.enqueued_at))
+    }
+
     /// Why it is not running, or what it came to. `at` says a moment as the reader wants it.
     pub fn why(&self, at: impl Fn(DateTime<Utc>) -> String) -> String {
         let (job, around) = (&self.job, &self.around);

@@ -90,14 +90,23 @@ pub struct Page {
     /// Every call, oldest first.
     pub calls: Vec<Call>,
     /// Its jobs, oldest first.
-    #[serde(skip)]
     pub jobs: Vec<Run>,
+    /// How the receiver's account stands; none where there is none.
+    #[serde(skip)]
+    pub receiver_state: Option<String>,
     /// Whether Stripe saved a failure under its newest key, and a look found nothing: only an operator may raise the generation.
     #[serde(skip)]
     pub is_saved_failure: bool,
     /// Whether this deployment is live: where its objects are found in Stripe's dashboard.
     #[serde(skip)]
     pub livemode: bool,
+}
+
+impl Page {
+    /// The newest job that goes on by itself with it, or with a reversal of it.
+    pub fn live(&self) -> Option<&Run> {
+        self.jobs.iter().rev().find(|run| matches!(run.state.as_str(), "ready" | "scheduled" | "running"))
+    }
 }
 
 impl Call {
@@ -174,10 +183,13 @@ pub async fn page(db: &mut PgConnection, job: &str) -> Result<Option<Page>, sqlx
     let about = sqlx::query!(
         r#"SELECT EXISTS (SELECT FROM bursar.intent i WHERE i.subject = $1 AND i.saved_failure AND i.looks > 0 AND i.state = 'unknown'
                           AND i.generation = (SELECT max(o.generation) FROM bursar.intent o WHERE o.subject = $1)) AS "saved!",
-                  EXISTS (SELECT FROM bursar.setting WHERE name = 'stripe' AND value = 'live') AS "live!""#,
+                  EXISTS (SELECT FROM bursar.setting WHERE name = 'stripe' AND value = 'live') AS "live!",
+                  (SELECT r.state FROM bursar.receiver r WHERE r.user_id = $2 AND r.account_id IS NOT NULL) AS receiver_state"#,
         format!("payout:{job}"),
+        payout.receiver_id,
     )
     .fetch_one(db)
     .await?;
-    Ok(Some(Page { payout, reversals, nettings, calls, jobs, is_saved_failure: about.saved, livemode: about.live }))
+    let (receiver_state, is_saved_failure, livemode) = (about.receiver_state, about.saved, about.live);
+    Ok(Some(Page { payout, reversals, nettings, calls, jobs, receiver_state, is_saved_failure, livemode }))
 }

@@ -1,8 +1,8 @@
 //! Letting payouts go: what it would mean, said before it is done; and doing it. Whether anything may leave is still the engine's to decide.
 //!
 //! Rules
-//! - *safe*: nothing is there that was sent for it. *done*: it is paid or reversed, or a job goes on with it by itself. *unknown*: something
-//!   may have left; it is looked for first, and never sent blindly.
+//! - *safe*: nothing is there that was sent for it. *done*: it is paid or reversed, or a job goes on with it by itself, which is counted
+//!   apart. *unknown*: something may have left; it is looked for first, and never sent blindly.
 //! - What was seen when it was confirmed is what is let go: one that stands otherwise by then, or was let go meanwhile, is left alone.
 //! - The receiver's row is locked before the payout's, as everywhere.
 
@@ -18,6 +18,7 @@ use crate::{
     enqueue::enqueue,
     pay_receiver::PayReceiver,
     payout::{Act, Seen, State, turn},
+    superseded,
 };
 
 /// Sums by currency, in minor units.
@@ -44,6 +45,9 @@ pub struct Judged {
     /// Whether it would be held again, because its receiver cannot be paid.
     #[serde(skip)]
     pub is_held_again: bool,
+    /// Whether a job goes on with it by itself.
+    #[serde(skip)]
+    pub is_under_way: bool,
 }
 
 /// What letting all that match go would mean.
@@ -53,11 +57,13 @@ pub struct DryRun {
     pub matching: i64,
     /// For so many, nothing was sent.
     pub safe: i64,
-    /// So many are paid, or go on by themselves.
+    /// So many are paid, or reversed.
     pub done: i64,
+    /// So many go on by themselves.
+    pub under_way: i64,
     /// Of so many it is not known.
     pub unknown: i64,
-    /// What may leave: the safe and the unknown ones.
+    /// What may leave: the safe ones that are not held again, and the unknown ones.
     pub amounts: Sums,
     /// By verdict.
     pub sums: ByVerdict,
@@ -76,6 +82,8 @@ pub struct ByVerdict {
     pub safe: Sums,
     /// Of those that are done.
     pub done: Sums,
+    /// Of those that go on by themselves.
+    pub under_way: Sums,
     /// Of the unknown ones.
     pub unknown: Sums,
 }
@@ -124,6 +132,7 @@ pub async fn judge(db: &mut PgConnection, ids: &[String]) -> Result<Vec<Judged>,
         };
         Judged {
             is_held_again: held_again && verdict == Verdict::Safe,
+            is_under_way: row.live.is_some() && !matches!(row.state.as_str(), "paid" | "reversed"),
             job_id: row.job_id,
             verdict,
             why,
@@ -180,6 +189,7 @@ impl DryRun {
         self.matching += 1;
         let (count, sum) = match one.verdict {
             Verdict::Safe => (&mut self.safe, &mut self.sums.safe),
+            Verdict::Done if one.is_under_way => (&mut self.under_way, &mut self.sums.under_way),
             Verdict::Done => (&mut self.done, &mut self.sums.done),
             Verdict::Unknown => (&mut self.unknown, &mut self.sums.unknown),
         };
@@ -189,7 +199,7 @@ impl DryRun {
             *of = of.saturating_add(one.amount);
         };
         more(sum);
-        if one.verdict != Verdict::Done {
+        if one.verdict != Verdict::Done && !one.is_held_again {
             more(&mut self.amounts);
         }
         self.held_again += i64::from(one.is_held_again);
@@ -277,6 +287,7 @@ pub async fn release(db: &mut PgConnection, by: &Operator, asked: Asked<'_>) -> 
     .execute(&mut *db)
     .await?;
     enqueue(&mut *db, &[PayReceiver::release(job, releases, "operator")]).await?;
+    superseded::payout(&mut *db, job, releases, superseded::By { who: &by.who, via: by.via, why: asked.why }).await?;
     let before = json!({"state": payout.state, "held_by": payout.held_by, "reason": payout.reason});
     let after = json!({"state": state.name(), "after_saved_failure": asked.after_saved_failure});
     by.note(db, "payouts.release", job, (Some(before), Some(after)), asked.why).await?;

@@ -45,6 +45,17 @@ pub(crate) fn fields(invoice: &Invoice, until: Option<DateTime<Utc>>, terms: &Te
     fields
 }
 
+/// The places of the letters that a step may have written, by its name and what came of it.
+pub(crate) fn places(step: &str, outcome: Option<&str>) -> Vec<String> {
+    let places: &[&str] = match step.split(':').next() {
+        Some("letter") if outcome.is_some_and(|said| said.starts_with("card_needed ")) => &["card_needed"],
+        Some("letter") => &[step],
+        Some("final") => &["access_paused", "access_ended"],
+        _ => &[],
+    };
+    places.iter().map(|&place| place.to_owned()).collect()
+}
+
 /// The job that sends one; the place in the case makes it one for ever.
 pub(crate) fn job(case: &Case, letter: &str, place: &str, fields: &Fields) -> NewJob {
     let mut one = SendLetter::to_user(letter, &case.user_id, &case.invoice_id);

@@ -65,6 +65,9 @@ pub(super) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result
         )
         .execute(&mut *db)
         .await?;
+        if let Some(transfer) = &moved.transfer_id {
+            close_findings(&mut *db, &moved.job_id, transfer).await?;
+        }
     }
     let notes = changes(batch, |change| match change {
         Change::NotePayout { job_id, why } => Some((job_id, why)),
@@ -81,6 +84,23 @@ pub(super) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result
         .await?;
     }
     Ok(())
+}
+
+/// What a comparison found of a payout is over once the payout has the Transfer: it is stuck no more, and that Transfer is known. Another
+/// Transfer for the same job stays a finding.
+async fn close_findings(db: &mut PgConnection, job_id: &str, transfer: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE bursar.finding f SET state = 'repaired', closed_by = $3, changed_at = bursar.now()
+         FROM bursar.payout p
+         WHERE p.job_id = $1 AND p.state = 'paid' AND p.transfer_id = $2 AND f.state = 'open'
+           AND (f.type = 'payout_stuck' AND f.object = $1 OR f.type = 'unknown_transfer' AND f.object = $2)",
+        job_id,
+        transfer,
+        format!("the payout is paid by {transfer}"),
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 /// Records the payouts of a batch.

@@ -13,6 +13,7 @@ use crate::{
     job::Effects,
     pay_receiver::PayReceiver,
     reconcile::{self, finding::Finding},
+    superseded,
 };
 
 /// A change of a run.
@@ -254,7 +255,9 @@ async fn release(db: &mut PgConnection, job_id: &str) -> Result<(), sqlx::Error>
     .fetch_optional(&mut *db)
     .await?;
     if let Some(released) = released {
-        enqueue::enqueue(db, &[PayReceiver::release(job_id, released.releases, "reconcile")]).await?;
+        enqueue::enqueue(&mut *db, &[PayReceiver::release(job_id, released.releases, "reconcile")]).await?;
+        let by = superseded::By { who: "reconciliation", via: Via::Schedule, why: None };
+        superseded::payout(db, job_id, released.releases, by).await?;
     }
     Ok(())
 }

@@ -95,6 +95,8 @@ impl Pure for Compare {
         let next = if ask.is_empty() { step.following() } else { Some(step.asking(ask).read()) };
         let so_far = facts.found + i64::try_from(findings.len()).unwrap_or(i64::MAX);
         if !findings.is_empty() {
+            let month = run.from.format("%Y-%m").to_string();
+            let findings = findings.into_iter().map(|finding| finding.of_month(&month)).collect();
             effects.changes.push(Change::Reconcile(Reconciled::Found { run: run.id.clone(), findings }));
         }
         if let Some(next) = next {

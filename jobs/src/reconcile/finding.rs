@@ -103,9 +103,15 @@ impl Finding {
         Self { amount: Some(amount), unit: Some(currency.to_owned()), ..self }
     }
 
-    /// A repair closes it.
+    /// A repair closes it: of the month of its run, which [`of_month`](Self::of_month) adds.
     pub(crate) fn by_repair(self) -> Self {
         Self { automatic: true, remedy: BY_REPAIR.to_owned(), ..self }
+    }
+
+    /// The same, with a remedy that compares this month again, and not whichever is the last by then.
+    pub(crate) fn of_month(self, month: &str) -> Self {
+        let whole = format!("bursar reconcile --month {month} --repair");
+        Self { remedy: self.remedy.replace(BY_REPAIR, &whole), ..self }
     }
 
     /// An operator closes it, so.

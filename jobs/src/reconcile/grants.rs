@@ -10,7 +10,7 @@ use super::{
     Run,
     compare::Judged,
     entry::{Changed, Due, PaidInvoice},
-    finding::{Finding, Type, command, correction, key_of, quoted},
+    finding::{Finding, Type, command, correction, key_of},
 };
 use crate::{
     credits::Credits,
@@ -278,10 +278,8 @@ impl Sold {
                 // It names nobody. By its price it is ours all the same; by its amount alone it may be anybody's.
                 matches!(effects.outcome, Outcome::Skip(_)).then_some(())?;
                 let credits = self.shop.sells(session, terms)?;
-                let remedy = format!(
-                    "find out whose it is, then: bursar credits grant USER {credits} --key {} --why '…'",
-                    key_of(&session.id)
-                );
+                let remedy =
+                    format!("find out whose it is, then: {}", crate::sale::command(&session.id, "USER", Some(credits)));
                 let found = Finding::new(Type::UserUnknown, &session.id, evidence(Value::Null));
                 Some(found.credits(credits.micros()).by_hand(remedy))
             }
@@ -289,9 +287,8 @@ impl Sold {
                 let found = Finding::new(Type::MissingGrant, &session.id, evidence(json!({ "why": why })));
                 let remedy = match crate::sale::named_user(session) {
                     Some(user) => format!(
-                        "mend what is said there and repair, or: bursar credits grant {} CREDITS --key {} --why '…'",
-                        quoted(&user),
-                        key_of(&session.id)
+                        "mend what is said there and repair, or: {}",
+                        crate::sale::command(&session.id, &user, None)
                     ),
                     None => "mend what is said there, then: bursar reconcile --repair".to_owned(),
                 };

@@ -27,6 +27,18 @@ pub enum Lost {
     TooLong,
 }
 
+impl Lost {
+    /// What happened, without the words of the libraries below: what an operator reads in a list.
+    pub const fn said(&self) -> &'static str {
+        match self {
+            Self::NoConnection(_) => "no connection",
+            Self::TimedOut => "no whole answer in time",
+            Self::Broken(_) => "the connection broke",
+            Self::TooLong => "the answer is too long to be read",
+        }
+    }
+}
+
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

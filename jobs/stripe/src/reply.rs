@@ -200,6 +200,16 @@ impl StripeError {
     }
 }
 
+impl Reply {
+    /// It, as an operator reads it in a list: its `Display` without the words of the libraries below.
+    pub fn said(&self) -> String {
+        match self {
+            Self::Unknown { why: Why::Lost(lost), .. } => format!("unknown: {}", lost.said()),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

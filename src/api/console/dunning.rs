@@ -146,6 +146,9 @@ fn steps(found: &Page, last: Option<&str>, now: DateTime<Utc>) -> Markup {
                 li {
                     (state(&step.state)) " " strong { (step_said(&step.step, last)) } span.quiet { " (" (step.step) ")" } ", " (at(when)) " (" (ago(when, now)) ")"
                     @if let Some(outcome) = &step.outcome { div { (words(outcome)) } }
+                    @if let Some(letter) = step.letter_said() {
+                        div { @match &step.letter_job { Some(job) => a href={ "/jobs/" (job) } { (letter) }, None => (letter) } }
+                    }
                 }
             }
         }

@@ -53,7 +53,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, 
                 dt { "Kind" } dd { a href={ "/jobs?kind=" (job.kind) } { (job.kind) } }
                 @if let Some(key) = &job.key { dt { "Key" } dd { (key) } }
                 dt { "Attempts" } dd { (job.attempt) " of " (job.max_attempts) }
-                dt { "Enqueued" } dd { (at(job.enqueued_at)) }
+                dt { "Enqueued" } dd { (at(found.first_enqueued_at())) }
                 @if let Some(worker) = &job.worker { dt { "Worker" } dd { (worker) } }
                 @if let Some(cause) = &job.cause {
                     dt { "Caused by" } dd {

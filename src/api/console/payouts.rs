@@ -214,7 +214,7 @@ pub(super) async fn one(api: &Api, signed: &Signed, job: &str) -> Result<Reply, 
                 dt { "Why" } dd { strong { (words(of.reason.as_deref().unwrap_or("nothing is the matter with it"))) } }
                 @if let Some(judged) = &judged {
                     dt { "Letting it go" } dd {
-                        @match judged.verdict { Verdict::Safe => "is safe: ", Verdict::Done => "changes nothing: ", Verdict::Unknown => "looks first: " }
+                        @match judged.verdict { Verdict::Safe => "is safe: ", Verdict::Done => "changes nothing: ", Verdict::Unknown => "" }
                         (judged.why)
                     }
                 }

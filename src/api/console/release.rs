@@ -205,7 +205,8 @@ fn confirm(signed: &Signed, fields: &Fields, dry: &DryRun, changed: bool) -> Mar
         div.cards {
             div.card { b.good { (dry.safe) } span { "safe, " (sums(&dry.sums.safe)) ": nothing was sent for them"
                 @if dry.held_again > 0 { "; " (dry.held_again) " of them are held again, for their receivers cannot be paid" } } }
-            div.card { b.quiet { (dry.done) } span { "already done, " (sums(&dry.sums.done)) ": paid or reversed, or a job goes on with them" } }
+            div.card { b.quiet { (dry.under_way) } span { "under way, " (sums(&dry.sums.under_way)) ": a job goes on with them by itself" } }
+            div.card { b.quiet { (dry.done) } span { "already done, " (sums(&dry.sums.done)) ": paid or reversed" } }
             div.card { b.unknown { (dry.unknown) } span { "unknown, " (sums(&dry.sums.unknown)) ": looked for at Stripe first, never sent blindly" } }
         }
         @if !dry.examples.is_empty() {

@@ -36,7 +36,14 @@ pub(super) async fn run(db: &mut PgConnection, screen: &Screen, invoice: &str) -
     for step in &page.steps {
         let outcome = step.outcome.as_ref().map(|outcome| format!(": {outcome}")).unwrap_or_default();
         let at = if step.state == "planned" { step.due_at } else { step.changed_at };
-        screen.fact(&step.step, &format!("{} {}{outcome}", stamp(at), step.state))?;
+        let mut said = format!("{} {}{outcome}", stamp(at), step.state);
+        if let Some(letter) = step.letter_said() {
+            said = format!("{said}\n{letter}");
+        }
+        if let Some(job) = &step.letter_job {
+            said = format!("{said}\nits job: bursar jobs show {job}");
+        }
+        screen.fact(&step.step, &said)?;
     }
     let next = match case.state.as_str() {
         "open" => format!("bursar dunning stop {} --why …", case.invoice_id),

@@ -98,7 +98,8 @@ fn say(screen: &Screen, verb: Verb, dry: &DryRun) -> Result<(), Failure> {
     }
     let amounts: Vec<String> = dry.amounts.iter().map(|(currency, sum)| money::format(*sum, currency)).collect();
     let kinds: Vec<String> = dry.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    screen.fact("matching", &format!("{}: {}", jobs(dry.matching), kinds.join(", ")))?;
+    let of = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+    screen.fact("matching", &format!("{}{of}", jobs(dry.matching)))?;
     let [safe, done, unknown] = verb.means();
     screen.fact("safe", &format!("{}: {safe}", dry.safe))?;
     screen.fact("already done", &format!("{}: {done}", dry.done))?;

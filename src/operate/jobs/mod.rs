@@ -124,11 +124,14 @@ pub enum Jobs {
         how: How,
     },
     /// Start no more jobs of a kind; those that run end as usual.
-    #[command(after_help = "Example:\n  bursar jobs pause refill_tier")]
+    #[command(after_help = "Example:\n  bursar jobs pause refill_tier --why 'the prices are wrong'")]
     Pause {
         /// The kind.
         #[arg(value_parser = values::known_kinds())]
         kind: String,
+        /// Why, for whoever reads it later.
+        #[arg(long, value_parser = values::sentence)]
+        why: Option<String>,
     },
     /// Start jobs of a paused kind again.
     #[command(after_help = "Example:\n  bursar jobs resume refill_tier")]
@@ -136,6 +139,9 @@ pub enum Jobs {
         /// The kind.
         #[arg(value_parser = values::known_kinds())]
         kind: String,
+        /// Why, for whoever reads it later.
+        #[arg(long, value_parser = values::sentence)]
+        why: Option<String>,
     },
 }
 
@@ -146,8 +152,8 @@ pub(super) async fn run(asked: Jobs, db: &mut PgConnection, screen: &Screen) -> 
         Jobs::Show { id } => show::show(db, screen, &id).await,
         Jobs::Retry { ids, which, how } => act(db, screen, Verb::Retry, ids, which, how).await,
         Jobs::Cancel { ids, which, how } => act(db, screen, Verb::Cancel, ids, which, how).await,
-        Jobs::Pause { kind } => pause::pause(db, screen, &kind).await,
-        Jobs::Resume { kind } => pause::resume(db, screen, &kind).await,
+        Jobs::Pause { kind, why } => pause::pause(db, screen, &kind, why.as_deref()).await,
+        Jobs::Resume { kind, why } => pause::resume(db, screen, &kind, why.as_deref()).await,
     }
 }
 

@@ -17,13 +17,18 @@ fn said(paused: bool) -> Value {
     json!({ "paused": paused })
 }
 
-pub(super) async fn pause(db: &mut PgConnection, screen: &Screen, kind: &str) -> Result<(), Failure> {
+pub(super) async fn pause(
+    db: &mut PgConnection,
+    screen: &Screen,
+    kind: &str,
+    why: Option<&str>,
+) -> Result<(), Failure> {
     let mut tx = db.begin().await?;
     let paused = sqlx::query!("INSERT INTO bursar.paused_kind (kind) VALUES ($1) ON CONFLICT DO NOTHING", kind)
         .execute(&mut *tx)
         .await?;
     if paused.rows_affected() == 1 {
-        at_keyboard().note(&mut *tx, "jobs.pause", kind, (Some(said(false)), Some(said(true))), None).await?;
+        at_keyboard().note(&mut *tx, "jobs.pause", kind, (Some(said(false)), Some(said(true))), why).await?;
     }
     tx.commit().await?;
     screen.done(
@@ -33,7 +38,12 @@ pub(super) async fn pause(db: &mut PgConnection, screen: &Screen, kind: &str) ->
     Ok(())
 }
 
-pub(super) async fn resume(db: &mut PgConnection, screen: &Screen, kind: &str) -> Result<(), Failure> {
+pub(super) async fn resume(
+    db: &mut PgConnection,
+    screen: &Screen,
+    kind: &str,
+    why: Option<&str>,
+) -> Result<(), Failure> {
     let mut tx = db.begin().await?;
     // A notice goes out at commit: a woken worker finds the kind resumed.
     let resumed = sqlx::query_scalar!(
@@ -44,7 +54,7 @@ pub(super) async fn resume(db: &mut PgConnection, screen: &Screen, kind: &str) -
     .fetch_one(&mut *tx)
     .await?;
     if resumed {
-        at_keyboard().note(&mut *tx, "jobs.resume", kind, (Some(said(true)), Some(said(false))), None).await?;
+        at_keyboard().note(&mut *tx, "jobs.resume", kind, (Some(said(true)), Some(said(false))), why).await?;
     }
     tx.commit().await?;
     screen.done(&Paused { kind, paused: false }, &format!("{kind} is not paused: workers start its jobs"))?;

@@ -32,7 +32,17 @@ fn print(screen: &Screen, page: &Page) -> Result<(), Failure> {
     screen.fact("state", &job.state)?;
     screen.fact("why", &page.why(|at| screen.moment(at)))?;
     screen.fact("attempts", &format!("{} of {}", job.attempt, job.max_attempts))?;
-    screen.fact("enqueued", &screen.moment(job.enqueued_at))?;
+    let first = page.first_enqueued_at();
+    screen.fact("enqueued", &screen.moment(first))?;
+    if first < job.enqueued_at {
+        screen.fact("put back", &screen.moment(job.enqueued_at))?;
+    }
+    if let Some(user) = &page.user_id {
+        screen.fact("user", user)?;
+    }
+    if let Some(object) = &page.object_id {
+        screen.fact("about", object)?;
+    }
     if let Some(cause) = &job.cause {
         screen.fact("caused by", &format!("{} {cause}", if around.cause_is_event { "event" } else { "job" }))?;
     }
@@ -82,7 +92,6 @@ fn next(job: &JobRow, around: &Around) -> Vec<String> {
             } else if job.state == "ready" && !around.served {
                 commands.push("bursar worker".to_owned());
             }
-            commands.push(format!("bursar jobs cancel {id} --why '…'"));
         }
         _ => {}
     }

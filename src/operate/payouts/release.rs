@@ -134,8 +134,9 @@ fn say(screen: &Screen, dry: &DryRun) -> Result<(), Failure> {
     if dry.held_again > 0 {
         screen.fact("", &format!("{} of them are held again: their receivers cannot be paid", dry.held_again))?;
     }
-    let done = format!("{}, {}: paid or reversed, or a job goes on with them", dry.done, said(&dry.sums.done));
-    screen.fact("already done", &done)?;
+    let way = format!("{}, {}: a job goes on with them by itself", dry.under_way, said(&dry.sums.under_way));
+    screen.fact("under way", &way)?;
+    screen.fact("already done", &format!("{}, {}: paid or reversed", dry.done, said(&dry.sums.done)))?;
     let unknown = format!("{}, {}: looked for first, never sent blindly", dry.unknown, said(&dry.sums.unknown));
     screen.fact("unknown", &unknown)?;
     screen.fact("may leave", &said(&dry.amounts))?;
