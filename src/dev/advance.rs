@@ -17,6 +17,18 @@ use tokio::time::sleep;
 use super::{http, instance::running_instance, steps};
 use crate::config::{Settings, SettingsError};
 
+/// What comes by schedule and went well is counted and not told: it would bury what a month does to its customers.
+const HOUSEKEEPING: &[&str] = &[
+    "fire_schedule",
+    "watch_events",
+    "read_events",
+    "reconcile",
+    "reconcile_read",
+    "reconcile_compare",
+    "sum_usage",
+    "sweep_held",
+    "send_report",
+];
 /// How long what a step caused may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at whether it has happened.
@@ -209,7 +221,9 @@ impl Month {
                              "outcome": attempt.outcome, "reason": attempt.reason })
                     .to_string(),
                 );
-            } else if attempt.outcome != "skip" {
+            } else if attempt.outcome != "skip"
+                && !(attempt.outcome == "done" && HOUSEKEEPING.contains(&attempt.kind.as_str()))
+            {
                 let cause = attempt.r#type.unwrap_or_default();
                 let reason = attempt.reason.map_or_else(String::new, |reason| format!(": {reason}"));
                 steps::show(&format!(

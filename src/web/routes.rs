@@ -148,7 +148,10 @@ async fn store(
             return Ok(received);
         }
         Ok(Err(error)) => {
-            tracing::error!(event = id, kind, %error, "an event could not be stored; its sender was told to try again");
+            // Without the schema, or with an older one.
+            let behind = matches!(&error, sqlx::Error::Database(e) if matches!(e.code().as_deref(), Some("3F000" | "42P01" | "42883")));
+            let remedy = behind.then_some("run `bursar migrate`");
+            tracing::error!(event = id, kind, %error, remedy, "an event could not be stored; its sender was told to try again");
         }
         Err(_) => {
             let limit = web.settings.limits.store;
