@@ -206,7 +206,9 @@ async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::E
     )
     .execute(&mut *db)
     .await?;
-    super::dunning::keep_promise(&mut *db, &row.id).await?;
+    if row.status == "past_due" {
+        super::dunning::keep_promise(&mut *db, &row.id).await?;
+    }
     sqlx::query!(
         "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = 'subscription:' || $1::text",
         row.id
