@@ -100,6 +100,12 @@ pub fn retrieve(id: &str) -> Request {
     Request::query(format!("{PATH}/{}", segment(id)), &[("expand[]", "line_items")])
 }
 
+/// Asks for a session, with its lines and what became of its payment.
+pub fn retrieve_with_payment(id: &str) -> Request {
+    let expand = [("expand[]", "line_items"), ("expand[]", "payment_intent")];
+    Request::query(format!("{PATH}/{}", segment(id)), &expand)
+}
+
 /// Ends a session that nobody has gone through.
 pub fn expire(id: &str) -> Request {
     Request::post(format!("{PATH}/{}/expire", segment(id)), &[])

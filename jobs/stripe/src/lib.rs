@@ -9,7 +9,9 @@
 pub mod accounts;
 pub mod charges;
 pub mod checkout;
+pub mod credit_notes;
 pub mod customers;
+pub mod embedded;
 pub mod events;
 pub mod invoices;
 pub mod lists;

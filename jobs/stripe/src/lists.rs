@@ -17,6 +17,8 @@ pub enum List {
     Refunds,
     /// Disputes.
     Disputes,
+    /// Credit notes.
+    CreditNotes,
     /// Transfers.
     Transfers,
     /// Reversals of Transfers: Stripe lists them by their Transfer only, so they are read out of the movements of the balance.
@@ -31,6 +33,7 @@ pub fn page(list: List, from: i64, before: i64, after: Option<&str>) -> Request 
         List::Charges => ("/v1/charges", &[]),
         List::Refunds => ("/v1/refunds", &[]),
         List::Disputes => ("/v1/disputes", &[]),
+        List::CreditNotes => ("/v1/credit_notes", &[]),
         List::Transfers => ("/v1/transfers", &[]),
         List::Reversals => ("/v1/balance_transactions", &[("type", "transfer_refund"), ("expand[]", "data.source")]),
     };

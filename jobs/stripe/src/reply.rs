@@ -186,6 +186,16 @@ impl Reply {
 }
 
 impl StripeError {
+    /// Whether the account that the request names in `param` is not there for us: it was deleted, closed or rejected, or our access to it was
+    /// taken away. Stripe says so in several ways, and as 400, 403 or 404 (Stripe: error codes; Connect, "No such destination").
+    pub fn is_account_gone(&self, param: &str) -> bool {
+        match self.code.as_deref() {
+            Some("account_invalid" | "account_closed") => true,
+            Some("resource_missing") => self.param.as_deref() == Some(param),
+            Some(_) | None => false,
+        }
+    }
+
     /// Reads `{"error": {…}}`; a field of another type than it should be counts as absent.
     fn of(json: &Value) -> Option<Self> {
         let error = json.get("error")?.as_object()?;

@@ -56,6 +56,14 @@ impl Seen {
         Self { request_id: None, status: None, replayed: false, reply, raw: String::new() }
     }
 
+    /// What was answered, where it was a success; else what was seen.
+    pub fn into_success(mut self) -> Result<serde_json::Value, Box<Self>> {
+        match &mut self.reply {
+            Reply::Success(value) => Ok(value.take()),
+            _ => Err(Box::new(self)),
+        }
+    }
+
     /// The object that was asked for; else what was seen, where a 2xx that is not a `T` is now [`Reply::Unknown`], to be looked up.
     pub fn read<T: Object>(self) -> Result<T, Box<Self>> {
         let Reply::Success(json) = &self.reply else { return Err(Box::new(self)) };

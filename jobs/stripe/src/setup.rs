@@ -124,12 +124,22 @@ pub struct Price {
     /// In minor units; none where it is tiered or has a fraction of one.
     #[serde(default)]
     pub unit_amount: Option<i64>,
+    /// Present where the amount is for a pack, and not for one.
+    #[serde(default)]
+    pub transform_quantity: Option<Packs>,
     /// Present where it is paid again and again.
     #[serde(default)]
     pub recurring: Option<Recurring>,
     /// Whether it is of real money.
     #[serde(default)]
     pub livemode: Option<bool>,
+}
+
+/// How many units the amount of a price is for (Stripe: prices, transform quantities).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Packs {
+    /// So many units are a pack.
+    pub divide_by: i64,
 }
 
 /// How often a price is paid.

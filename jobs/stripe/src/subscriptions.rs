@@ -32,6 +32,21 @@ pub fn retrieve(id: &str) -> Request {
     Request::get(format!("/v1/subscriptions/{}", segment(id)))
 }
 
+/// Asks for a subscription, with its newest invoice.
+pub fn retrieve_with_invoice(id: &str) -> Request {
+    Request::query(format!("/v1/subscriptions/{}", segment(id)), &[("expand[]", "latest_invoice")])
+}
+
+/// Asks for an invoice.
+pub fn invoice(id: &str) -> Request {
+    Request::get(format!("/v1/invoices/{}", segment(id)))
+}
+
+/// Makes an invoice void: an open one, without a payment under way (Stripe: invoices, void).
+pub fn void(invoice: &str) -> Request {
+    with(Method::Post, format!("/v1/invoices/{}/void", segment(invoice)), Vec::new())
+}
+
 /// Stripe: pagination. The most a page can hold.
 const PAGE: &str = "100";
 
@@ -50,6 +65,24 @@ pub fn schedule(id: &str) -> Request {
 /// Asks for a price.
 pub fn price(id: &str) -> Request {
     Request::get(format!("/v1/prices/{}", segment(id)))
+}
+
+/// Asks for a price with what it costs in each of its currencies.
+pub fn full_price(id: &str) -> Request {
+    let fields = vec![("expand[]".to_owned(), "currency_options".to_owned())];
+    with(Method::Get, format!("/v1/prices/{}", segment(id)), fields)
+}
+
+/// Asks for a page of a customer's invoice items that were made from one second, not counted, to another.
+pub fn invoice_items(customer: &str, (after, until): (i64, i64), starting_after: Option<&str>) -> Request {
+    let mut fields = vec![
+        ("limit".to_owned(), PAGE.to_owned()),
+        ("customer".to_owned(), customer.to_owned()),
+        ("created[gt]".to_owned(), after.to_string()),
+        ("created[lte]".to_owned(), until.to_string()),
+    ];
+    fields.extend(starting_after.map(|last| ("starting_after".to_owned(), last.to_owned())));
+    with(Method::Get, "/v1/invoiceitems".into(), fields)
 }
 
 /// Puts another price into an item now, with prorations.

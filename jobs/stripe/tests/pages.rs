@@ -4,6 +4,7 @@ use bursar_stripe::{
     Reply, Why,
     accounts::{self, Account},
     customers::{self, Customer},
+    embedded,
     subscriptions::{self, Subscription},
     transfers::{self, Filter},
 };
@@ -85,4 +86,69 @@ async fn facts_are_read() {
             "GET /v1/subscriptions/%2E%2E%2Fx HTTP/1.1"
         ]
     );
+}
+
+#[tokio::test]
+async fn the_lists_within_an_object_are_read_to_their_last_page() {
+    let list = |ids: std::ops::Range<i32>, has_more: bool| {
+        let data: Vec<_> =
+            ids.map(|n| serde_json::json!({"id": format!("si_{n}"), "object": "subscription_item"})).collect();
+        serde_json::json!({"object": "list", "data": data, "has_more": has_more})
+    };
+    let object =
+        |id: &str, items: serde_json::Value| serde_json::json!({"object": "subscription", "id": id, "items": items});
+    let (some, all) = (object("sub_1", list(0..10, true)), object("sub_2", list(0..2, false)));
+    let page = serde_json::json!({"object": "list", "data": [some, all], "has_more": false});
+    for (answer, first) in [(some.clone(), "/items/data"), (page, "/data/0/items/data")] {
+        let pages =
+            vec![ok(&answer.to_string()), ok(&list(0..100, true).to_string()), ok(&list(100..102, false).to_string())];
+        let stub = Stub::doing(pages).await;
+        let client = client(&stub);
+        let seen = client.send(&subscriptions::retrieve("sub_1"), None).await;
+        let Reply::Success(whole) = embedded::whole(&client, seen).await.reply else { panic!("not read") };
+        let items = whole.pointer(first).unwrap().as_array().unwrap();
+        assert_eq!((items.len(), &items[101]["id"]), (102, &serde_json::json!("si_101")));
+        let asked: Vec<_> = stub.asked().iter().map(|asked| asked.head.lines().next().unwrap().to_owned()).collect();
+        assert_eq!(
+            asked[1..],
+            [
+                "GET /v1/subscription_items?limit=100&subscription=sub_1 HTTP/1.1",
+                "GET /v1/subscription_items?limit=100&starting_after=si_99&subscription=sub_1 HTTP/1.1",
+            ]
+        );
+    }
+    // Half an object is none, whatever its other pages say.
+    for second in [
+        Do::Answer(http(500, &[], &error("api_error", ""))),
+        Do::Answer(http(404, &[], &error("invalid_request_error", "gone"))),
+        Do::ResetAfter,
+    ] {
+        let stub = Stub::doing(vec![ok(&some.to_string()), second]).await;
+        let client = client(&stub);
+        let seen = client.send(&subscriptions::retrieve("sub_1"), None).await;
+        let seen = embedded::whole(&client, seen).await;
+        assert!(matches!(seen.reply, Reply::Unknown { .. }), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_each_list_are_where_stripe_has_them() {
+    let lists = [
+        ("invoice", "in_1", "lines", "/v1/invoices/in_1/lines"),
+        ("checkout.session", "cs_1", "line_items", "/v1/checkout/sessions/cs_1/line_items"),
+        ("charge", "ch_1", "refunds", "/v1/refunds"),
+        ("transfer", "tr_1", "reversals", "/v1/transfers/tr_1/reversals"),
+    ];
+    for (kind, id, field, path) in lists {
+        let object =
+            serde_json::json!({"object": kind, "id": id, field: {"object": "list", "data": [], "has_more": true}});
+        let rest = serde_json::json!({"object": "list", "data": [{"id": "x_1"}], "has_more": false});
+        let stub = Stub::doing(vec![ok(&object.to_string()), ok(&rest.to_string())]).await;
+        let client = client(&stub);
+        let seen = client.send(&subscriptions::retrieve("x"), None).await;
+        let Reply::Success(whole) = embedded::whole(&client, seen).await.reply else { panic!("{kind}") };
+        assert_eq!(whole[field]["data"][0]["id"], "x_1");
+        let asked = stub.asked()[1].head.lines().next().unwrap().to_owned();
+        assert!(asked.starts_with(&format!("GET {path}?limit=100")), "{asked}");
+    }
 }
