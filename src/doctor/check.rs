@@ -84,7 +84,7 @@ pub(super) fn masked(secret: &Secret) -> String {
 }
 
 fn shown(secret: &str) -> String {
-    const PREFIXES: [&str; 5] = ["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"];
+    const PREFIXES: [&str; 6] = ["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_", "bursar_dev_"];
     let prefix = PREFIXES.into_iter().find(|prefix| secret.starts_with(prefix)).unwrap_or_default();
     let rest: Vec<char> = secret.chars().skip(prefix.len()).collect();
     // Of a short one the last four would be much of it.

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     check::Check,
-    money, queue,
+    money, neighbours, queue,
     stripe::{CLOCK_FAIL, CLOCK_WARN},
 };
 
@@ -87,6 +87,7 @@ pub(super) async fn look(settings: &Settings, tell: Sender<Vec<Package>>) -> Vec
     checks.push(writable(&facts));
     checks.push(isolation(&facts));
     checks.push(role(&pool, &facts).await);
+    checks.push(neighbours::look(&pool).await);
     checks.push(extensions(&facts));
     checks.push(connections(settings, &facts));
     checks.push(pooler(settings));
@@ -145,7 +146,7 @@ async fn facts(db: &mut PgConnection) -> Result<Facts, sqlx::Error> {
                   r.rolsuper AS "superuser!", r.rolconnlimit AS "of_role!", d.datconnlimit AS "of_database!",
                   pg_database_size(d.oid) AS "bytes!", (SELECT max(age(datfrozenxid)) FROM pg_database) AS "age!",
                   extract(epoch FROM clock_timestamp())::float8 AS "now!",
-                  ARRAY(SELECT w FROM unnest(ARRAY['hstore', 'pgcrypto']) w WHERE NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = w)) AS "lacking!"
+                  ARRAY(SELECT w FROM pg_catalog.unnest(ARRAY['hstore', 'pgcrypto']) w WHERE NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = w)) AS "lacking!"
            FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()"#
     )
     .fetch_one(db)
@@ -217,16 +218,16 @@ async fn role(pool: &PgPool, facts: &Facts) -> Check {
     const NAME: &str = "database.role";
     // What is only ever added to may be closed to more; retention empties what it is for. A function is free to all, unless it was closed.
     let closed = sqlx::query!(
-        r#"SELECT w.need AS "need!", w.nth AS "nth!", array_agg(t.name ORDER BY t.name) AS "tables!"
-           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, format('%s.%s', n.nspname, c.relname) AS t (name),
-                unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS w (need, nth)
-           WHERE n.nspname IN ('bursar', 'apalis') AND c.relkind = 'r' AND c.relname NOT LIKE '\_%'
+        r#"SELECT w.need AS "need!", w.nth AS "nth!", pg_catalog.array_agg(t.name ORDER BY t.name) AS "tables!"
+           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_catalog.format('%s.%s', n.nspname, c.relname) AS t (name),
+                pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS w (need, nth)
+           WHERE n.nspname IN ('bursar', 'apalis') AND c.relkind = 'r' AND c.relname::text NOT LIKE '\_%'
              AND (w.need <> 'UPDATE' OR t.name NOT IN ('bursar.posting', 'bursar.audit'))
              AND (w.need <> 'DELETE' OR t.name IN ('apalis.jobs', 'apalis.workers', 'bursar.attempt'))
              AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, w.need))
            GROUP BY w.need, w.nth
            UNION ALL
-           SELECT 'EXECUTE', 5, array_agg(DISTINCT format('%s.%s', n.nspname, p.proname))
+           SELECT 'EXECUTE', 5, pg_catalog.array_agg(DISTINCT pg_catalog.format('%s.%s', n.nspname, p.proname))
            FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
            WHERE n.nspname = 'bursar' AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))
            HAVING count(*) > 0

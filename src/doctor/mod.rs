@@ -10,6 +10,7 @@ mod endpoints;
 mod letters;
 mod meters;
 mod money;
+mod neighbours;
 mod permissions;
 mod prices;
 mod print;

@@ -116,11 +116,13 @@ fn of_tier(tier: &Tier, found: &Found, currencies: &[String]) -> Check {
         let amount = price
             .unit_amount
             .map_or_else(|| "by its steps".to_owned(), |amount| money::format(amount, &price.currency));
+        let packs =
+            price.transform_quantity.as_ref().map_or_else(String::new, |packs| format!(" for {}", packs.divide_by));
         let every = match recurring.interval_count.unwrap_or(1) {
             1 => recurring.interval.clone(),
             count => format!("{count} {}s", recurring.interval),
         };
-        seen.push(format!("{id} {amount} a {every}{}", if price.active { "" } else { ", not sold any more" }));
+        seen.push(format!("{id} {amount}{packs} a {every}{}", if price.active { "" } else { ", not sold any more" }));
     }
     let seen = seen.join("; ");
     match odd {
