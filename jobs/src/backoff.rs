@@ -13,6 +13,11 @@ const SNOOZE_BASE: Duration = Duration::from_secs(2);
 /// The rarest look: whoever establishes the fact wakes the job, this is the fallback.
 const SNOOZE_CAP: Duration = Duration::from_mins(30);
 
+/// The first look again at a lock.
+const LOCK_BASE: Duration = Duration::from_millis(250);
+/// The rarest look: nobody says when a lock is gone.
+const LOCK_CAP: Duration = Duration::from_mins(1);
+
 /// The wait after a given attempt (from 1): exponential with full jitter (`jitter` in 0..1), so that jobs which went wrong together
 /// do not come back together. What the other side asked for (`Retry-After`) is never undercut.
 pub fn retry(attempt: i32, asked: Option<Duration>, jitter: f64) -> Duration {
@@ -25,6 +30,13 @@ pub fn retry(attempt: i32, asked: Option<Duration>, jitter: f64) -> Duration {
 /// The wait of a job that has been waiting for a fact for `age`: half of that again, within bounds.
 pub fn snooze(age: Duration) -> Duration {
     (age / 2).clamp(SNOOZE_BASE, SNOOZE_CAP)
+}
+
+/// The wait of a job that another transaction's lock held up `times` before: it doubles up to a minute. The lower half of it is certain, so
+/// that nobody spins.
+pub fn lock(times: u32, jitter: f64) -> Duration {
+    let ceiling = LOCK_BASE.saturating_mul(1 << times.min(10)).min(LOCK_CAP);
+    ceiling.mul_f64(f64::midpoint(1.0, jitter.clamp(0.0, 1.0)))
 }
 
 /// A random number in 0..1.
@@ -63,6 +75,13 @@ mod tests {
             let asked = Duration::from_secs(asked);
             let wait = retry(attempt, Some(asked), jitter);
             prop_assert!(wait >= asked && wait <= asked + BASE);
+        }
+
+        #[test]
+        fn a_lock_is_looked_at_again_within_bounds(times in 0u32..10_000, jitter in 0.0f64..1.0) {
+            let wait = lock(times, jitter);
+            prop_assert!(wait >= LOCK_BASE / 2 && wait <= LOCK_CAP);
+            prop_assert!(wait <= lock(times + 1, 1.0));
         }
 
         #[test]

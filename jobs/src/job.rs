@@ -143,7 +143,18 @@ impl Batch {
     /// The same claim, of one of its jobs.
     #[must_use]
     pub fn only(&self, job: &Claimed) -> Self {
-        Self { kind: self.kind, worker: self.worker.clone(), lease: self.lease, jobs: vec![job.clone()] }
+        self.of(vec![job.clone()])
+    }
+
+    /// The same claim, of these of its jobs.
+    pub(crate) fn of(&self, jobs: Vec<Claimed>) -> Self {
+        Self { kind: self.kind, worker: self.worker.clone(), lease: self.lease, jobs }
+    }
+
+    /// The same claim in two: the jobs that are so, and the others.
+    pub(crate) fn divide(&self, is_so: impl Fn(&Claimed) -> bool) -> (Self, Self) {
+        let (those, others) = self.jobs.iter().cloned().partition(is_so);
+        (self.of(those), self.of(others))
     }
 }
 

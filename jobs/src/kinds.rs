@@ -32,6 +32,8 @@ const fn call(name: &'static str) -> Kind {
 
 /// Grants what a paid one-time checkout bought.
 pub const GRANT_PURCHASE: Kind = pure("grant_purchase");
+/// Ends a checkout whose payment was to come later and did not.
+pub const FAIL_CHECKOUT: Kind = pure("fail_checkout");
 /// Ties a Stripe customer to a user.
 pub const LINK_SUBSCRIBER: Kind = pure("link_subscriber");
 /// Grants a tier's monthly credits for a paid invoice.
@@ -59,6 +61,8 @@ pub const SYNC_SUBSCRIPTION: Kind = call("sync_subscription");
 pub const REFILL_MONTH: Kind = call("refill_month");
 /// Reads an invoice that has more lines than its event carries.
 pub const READ_INVOICE: Kind = call("read_invoice");
+/// Asks Stripe whether anything bills a change of a plan.
+pub const CHECK_CHANGE: Kind = call("check_change");
 /// Moves a subscription to another price.
 pub const MOVE_SUBSCRIPTION: Kind = call("move_subscription");
 /// Sends a letter to a user or to the team. A mail server may take its time over a letter, and hurrying it makes a second copy.
@@ -82,6 +86,8 @@ pub const CREATE_ACCOUNT_LINK: Kind = call("create_account_link");
 pub const CHECK_CHECKOUT: Kind = call("check_checkout");
 /// Ends a checkout session that must not be paid any more.
 pub const EXPIRE_CHECKOUT: Kind = call("expire_checkout");
+/// Ends a subscription whose first payment never came, for another checkout of its user.
+pub const EXPIRE_SUBSCRIPTION: Kind = call("expire_subscription");
 /// Asks Stripe what came back of a charge.
 pub const CHECK_CHARGE: Kind = call("check_charge");
 /// Takes back the credits of what was refunded or disputed, and restores them.
@@ -139,6 +145,8 @@ pub const ALL: &[Kind] = &[
     CREATE_PORTAL,
     CHECK_CHECKOUT,
     EXPIRE_CHECKOUT,
+    EXPIRE_SUBSCRIPTION,
+    FAIL_CHECKOUT,
     CREATE_ACCOUNT,
     CREATE_ACCOUNT_LINK,
     REFILL_TIER,
@@ -156,6 +164,7 @@ pub const ALL: &[Kind] = &[
     READ_INVOICE,
     REFILL_MONTH,
     SYNC_SUBSCRIPTION,
+    CHECK_CHANGE,
     MOVE_SUBSCRIPTION,
     CLOSE_DUNNING,
     OPEN_DUNNING,
@@ -193,6 +202,7 @@ pub fn moves_money(kind: &str) -> bool {
 pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("checkout.session.completed", GRANT_PURCHASE),
     ("checkout.session.async_payment_succeeded", GRANT_PURCHASE),
+    ("checkout.session.async_payment_failed", FAIL_CHECKOUT),
     ("customer.created", LINK_SUBSCRIBER),
     ("customer.updated", LINK_SUBSCRIBER),
     ("customer.subscription.created", LINK_SUBSCRIBER),
@@ -213,6 +223,9 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("refund.created", CHECK_CHARGE),
     ("refund.updated", CHECK_CHARGE),
     ("refund.failed", CHECK_CHARGE),
+    ("credit_note.created", CHECK_CHARGE),
+    ("credit_note.updated", CHECK_CHARGE),
+    ("credit_note.voided", CHECK_CHARGE),
     ("charge.dispute.created", CHECK_CHARGE),
     ("charge.dispute.updated", CHECK_CHARGE),
     ("charge.dispute.funds_withdrawn", CHECK_CHARGE),
@@ -224,11 +237,22 @@ pub const STRIPE_EVENTS: &[(&str, Kind)] = &[
     ("transfer.reversed", CHECK_TRANSFER),
 ];
 
+/// The types of the application's own events on which this version acts, and which kind of job each becomes.
+pub const APPLICATION_EVENTS: &[(&str, Kind)] =
+    &[("job.verified", RECORD_PAYOUT), ("job.rejected", RETURN_SPEND), ("user.created", OPEN_ACCOUNT)];
+
 /// How much a kind's requests of Stripe matter beside those of others, where all of them are too many.
 pub fn lane_of(kind: Kind) -> Lane {
     const PAID_OUT: &[Kind] = &[PAY_RECEIVER, REVERSE_TRANSFER];
-    const SOMEBODY_WAITS: &[Kind] =
-        &[CREATE_CUSTOMER, CREATE_CHECKOUT, CREATE_PORTAL, CHECK_CHECKOUT, CREATE_ACCOUNT, CREATE_ACCOUNT_LINK];
+    const SOMEBODY_WAITS: &[Kind] = &[
+        CREATE_CUSTOMER,
+        CREATE_CHECKOUT,
+        CREATE_PORTAL,
+        CHECK_CHECKOUT,
+        EXPIRE_SUBSCRIPTION,
+        CREATE_ACCOUNT,
+        CREATE_ACCOUNT_LINK,
+    ];
     const NOBODY_WAITS: &[Kind] = &[READ_EVENTS, REPORT_USAGE, RECONCILE_READ, RECONCILE_REPAIR];
     match kind {
         _ if PAID_OUT.contains(&kind) => Lane::Money,
@@ -249,9 +273,8 @@ pub fn of_event(event: &Envelope) -> Kind {
             Some((_, kind)) => *kind,
             None => NOTE_EVENT,
         },
-        (Source::Verification, "job.verified") => RECORD_PAYOUT,
-        (Source::Verification, "job.rejected") => RETURN_SPEND,
-        (Source::Verification, "user.created") => OPEN_ACCOUNT,
-        (Source::Verification, _) => NOTE_EVENT,
+        (Source::Verification, kind) => {
+            APPLICATION_EVENTS.iter().find(|(acted_on, _)| *acted_on == kind).map_or(NOTE_EVENT, |(_, kind)| *kind)
+        }
     }
 }

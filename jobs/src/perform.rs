@@ -1,28 +1,27 @@
 //! Performing a batch of pure jobs: gather, run, apply, settle, commit, all in one transaction.
 //!
-//! A batch in which anything is out of the ordinary (a conflict, a stale lease, an error of the database that one job may have
-//! caused) is rolled back whole, and each of its jobs is then performed alone, so that none takes another along.
+//! Jobs that are in the way of their batch-mates are set aside before anything is made ([`set_aside`]). A batch in which something is out of
+//! the ordinary all the same (a stale lease, a lock, an error of the database that one job may have caused) is rolled back whole and halved,
+//! until the job that it was is alone, so that none takes another along.
 
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
-    time::Duration,
 };
 
-use bursar_letters::Postbox;
-use bursar_stripe::{Client, Outgoing};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
+pub use crate::context::{Context, Points, Reached};
 use crate::{
+    aside::{Aside, Part, set_aside},
     call::{self, Call},
-    db,
+    db::{self, LockWait},
     effects::{self, Applied},
-    job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure, Snooze},
+    job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure},
     kinds::Kind,
     outside::{self, Outside},
-    settle::{Settlement, settle},
+    settle::{Settlement, settle, times_locked},
     terms::Terms,
     traced,
 };
@@ -41,56 +40,6 @@ pub struct Report {
 #[derive(Debug, thiserror::Error)]
 #[error("the database was in the way: {0}")]
 pub struct Disturbed(#[from] pub sqlx::Error);
-
-/// What jobs are performed with.
-#[derive(Clone)]
-pub struct Context {
-    /// The database.
-    pub pool: PgPool,
-    /// The terms of trade.
-    pub terms: Arc<Terms>,
-    /// Stripe, where it is on.
-    pub stripe: Option<Client>,
-    /// The team's webhook, where there is one.
-    pub notify: Option<Outgoing>,
-    /// Where letters are written and leave; none: this worker sends none.
-    pub letters: Option<Postbox>,
-    /// Whether the lease of a batch still covers a request that leaves now, by a clock that counts suspension.
-    pub lease: Arc<dyn Fn(&Batch) -> bool + Send + Sync>,
-    /// Where tests cut a call short.
-    pub points: Points,
-}
-
-/// What happens when a call reaches a named point: nothing, but in tests, which end the process there, or never go on.
-#[derive(Clone, Default)]
-pub struct Points(pub Option<Reached>);
-
-/// Called with the name of each point that a call reaches: `before_intent`, `after_intent`, `after_request`, `before_settlement`.
-pub type Reached = Arc<dyn Fn(&'static str) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
-
-impl std::fmt::Debug for Points {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Points").field(&self.0.is_some()).finish()
-    }
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("stripe", &self.stripe.is_some()).finish_non_exhaustive()
-    }
-}
-
-impl Context {
-    pub(crate) fn may_send(&self, batch: &Batch) -> bool {
-        (self.lease)(batch)
-    }
-
-    pub(crate) async fn reach(&self, point: &'static str) {
-        if let Some(reached) = &self.points.0 {
-            reached(point).await;
-        }
-    }
-}
 
 /// A kind with the way to perform it.
 #[derive(Clone, Copy)]
@@ -113,7 +62,7 @@ pub type Performing<'a> = Pin<Box<dyn Future<Output = Result<Report, Disturbed>>
 impl Performer {
     /// The performer of a pure job.
     pub const fn of<J: Pure>() -> Self {
-        Self { kind: J::KIND, perform: |context, batch| Box::pin(perform::<J>(&context.pool, &context.terms, batch)) }
+        Self { kind: J::KIND, perform: |context, batch| Box::pin(perform::<J>(context, batch)) }
     }
 
     /// The performer of a job that talks to somebody else than Stripe.
@@ -127,55 +76,80 @@ impl Performer {
     }
 }
 
-async fn perform<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Report, Disturbed> {
-    if batch.jobs.len() > 1 {
-        match together::<J>(pool, terms, batch).await? {
-            Together::Committed(report) => return Ok(report),
-            Together::RolledBack(why) => {
-                tracing::debug!(kind = batch.kind.name, why = why.word(), "performing each job of the batch alone");
-            }
-        }
-    }
+async fn perform<J: Pure>(context: &Context, batch: &Batch) -> Result<Report, Disturbed> {
     let mut report = Report::default();
-    for job in &batch.jobs {
-        let alone = batch.only(job);
-        let settlement = match together::<J>(pool, terms, &alone).await? {
-            Together::Committed(one) => {
+    let mut open = vec![Part::new(batch.clone(), LockWait::Short)];
+    while let Some(mut part) = open.pop() {
+        let why = match together::<J>(context, &mut part).await? {
+            Together::Committed(one, waiting) => {
                 report.settled.extend(one.settled);
+                open.extend(waiting);
                 continue;
             }
-            Together::RolledBack(why) => match why {
-                Why::Stale => {
-                    report.stale.push(job.id.clone());
-                    continue;
-                }
-                Why::Conflict(what) => Settlement::of_error(job, &JobError::Dead(what)),
-                Why::Locked => Settlement::of_outcome(job, &Outcome::Snooze(wait_for_lock())),
-                // Data that does not fit its column fits it no better the next time.
-                Why::Refused(error) if is_of_class(&error, &["22", "23"]) => {
-                    Settlement::of_error(job, &JobError::Dead(format!("the database refuses it: {error}")))
-                }
-                Why::Refused(error) => {
-                    Settlement::of_error(job, &JobError::Retry { after: None, source: error.into() })
-                }
-            },
+            Together::RolledBack(why) => why,
         };
-        let mut tx = db::begin(pool).await?;
-        let settled = settle(&mut *tx, &alone, std::slice::from_ref(&settlement)).await?;
-        tx.commit().await?;
-        if settled.is_empty() { report.stale.push(job.id.clone()) } else { report.settled.push(settlement) }
+        tracing::debug!(kind = batch.kind.name, jobs = part.batch.jobs.len(), why = why.word(), "rolled back");
+        if matches!(why, Why::Locked) && !part.looked && context.locked.learn(&context.pool, &part.accounts).await? {
+            open.push(part.again());
+            continue;
+        }
+        match (&part.batch.jobs[..], why) {
+            ([job], why) => alone(context, &part.batch, job, why, &mut report).await?,
+            (_, Why::Stale(stale)) => {
+                let (stale, rest) = part.batch.divide(|job| stale.contains(&job.id));
+                open.extend(stale.jobs.iter().map(|job| Part::new(stale.only(job), LockWait::Shortest)));
+                open.extend((!rest.jobs.is_empty()).then(|| Part::new(rest, LockWait::Shortest)));
+            }
+            (_, Why::Conflict(_) | Why::Locked | Why::Refused(_)) => open.extend(part.halves()),
+        }
     }
     Ok(report)
 }
 
+/// Settles a job that was performed alone and rolled back.
+async fn alone(
+    context: &Context,
+    batch: &Batch,
+    job: &Claimed,
+    why: Why,
+    report: &mut Report,
+) -> Result<(), Disturbed> {
+    let mut tx = db::begin(&context.pool).await?;
+    let settlement = match why {
+        Why::Stale(_) => {
+            report.stale.push(job.id.clone());
+            return Ok(());
+        }
+        Why::Conflict(what) => Settlement::of_error(job, &JobError::Dead(what)),
+        Why::Locked => {
+            let times = times_locked(&mut *tx, std::slice::from_ref(&job.id)).await?;
+            Settlement::of_lock(job, times.get(&job.id).copied().unwrap_or_default(), None)
+        }
+        // Data that does not fit its column fits it no better the next time.
+        Why::Refused(error) if is_of_class(&error, &["22", "23"]) => {
+            Settlement::of_error(job, &JobError::Dead(format!("the database refuses it: {error}")))
+        }
+        Why::Refused(error) => Settlement::of_error(job, &JobError::Retry { after: None, source: error.into() }),
+    };
+    let settled = settle(&mut *tx, batch, std::slice::from_ref(&settlement)).await?;
+    tx.commit().await?;
+    if settled.is_empty() {
+        report.stale.push(job.id.clone());
+    } else {
+        report.settled.push(settlement);
+    }
+    Ok(())
+}
+
 enum Together {
-    Committed(Report),
+    /// And what waits for its locks by itself.
+    Committed(Report, Option<Part>),
     RolledBack(Why),
 }
 
 enum Why {
-    /// A lease was another's: somebody else has, or had, that job.
-    Stale,
+    /// The leases of these were another's: somebody else has, or had, those jobs.
+    Stale(Vec<String>),
     /// A permanent key stands with other content.
     Conflict(String),
     /// Another transaction holds a lock that one of them needs.
@@ -188,7 +162,7 @@ impl Why {
     /// Without what an error of the database may quote of a row.
     fn word(&self) -> &'static str {
         match self {
-            Self::Stale => "a lease was another's",
+            Self::Stale(_) => "a lease was another's",
             Self::Conflict(_) => "a key stands with other content",
             Self::Locked => "another transaction holds a lock",
             Self::Refused(_) => "the database refused it",
@@ -196,9 +170,15 @@ impl Why {
     }
 }
 
-/// One transaction for the whole batch.
-async fn together<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Together, Disturbed> {
-    match transact::<J>(pool, terms, batch).await {
+/// One transaction for the whole part.
+async fn together<J: Pure>(context: &Context, part: &mut Part) -> Result<Together, Disturbed> {
+    let whole = part.batch.clone();
+    let done = transact::<J>(context, part).await;
+    if !matches!(done, Ok(Together::Committed(..))) {
+        // What was to wait by itself is of the part again: nothing else would settle it.
+        part.batch = whole;
+    }
+    match done {
         Ok(together) => Ok(together),
         Err(error) if is_code(&error, &["55P03"]) => Ok(Together::RolledBack(Why::Locked)),
         Err(error) if is_disturbance(&error) => Err(Disturbed(error)),
@@ -206,26 +186,29 @@ async fn together<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Resul
     }
 }
 
-async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Result<Together, sqlx::Error> {
-    let mut tx = db::begin(pool).await?;
-    let (read, unreadable) = decode::<J>(&batch.jobs);
+async fn transact<J: Pure>(context: &Context, part: &mut Part) -> Result<Together, sqlx::Error> {
+    let mut tx = db::begin_waiting(&context.pool, part.wait).await?;
+    let whole = part.batch.clone();
+    let (read, unreadable) = decode::<J>(&whole.jobs);
     let (claimed, jobs): (Vec<&Claimed>, Vec<J>) = read.into_iter().unzip();
     let facts = J::gather(&mut tx, &jobs).await?;
 
     let mut settlements = unreadable;
-    let (mut owners, mut wanted) = (Vec::new(), Vec::new());
+    let mut decided = Vec::new();
     for ((claimed, job), facts) in claimed.into_iter().zip(&jobs).zip(&facts) {
-        match run(job, facts, terms) {
+        match run(job, facts, &context.terms) {
             Ok(mut effects) => {
                 for posting in &mut effects.postings {
                     posting.job_id = Some(claimed.id.clone());
                 }
-                owners.push(claimed);
-                wanted.push(effects);
+                decided.push((claimed, effects));
             }
             Err(error) => settlements.push(Settlement::of_error(claimed, &error)),
         }
     }
+    let Aside { kept, settled, waiting } = set_aside(context, &mut tx, part, decided).await?;
+    settlements.extend(settled);
+    let (owners, wanted): (Vec<&Claimed>, Vec<Effects>) = kept.into_iter().unzip();
     let jobs: Vec<&str> = owners.iter().map(|claimed| claimed.id.as_str()).collect();
     let applied = traced::under(&jobs, effects::apply(&mut tx, &wanted)).await?;
     for ((claimed, effects), applied) in owners.into_iter().zip(wanted).zip(applied) {
@@ -237,11 +220,14 @@ async fn transact<J: Pure>(pool: &PgPool, terms: &Terms, batch: &Batch) -> Resul
         settlements.push(settlement.about(&effects));
     }
     hold_facts(&mut tx, &settlements).await?;
-    if settle(&mut *tx, batch, &settlements).await?.len() != batch.jobs.len() {
-        return Ok(Together::RolledBack(Why::Stale));
+    let batch = &part.batch;
+    let settled = settle(&mut *tx, batch, &settlements).await?;
+    if settled.len() != batch.jobs.len() {
+        let stale = batch.jobs.iter().map(|job| job.id.clone()).filter(|id| !settled.contains(id));
+        return Ok(Together::RolledBack(Why::Stale(stale.collect())));
     }
     tx.commit().await?;
-    Ok(Together::Committed(Report { settled: settlements, stale: Vec::new() }))
+    Ok(Together::Committed(Report { settled: settlements, stale: Vec::new() }, waiting))
 }
 
 /// Keeps the facts that are about to be waited for from being established unseen: see `bursar.is_known`.
@@ -252,7 +238,7 @@ async fn hold_facts(db: &mut PgConnection, settlements: &[Settlement]) -> Result
     }
     facts.sort_unstable();
     sqlx::query!(
-        "SELECT pg_advisory_xact_lock_shared(hashtextextended(fact, 0)) FROM unnest($1::text[]) AS fact",
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended(fact, 0::bigint)) FROM pg_catalog.unnest($1::text[]) AS fact",
         &facts
     )
     .execute(db)
@@ -288,15 +274,6 @@ fn run<J: Pure>(job: &J, facts: &J::Facts, terms: &Terms) -> Result<Effects, Job
     }
 }
 
-/// A wait that costs no attempt: whoever holds the lock is neither the job's fault nor its batch-mates'.
-fn wait_for_lock() -> Snooze {
-    Snooze {
-        reason: "another transaction holds a lock that it needs (an application's, left open?)".into(),
-        fact: None,
-        limit: Duration::from_hours(72),
-    }
-}
-
 pub(crate) fn is_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     matches!(error, sqlx::Error::Database(e) if e.code().is_some_and(|code| codes.contains(&&*code)))
 }
@@ -321,5 +298,27 @@ pub(crate) fn is_disturbance(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_broke_and_a_race_are_the_databases_state_and_no_jobs_doing() {
+        for state in [
+            sqlx::Error::Protocol(effects::RACED.into()),
+            sqlx::Error::Io(std::io::Error::other("reset")),
+            sqlx::Error::Tls("closed".into()),
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+            sqlx::Error::WorkerCrashed,
+        ] {
+            assert!(is_disturbance(&state), "{state}");
+        }
+        for doing in [sqlx::Error::Protocol("another".into()), sqlx::Error::RowNotFound] {
+            assert!(!is_disturbance(&doing), "{doing}");
+        }
     }
 }

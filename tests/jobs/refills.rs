@@ -74,13 +74,27 @@ async fn both_layouts_read_alike() {
 #[tokio::test]
 async fn what_a_paid_invoice_refills_follows_the_lines() {
     let cases = [
-        ("two seats", vec![("/data/object/lines/data/0/quantity", json!(2))], "300", "done"),
+        (
+            "two seats",
+            vec![("/data/object/lines/data/0/quantity", json!(2)), ("/data/object/lines/data/0/amount", json!(5000))],
+            "300",
+            "done",
+        ),
         ("a trial", vec![("/data/object/lines/data/0/amount", json!(0))], "0", "skip"),
         (
             "a proration",
-            vec![("/data/object/lines/data/0/parent/subscription_item_details/proration", json!(true))],
+            vec![
+                ("/data/object/lines/data/0/parent/subscription_item_details/proration", json!(true)),
+                ("/data/object/billing_reason", json!("subscription_update")),
+            ],
             "0",
             "skip",
+        ),
+        (
+            "a proration of the time that begins",
+            vec![("/data/object/lines/data/0/parent/subscription_item_details/proration", json!(true))],
+            "150",
+            "done",
         ),
         (
             "paid by balance",

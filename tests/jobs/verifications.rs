@@ -76,9 +76,29 @@ async fn one_id_from_both_sources_is_two_events_and_two_jobs() {
     assert_eq!(receive(&db, &stripe).await, Received::New);
     assert_eq!(verify(&db, "same", &json!({"type": "another.new.type", "data": {}})).await, Received::New);
     drain(&db, terms()).await;
-    let keys: Vec<String> =
-        sqlx::query_scalar("SELECT key FROM bursar.job ORDER BY key").fetch_all(&db.pool).await.unwrap();
+    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM bursar.job WHERE kind = 'note_event' ORDER BY key")
+        .fetch_all(&db.pool)
+        .await
+        .unwrap();
     assert_eq!(keys, ["same", "verification:same"]);
+}
+
+#[tokio::test]
+async fn the_team_is_told_once_a_day_of_an_applications_type_that_nothing_acts_on() {
+    let db = database().await;
+    for id in ["w1", "w2"] {
+        verify(&db, id, &json!({"type": "job.verifed", "data": {"job_id": "job_1"}})).await;
+    }
+    receive(&db, &json!({"id": "evt_1", "object": "event", "type": "a.new.type", "livemode": false})).await;
+    drain(&db, terms()).await;
+    let told: Vec<(String, String)> = sqlx::query_as(
+        "SELECT split_part(j.key, ':', 3), convert_from(a.job, 'UTF8')::jsonb ->> 'type'
+         FROM bursar.job j JOIN apalis.jobs a ON a.id = j.id WHERE j.kind = 'notify_team'",
+    )
+    .fetch_all(&db.pool)
+    .await
+    .unwrap();
+    assert_eq!(told, [("job.verifed".to_owned(), "event.unknown_type".to_owned())]);
 }
 
 #[tokio::test]

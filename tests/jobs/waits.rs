@@ -120,3 +120,116 @@ async fn a_link_made_while_an_invoice_decides_to_wait_wakes_it_all_the_same() {
     stopper.stop();
     worker.await.unwrap().unwrap();
 }
+
+/// Purchases of 200 credits each, by these users, the n-th by the session `cs_{user}`.
+async fn buy(db: &Database, users: &[&str]) {
+    for user in users {
+        let patches = [
+            ("/data/object/id", json!(format!("cs_{user}"))),
+            ("/data/object/client_reference_id", json!(user)),
+            ("/data/object/metadata", json!({"user_id": user, "credits": "200"})),
+        ];
+        receive(db, &event(CHECKOUT, &format!("evt_{user}"), &patches)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_never_free_for_long_is_waited_for_in_the_end() {
+    let db = database().await;
+    buy(&db, &["alice"]).await;
+    drain(&db, terms()).await;
+    // Two transactions at a time, one waiting for the other: whoever does not stand in the queue for the row never gets it.
+    let (over, is_over) = tokio::sync::watch::channel(false);
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            let (pool, is_over) = (db.pool.clone(), is_over.clone());
+            tokio::spawn(async move {
+                while !*is_over.borrow() {
+                    let mut tx = pool.begin().await.unwrap();
+                    sqlx::query("SELECT FROM bursar.account WHERE name = 'user:alice' FOR NO KEY UPDATE")
+                        .execute(&mut *tx)
+                        .await
+                        .unwrap();
+                    sqlx::query("SELECT pg_sleep(0.6)").execute(&mut *tx).await.unwrap();
+                    tx.commit().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let patches = [
+        ("/data/object/id", json!("cs_2")),
+        ("/data/object/client_reference_id", json!("alice")),
+        ("/data/object/metadata", json!({"user_id": "alice", "credits": "200"})),
+    ];
+    receive(&db, &event(CHECKOUT, "evt_2", &patches)).await;
+    sqlx::query(
+        "INSERT INTO bursar.attempt (job_id, attempt, started_at, ended_at, outcome, reason)
+         SELECT id, 1, clock_timestamp(), clock_timestamp(), 'snooze', 'another transaction holds a lock on the account user:alice'
+         FROM apalis.jobs CROSS JOIN generate_series(1, 7) WHERE idempotency_key = 'evt_2'",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let (stopper, stop) = stop::channel();
+    let worker = tokio::spawn(queue::run(db.pool.clone(), queue::Options::default(), Arc::new(terms()), stop));
+    eventually(Duration::from_secs(30), || async {
+        let balance = balance(&db, "alice").await;
+        if balance == "400" { Ok(()) } else { Err(balance) }
+    })
+    .await;
+    over.send(true).unwrap();
+    for task in busy {
+        task.await.unwrap();
+    }
+    stopper.stop();
+    worker.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_another_transaction_is_about_to_take_holds_up_its_own_job_alone() {
+    let db = database().await;
+    let users: Vec<String> = (0..20).map(|nth| format!("u{nth}")).collect();
+    buy(&db, &users.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let key: String = {
+        let other = database().await;
+        buy(&other, &["u7"]).await;
+        drain(&other, terms()).await;
+        sqlx::query_scalar("SELECT key FROM bursar.posting").fetch_one(&other.pool).await.unwrap()
+    };
+    let mut open = db.pool.begin().await.unwrap();
+    sqlx::query("INSERT INTO bursar.posting (key, kind, debit, credit, amount) VALUES ($1, 'purchase', 1, 2, 1)")
+        .bind(key)
+        .execute(&mut *open)
+        .await
+        .unwrap();
+    drain(&db, terms()).await;
+    let waiting: Vec<(String, i32, String)> =
+        sqlx::query_as("SELECT key, attempt, coalesce(reason, '') FROM bursar.job WHERE state <> 'done'")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
+    let [(job, 0, reason)] = &waiting[..] else { panic!("{waiting:?}") };
+    assert!(job == "evt_u7" && reason.contains("another transaction holds a lock that it needs"), "{job}: {reason}");
+    open.rollback().await.unwrap();
+    sqlx::query("UPDATE apalis.jobs SET run_at = clock_timestamp() WHERE status = 'Pending'")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    drain(&db, terms()).await;
+    assert_eq!(postings(&db).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_database_refuses_of_one_job_is_dead_and_its_batch_mates_are_done() {
+    let db = database().await;
+    let users: Vec<String> = (0..30).map(|nth| format!("u{nth}")).collect();
+    sqlx::query("INSERT INTO bursar.account (name, unit, derived, balance) VALUES ('user:u11', 'credits', false, 9223372036854775807)")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    buy(&db, &users.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    drain(&db, terms()).await;
+    let (state, _, reason) = end_of(&db, "evt_u11").await;
+    assert!(state == "dead" && reason.contains("out of range"), "{state}: {reason}");
+    assert_eq!(postings(&db).await, 29);
+}

@@ -9,7 +9,8 @@ use super::{
     machine::{self, Begin, Beginning},
 };
 use crate::{
-    db, effects,
+    db::{self, LockWait},
+    effects,
     intent::{self, Begun},
     job::{Effects, JobError},
     outside,
@@ -29,7 +30,8 @@ impl<J: Call> Run<'_, J> {
     /// The first transaction: decides under locks, and commits the intent.
     pub(super) async fn decide(&self) -> Result<Decided, sqlx::Error> {
         let end = |end| Decided::Under(Next::End(end));
-        let mut tx = db::begin(&self.context.pool).await?;
+        // Nothing has left yet: what is locked for long is come back to, and keeps no other job from its turn.
+        let mut tx = db::begin_waiting(&self.context.pool, LockWait::Short).await?;
         if !outside::is_ours(&mut tx, self.batch, self.claimed).await? {
             tx.rollback().await?;
             return Ok(end(End::Stale));

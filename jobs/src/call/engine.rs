@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use bursar_stripe::{Client, Method, Reply, Request, Seen};
+use bursar_stripe::{Client, Method, Reply, Request, Seen, embedded};
 
 use super::{Answer, Call, Looked, conclude::Came, decide::Decided};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     job::{Batch, Claimed, Effects, JobError, Outcome, Snooze},
     kinds,
     perform::{Context, Disturbed, Report, is_code, is_disturbance},
-    settle::{Settlement, settle},
+    settle::{Settlement, settle, times_locked},
     traced,
 };
 
@@ -27,10 +27,7 @@ pub(crate) async fn perform<J: Call>(context: &Context, batch: &Batch) -> Result
                 let end = match traced::under(&[claimed.id.as_str()], run.perform()).await {
                     Ok(end) => end,
                     // Somebody holds a lock for long: that costs no attempt, and what may have left is found again.
-                    Err(error) if is_code(&error, &["55P03"]) => {
-                        run.settle_plainly(Ok(Effects::snooze(wait("another transaction holds a lock that it needs"))))
-                            .await?
-                    }
+                    Err(error) if is_code(&error, &["55P03"]) => run.settle_locked().await?,
                     Err(error) if is_disturbance(&error) => return Err(Disturbed(error)),
                     Err(error) => {
                         run.settle_plainly(Err(JobError::Retry { after: None, source: error.into() })).await?
@@ -106,6 +103,7 @@ impl<J: Call> Run<'_, J> {
         let mut next = match decided {
             Decided::Ask(request, call) => {
                 let Some(seen) = self.leave(stripe, &request, None).await else { return Ok(End::Stale) };
+                let seen = embedded::whole(stripe, seen).await;
                 return self.answered(call, &seen).await;
             }
             Decided::AskAll(call) => return self.ask_all(stripe, call).await,
@@ -262,6 +260,17 @@ impl<J: Call> Run<'_, J> {
         } else {
             tx.commit().await?;
         }
+        Ok(End::of(settlement, &settled))
+    }
+
+    /// Waits for a lock that another transaction holds.
+    async fn settle_locked(&self) -> Result<End, sqlx::Error> {
+        let mut tx = db::begin(&self.context.pool).await?;
+        let times = times_locked(&mut *tx, std::slice::from_ref(&self.claimed.id)).await?;
+        let times = times.get(&self.claimed.id).copied().unwrap_or_default();
+        let settlement = Settlement::of_lock(self.claimed, times, None);
+        let settled = settle(&mut *tx, self.batch, std::slice::from_ref(&settlement)).await?;
+        tx.commit().await?;
         Ok(End::of(settlement, &settled))
     }
 

@@ -247,11 +247,7 @@ pub const fn hear(matter: Matter, generation: i32, heard: Heard) -> (Matter, Do)
         Heard::Nothing { moved: false, .. } if matter.raise_after_look => (rejected, Do::Raise),
         Heard::Nothing { moved: false, .. } => {
             let looked = Matter { looks: matter.looks + 1, ..matter };
-            if looked.looks >= MOST_LOOKS {
-                (looked, Do::Stop)
-            } else {
-                (looked, Do::LookAgain(1 << if matter.looks < 10 { matter.looks } else { 10 }))
-            }
+            if looked.looks >= MOST_LOOKS { (looked, Do::Stop) } else { (looked, Do::LookAgain(1 << matter.looks)) }
         }
     }
 }
@@ -263,3 +259,7 @@ pub const fn raise(matter: Matter) -> Option<Matter> {
         State::Open | State::Unknown | State::Succeeded | State::Rejected => None,
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! Making the effects of a batch true: a statement for each sort of effect, however many jobs want it.
 
 mod clawbacks;
+mod conflicts;
 mod connecting;
 mod dunning;
 mod events;
@@ -21,6 +22,7 @@ use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+pub(crate) use conflicts::conflicts;
 pub use connecting::Connecting;
 pub use dunning::{Dunning, NewCase};
 pub use events::Listed;
@@ -257,12 +259,7 @@ async fn post(db: &mut PgConnection, batch: &[Effects], verdicts: &mut [Verdict]
                 verdicts[owner].already.get_or_insert_with(|| format!("posting {id} has this key: {}", posting.key));
             }
             Posted::Conflict(id) => {
-                verdicts[owner].conflict.get_or_insert_with(|| {
-                    format!(
-                        "posting {id} has the key {} with other content; look at both before you do anything",
-                        posting.key
-                    )
-                });
+                verdicts[owner].conflict.get_or_insert_with(|| ledger::conflict(id, &posting.key));
             }
         }
     }
@@ -282,7 +279,7 @@ async fn open_accounts(db: &mut PgConnection, batch: &[Effects]) -> Result<(), s
     }
     names.sort_unstable();
     sqlx::query!(
-        "INSERT INTO bursar.account (name, unit, derived) SELECT name, 'credits', false FROM unnest($1::text[]) AS name
+        "INSERT INTO bursar.account (name, unit, derived) SELECT name, 'credits', false FROM pg_catalog.unnest($1::text[]) AS name
          ON CONFLICT DO NOTHING",
         &names,
     )
