@@ -1,10 +1,18 @@
 //! An invoice as both of Stripe's layouts tell it: before 2025-03-31.basil and since. What is read here is the same for either.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    calendar, credits::Credits, effects::PaidChange, event::Metadata, link_subscriber::Customer, terms::Terms,
+    calendar,
+    charge::{self, Charge, Price},
+    credits::Credits,
+    effects::PaidChange,
+    event::Metadata,
+    link_subscriber::Customer,
+    terms::Terms,
 };
 
 /// What a refill must know of an invoice.
@@ -24,6 +32,22 @@ pub struct Invoice {
     pub lines: Vec<Line>,
     /// Whether it has lines that the event does not carry.
     pub has_more: bool,
+    /// Which of its lines begin a time of service.
+    begins: Begins,
+    /// The prices that Stripe was asked for, by id.
+    pub prices: BTreeMap<String, Price>,
+}
+
+/// What tells a line that begins a time of service from one that adjusts a time that was paid for: Stripe may call both prorations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Begins {
+    /// Only a line that is no proration does.
+    #[default]
+    Plainly,
+    /// All do: it is a subscription's first invoice.
+    All,
+    /// Those do that begin when its cycle ended, in seconds since 1970: what is adjusted lies before.
+    From(i64),
 }
 
 /// One line of it.
@@ -33,6 +57,9 @@ pub struct Line {
     pub subscription: Option<String>,
     /// `price_…`
     pub price: Option<String>,
+    /// Whether it is for a subscription's item. A set-up fee or another one-off price on a subscription's invoice is not.
+    #[serde(default = "yes")]
+    pub of_item: bool,
     /// Adjusts a period that was already paid: a plan change, not a refill.
     pub proration: bool,
     /// Minor units, before discounts and tax. Zero: a trial.
@@ -48,6 +75,19 @@ pub struct Line {
     /// Whether the line itself says that its price is charged by use. Since basil none does.
     #[serde(default)]
     pub metered: bool,
+    /// Lower-case ISO code.
+    #[serde(default)]
+    pub currency: Option<String>,
+    /// Minor units for one of it, as Stripe writes them; of a proration it may be those of the part.
+    #[serde(default)]
+    pub unit_amount: Option<String>,
+    /// The whole price. Since basil no line has it.
+    #[serde(default)]
+    pub full_price: Option<Price>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Line {
@@ -70,11 +110,12 @@ pub struct Lines {
 
 impl Lines {
     /// Reads a page of an invoice's lines, as Stripe lists them.
-    pub fn read(page: &serde_json::Value, of_subscription: Option<&str>) -> Result<Self, serde_json::Error> {
+    pub fn read(page: &serde_json::Value, of: &Invoice) -> Result<Self, serde_json::Error> {
         let wire = WireLines::deserialize(page)?;
         let last = wire.data.last().and_then(|line| line.id.clone());
         let after = last.clone().filter(|_| wire.has_more);
-        let all = wire.data.into_iter().map(|line| Line::from_wire(line, of_subscription)).collect();
+        let all =
+            wire.data.into_iter().map(|line| Line::from_wire(line, of.subscription.as_deref(), of.begins)).collect();
         Ok(Self { all, after, last })
     }
 }
@@ -96,6 +137,18 @@ impl Invoice {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// What one of its lines charges of the full price.
+    pub(crate) fn charge(&self, line: &Line) -> Charge {
+        charge::of(line, &self.prices)
+    }
+
+    /// A price that must be asked for, to know what its lines charge of it; `counts` says which prices matter.
+    pub(crate) fn unknown_price(&self, counts: impl Fn(&str) -> bool) -> Option<&str> {
+        let open = self.lines.iter().filter(|line| line.of_item && !line.proration && !line.metered && line.amount > 0);
+        let mut open = open.filter(|line| line.quantity > 0 && self.charge(line) == Charge::Unknown);
+        open.find_map(|line| line.price.as_deref().filter(|price| counts(price) && !self.prices.contains_key(*price)))
     }
 
     /// The changes of plans that it pays for: proration lines for a tier's price begin when the change counts from (Stripe: prorations).
@@ -136,6 +189,8 @@ struct Wire {
     id: String,
     customer: Option<Customer>,
     status: Option<String>,
+    billing_reason: Option<String>,
+    period_end: Option<i64>,
     metadata: Option<Metadata>,
     #[serde(default)]
     lines: WireLines,
@@ -171,6 +226,7 @@ struct WireLine {
     id: Option<String>,
     #[serde(default)]
     amount: i64,
+    currency: Option<String>,
     quantity: Option<i64>,
     period: Option<Period>,
     metadata: Option<Metadata>,
@@ -178,6 +234,8 @@ struct WireLine {
     pricing: Option<Pricing>,
     parent: Option<LineParent>,
     /// Before.
+    #[serde(rename = "type")]
+    what: Option<String>,
     price: Option<WirePrice>,
     plan: Option<WirePrice>,
     proration: Option<bool>,
@@ -195,24 +253,25 @@ struct Period {
 #[serde(untagged)]
 enum WirePrice {
     Id(String),
-    Whole { id: String, recurring: Option<Recurring>, usage_type: Option<String> },
-}
-
-#[derive(Deserialize)]
-struct Recurring {
-    usage_type: Option<String>,
+    Whole(serde_json::Value),
 }
 
 impl WirePrice {
     fn is_metered(&self) -> bool {
-        let Self::Whole { recurring, usage_type, .. } = self else { return false };
-        let of_price = recurring.as_ref().and_then(|recurring| recurring.usage_type.as_deref());
-        of_price.or(usage_type.as_deref()) == Some("metered")
+        let Self::Whole(price) = self else { return false };
+        price["recurring"]["usage_type"].as_str().or(price["usage_type"].as_str()) == Some("metered")
     }
 
-    fn into_id(self) -> String {
+    /// The whole of it, where that is a price.
+    fn full(&self) -> Option<Price> {
+        let Self::Whole(price) = self else { return None };
+        Price::deserialize(price).ok()
+    }
+
+    fn into_id(self) -> Option<String> {
         match self {
-            Self::Id(id) | Self::Whole { id, .. } => id,
+            Self::Id(id) => Some(id),
+            Self::Whole(price) => price["id"].as_str().map(str::to_owned),
         }
     }
 }
@@ -220,6 +279,7 @@ impl WirePrice {
 #[derive(Deserialize)]
 struct Pricing {
     price_details: Option<PriceDetails>,
+    unit_amount_decimal: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -246,37 +306,64 @@ impl From<Wire> for Invoice {
         let (of_details, snapshot) = details.map_or((None, None), |d| (d.subscription, d.metadata));
         let subscription = wire.subscription.or(of_details).map(Customer::into_id);
         let named = [snapshot, wire.metadata].into_iter().filter_map(user_of).collect();
+        let begins = match (wire.billing_reason.as_deref(), wire.period_end) {
+            (Some("subscription_create"), _) => Begins::All,
+            (Some("subscription_cycle"), Some(end)) => Begins::From(end),
+            _ => Begins::Plainly,
+        };
+        let lines = wire.lines.data.into_iter();
         Self {
             id: wire.id,
             customer: wire.customer.map(Customer::into_id),
             paid: wire.status.as_deref().map_or(wire.paid == Some(true), |status| status == "paid"),
             named,
-            lines: wire.lines.data.into_iter().map(|line| Line::from_wire(line, subscription.as_deref())).collect(),
+            lines: lines.map(|line| Line::from_wire(line, subscription.as_deref(), begins)).collect(),
             has_more: wire.lines.has_more,
+            begins,
+            prices: BTreeMap::new(),
             subscription,
         }
     }
 }
 
 impl Line {
-    fn from_wire(wire: WireLine, of_invoice: Option<&str>) -> Self {
-        let item = wire.parent.and_then(|p| p.subscription_item_details.or(p.invoice_item_details));
+    fn from_wire(wire: WireLine, of_invoice: Option<&str>, begins: Begins) -> Self {
+        let parent = wire.parent;
+        let is_invoice_item = match &parent {
+            Some(parent) => parent.subscription_item_details.is_none(),
+            None => wire.what.as_deref() == Some("invoiceitem"),
+        };
+        let item = parent.and_then(|p| p.subscription_item_details.or(p.invoice_item_details));
         let (of_item, proration) = item.map_or((None, None), |i| (i.subscription, Some(i.proration)));
+        let subscription = of_item.or(wire.subscription).map(Customer::into_id);
+        let is_proration = proration.or(wire.proration).unwrap_or(false);
+        let start = wire.period.as_ref().map(|period| period.start);
+        let is_begin = match begins {
+            Begins::Plainly => false,
+            Begins::All => true,
+            Begins::From(end) => start.is_some_and(|start| start >= end),
+        };
+        let is_own = subscription.is_none() || subscription.as_deref() == of_invoice;
         let metered = wire.price.iter().chain(&wire.plan).any(WirePrice::is_metered);
-        let price = wire.pricing.and_then(|p| p.price_details?.price).or(wire.price).or(wire.plan);
+        let full_price = wire.price.as_ref().and_then(WirePrice::full);
+        let (of_pricing, unit_amount) =
+            wire.pricing.map_or((None, None), |p| (p.price_details.and_then(|d| d.price), p.unit_amount_decimal));
+        let price = of_pricing.or(wire.price).or(wire.plan);
         Self {
-            subscription: of_item
-                .or(wire.subscription)
-                .map(Customer::into_id)
-                .or_else(|| of_invoice.map(str::to_owned)),
-            price: price.map(WirePrice::into_id),
-            proration: proration.or(wire.proration).unwrap_or(false),
+            subscription: subscription.or_else(|| of_invoice.map(str::to_owned)),
+            price: price.and_then(WirePrice::into_id),
+            // Only a subscription's items are prorated, also where the line is an invoice item's.
+            of_item: !is_invoice_item || is_proration,
+            proration: is_proration && !(is_begin && is_own && wire.amount > 0),
             amount: wire.amount,
             quantity: wire.quantity.unwrap_or(1),
-            start: wire.period.as_ref().and_then(|p| DateTime::from_timestamp(p.start, 0)),
+            start: start.and_then(|start| DateTime::from_timestamp(start, 0)),
             end: wire.period.and_then(|p| DateTime::from_timestamp(p.end?, 0)),
             user: user_of(wire.metadata),
             metered,
+            currency: wire.currency,
+            unit_amount,
+            full_price,
         }
     }
 }

@@ -7,11 +7,12 @@
 //!   is granted before it is paid. A schedule that is there already is somebody else's plan, and is left alone.
 //! - A price that sells no tier is refused.
 //! - Each request goes under an intent of its own; one whose answer was lost is looked for at Stripe before it is sent again.
-//! - Once a schedule stands its user is told by a letter, once for each move: from when, and what it costs before and after, as Stripe says.
+//! - Once a schedule stands its user is told by a letter, once for each move: from when, and what it costs before and after, as Stripe
+//!   says. Whoever cancelled meanwhile is not told.
 //! - What follows for credits follows from Stripe's events, as for any other change.
 
 use bursar_stripe::{
-    Client, Reply, Request, Seen,
+    Client, Request, Seen, embedded,
     subscriptions::{self, Phase},
 };
 use chrono::{DateTime, Utc};
@@ -146,7 +147,7 @@ impl MoveSubscription {
         if self.step == Step::AskNow {
             return Ok(self.then(Step::Change { item: item.id.clone() }));
         }
-        let Some((start, end)) = now.period else {
+        let Some((start, end)) = item.period else {
             return Err(JobError::Dead(format!("Stripe does not say when the period of {} ends", now.id)));
         };
         let with = |price: &dyn Fn(&Item) -> Option<String>| -> Vec<(String, i64)> {
@@ -175,6 +176,11 @@ impl MoveSubscription {
             price.map_err(|error| JobError::Dead(format!("the {side} price does not read: {error}")))
         };
         let (old, new) = (read("old")?, read("new")?);
+        let now = Subscription::read(&prices["subscription"])?;
+        let ends = now.cancel_at_period_end || now.cancel_at.is_some_and(|cancel| cancel.timestamp() <= at);
+        if ends || matches!(now.status.as_str(), "canceled" | "incomplete_expired") {
+            return Ok(Effects::skip(format!("{} will not move any more: nobody is told", self.subscription)));
+        }
         let (Some(user), Some(at)) = (user, DateTime::from_timestamp(at, 0)) else {
             return Ok(Effects::skip(format!("whose is {}? Nobody is told", self.subscription)));
         };
@@ -206,11 +212,7 @@ fn id_of(object: &Value) -> Result<String, JobError> {
 }
 
 async fn get(stripe: &Client, request: &Request) -> Result<Value, Box<Seen>> {
-    let seen = stripe.send(request, None).await;
-    match &seen.reply {
-        Reply::Success(object) => Ok(object.clone()),
-        _ => Err(Box::new(seen)),
-    }
+    embedded::whole(stripe, stripe.send(request, None).await).await.into_success()
 }
 
 impl Call for MoveSubscription {
@@ -241,7 +243,8 @@ impl Call for MoveSubscription {
         if let Step::Announce { from, .. } = &self.step {
             let old = get(stripe, &subscriptions::price(from)).await?;
             let new = get(stripe, &subscriptions::price(&self.price)).await?;
-            return Ok(Looked::Found(serde_json::json!({ "old": old, "new": new })));
+            let now = get(stripe, &subscriptions::retrieve(&self.subscription)).await?;
+            return Ok(Looked::Found(serde_json::json!({ "old": old, "new": new, "subscription": now })));
         }
         let object = get(stripe, &subscriptions::retrieve(&self.subscription)).await?;
         let found = |is: bool, object: Value| if is { Looked::Found(object) } else { Looked::Nothing };

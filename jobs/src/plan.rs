@@ -11,8 +11,11 @@
 //!   is worth (new − old) × (e − t) / (e − s), rounded towards zero to a millionth; the month's extra is their sum, and never less than
 //!   none. What is posted is the difference to what was posted. So an up-and-down loop nets zero, and so does a down-and-up loop; a
 //!   plain downgrade takes effect at renewal; a second upgrade counts from the plan's value; and neither order nor repetition matters.
+//! - A change that nothing bills, neither now nor at the renewal (Stripe: `proration_behavior=none`), moved no money: it grants nothing and
+//!   takes nothing back. The plan it leads to counts from the next month on.
 //! - A month that begins within another one takes its place. Where Stripe gave the money for the other's rest back (a switch between the
 //!   month and the year, with proration), that rest of its value and of its changes goes back as well: a loop nets zero here too.
+//! - A month that was paid in part (see [`charge`](crate::charge)) counts a change in the same part: its value is that part of the plan's.
 //! - A change belongs to the month that it falls in; one at the very start of a month is in that month's refill already.
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +25,7 @@ use sqlx::PgConnection;
 
 use crate::{
     calendar,
+    charge::Months,
     credits::Credits,
     effects::{Change, Month, PlanChange},
     ledger::{Account, CREDITS, Posting},
@@ -54,22 +58,39 @@ pub async fn hold(db: &mut PgConnection, subscriptions: &[String]) -> Result<Has
     if names.is_empty() {
         return Ok(HashMap::new());
     }
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest($1::text[]) AS name", &names)
-        .execute(&mut *db)
-        .await?;
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended(name, 0::bigint)) FROM pg_catalog.unnest($1::text[]) AS name",
+        &names
+    )
+    .execute(&mut *db)
+    .await?;
     let mut all: HashMap<String, Standing> = subscriptions.iter().map(|id| (id.clone(), Standing::default())).collect();
-    let months = sqlx::query_as!(
-        Month,
-        "SELECT subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key, replaces FROM bursar.service_month
-         WHERE subscription_id = ANY ($1) ORDER BY subscription_id, start_at",
+    let months = sqlx::query!(
+        r#"SELECT subscription_id, start_at, end_at, user_id, value, coalesce(plan_value, value) AS "plan_value!", paid_num, paid_den,
+                  left_over, extra, changes, refill_key, replaces
+           FROM bursar.service_month WHERE subscription_id = ANY ($1) ORDER BY subscription_id, start_at"#,
         subscriptions
     );
-    for month in months.fetch_all(&mut *db).await? {
+    for row in months.fetch_all(&mut *db).await? {
+        let month = Month {
+            subscription_id: row.subscription_id,
+            start_at: row.start_at,
+            end_at: row.end_at,
+            user_id: row.user_id,
+            value: row.value,
+            plan_value: row.plan_value,
+            paid: row.paid_num.zip(row.paid_den).map(|(num, den)| Months { num, den }),
+            left_over: row.left_over,
+            extra: row.extra,
+            changes: row.changes,
+            refill_key: row.refill_key,
+            replaces: row.replaces,
+        };
         all.entry(month.subscription_id.clone()).or_default().months.push(month);
     }
     let changes = sqlx::query_as!(
         PlanChange,
-        "SELECT subscription_id, at, old_value, new_value, event_id FROM bursar.plan_change
+        "SELECT subscription_id, at, old_value, new_value, event_id, billed FROM bursar.plan_change
          WHERE subscription_id = ANY ($1) ORDER BY subscription_id, at",
         subscriptions
     );
@@ -148,6 +169,10 @@ pub struct Refill<'a> {
     pub end: DateTime<Utc>,
     /// What it grants, by tier; the first one's policy counts.
     pub grants: Vec<(&'a Tier, Credits)>,
+    /// What the plan grants in a month that is paid in full, in millionths.
+    pub plan_value: i64,
+    /// How many months the period pays for that begins with it, where that does not follow from its length.
+    pub paid: Option<Months>,
     /// Whether Stripe gave the money back for the rest of the month that it begins in.
     pub replaces: bool,
 }
@@ -189,7 +214,7 @@ pub fn refill(standing: &mut Standing, balance: &mut i64, refill: &Refill<'_>) -
     let expired = match first.refill.policy {
         Policy::Rollover => 0,
         Policy::Reset => left,
-        Policy::Cap { months } => (all - value.saturating_mul(i64::from(months))).max(0).min(all),
+        Policy::Cap { months } => (all - refill.plan_value.saturating_mul(i64::from(months))).max(0).min(all),
     };
     if expired > 0 {
         let key = format!("expiry:{}:{}", refill.subscription, seconds(refill.start));
@@ -210,6 +235,8 @@ fn month_of(refill: &Refill<'_>, value: i64, left_over: i64, refill_key: String)
         end_at: refill.end,
         user_id: refill.user.to_owned(),
         value,
+        plan_value: refill.plan_value,
+        paid: refill.paid,
         left_over,
         extra: 0,
         changes: 0,
@@ -228,8 +255,19 @@ impl Month {
     /// What so much more a month is worth from a moment on, rounded towards zero.
     pub fn worth(&self, more: i64, at: DateTime<Utc>, until: DateTime<Utc>) -> i64 {
         let whole = i128::from((self.end_at - self.start_at).num_seconds().max(1));
-        let worth = i128::from(more) * i128::from((until - at).num_seconds()) / whole;
+        let (value, plan) = if self.is_in_part() { (self.value.into(), self.plan_value.into()) } else { (1, 1) };
+        let exact = i128::from(more) * i128::from((until - at).num_seconds());
+        let worth = match exact.checked_mul(value) {
+            Some(exact) => exact / (whole * plan),
+            // Credits that nobody has.
+            None => exact / whole / plan * value,
+        };
         i64::try_from(worth).unwrap_or(if worth < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// Whether it was paid in part.
+    fn is_in_part(&self) -> bool {
+        self.value != self.plan_value && self.plan_value > 0
     }
 
     /// What goes back of its value where the next month took its place.
@@ -269,8 +307,9 @@ impl Standing {
     pub fn last_value(&self) -> Option<i64> {
         let month = self.months.last();
         let from = month.map_or(DateTime::<Utc>::MIN_UTC, |month| month.start_at);
-        let start = month.map(|month| month.value).or_else(|| self.changes.first().map(|change| change.old_value))?;
-        Some(walk(start, self.changes.iter().filter(|change| change.at >= from)).last().map_or(start, |step| step.2))
+        let start =
+            month.map(|month| month.plan_value).or_else(|| self.changes.first().map(|change| change.old_value))?;
+        Some(walk(start, self.changes.iter().filter(|change| change.at >= from)).last().map_or(start, |step| step.new))
     }
 
     /// What the plan was worth at a moment, going back from what it is now.
@@ -303,19 +342,27 @@ impl Standing {
     fn extra(&self, month: &Month, next: Option<&Month>) -> i64 {
         let (end, until) = month.window(next);
         let within = self.changes.iter().filter(|change| change.at >= month.start_at && change.at < end);
-        let sum: i128 = walk(month.value, within)
-            .map(|(at, old, new)| i128::from(month.worth(new.saturating_sub(old), at, until)))
+        let sum: i128 = walk(month.plan_value, within)
+            .filter(|step| step.billed)
+            .map(|Step { at, old, new, .. }| i128::from(month.worth(new.saturating_sub(old), at, until)))
             .sum();
         i64::try_from(sum.max(0)).unwrap_or(i64::MAX)
     }
 }
 
-/// The steps from a value through changes, oldest first: when, from, to. A twin leads nowhere and is left out. What Stripe did within
+/// A change of a plan as it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub at: DateTime<Utc>,
+    pub old: i64,
+    pub new: i64,
+    /// Whether anything bills it.
+    pub billed: bool,
+}
+
+/// The steps from a value through changes, oldest first. A twin leads nowhere and is left out. What Stripe did within
 /// one second is put in the order in which one leads to the next.
-pub(crate) fn walk<'a>(
-    from: i64,
-    changes: impl Iterator<Item = &'a PlanChange>,
-) -> impl Iterator<Item = (DateTime<Utc>, i64, i64)> {
+pub(crate) fn walk<'a>(from: i64, changes: impl Iterator<Item = &'a PlanChange>) -> impl Iterator<Item = Step> {
     let mut seconds: BTreeMap<DateTime<Utc>, Vec<&PlanChange>> = BTreeMap::new();
     for change in changes {
         seconds.entry(change.at).or_default().push(change);
@@ -329,7 +376,7 @@ pub(crate) fn walk<'a>(
             let next = left.iter().position(|change| change.old_value == value).unwrap_or(0);
             let change = left.remove(next);
             if change.new_value != value {
-                steps.push((at, value, change.new_value));
+                steps.push(Step { at, old: value, new: change.new_value, billed: change.billed });
                 value = change.new_value;
             }
         }
@@ -343,32 +390,4 @@ pub fn end_of(standing: &Standing, start: DateTime<Utc>, end: DateTime<Utc>) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn change(second: i64, old_value: i64, new_value: i64) -> PlanChange {
-        let at = DateTime::from_timestamp(second, 0).unwrap();
-        PlanChange { subscription_id: "sub_1".into(), at, old_value, new_value, event_id: None }
-    }
-
-    fn walked(from: i64, changes: &[PlanChange]) -> Vec<(i64, i64)> {
-        walk(from, changes.iter()).map(|(_, old, new)| (old, new)).collect()
-    }
-
-    #[test]
-    fn what_happened_within_a_second_is_put_in_order() {
-        let (down, up) = (change(5, 150, 50), change(5, 50, 500));
-        assert_eq!(walked(150, &[up.clone(), down.clone()]), [(150, 50), (50, 500)]);
-        assert_eq!(walked(150, &[down, up]), [(150, 50), (50, 500)]);
-    }
-
-    #[test]
-    fn a_twin_that_comes_a_second_later_leads_nowhere() {
-        assert_eq!(walked(50, &[change(5, 50, 150), change(6, 50, 150), change(9, 150, 50)]), [(50, 150), (150, 50)]);
-    }
-
-    #[test]
-    fn a_change_counts_from_the_plans_value_and_not_from_what_an_event_says_of_before() {
-        assert_eq!(walked(200, &[change(5, 150, 500)]), [(200, 500)]);
-    }
-}
+mod tests;

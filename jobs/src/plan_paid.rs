@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     effects::{Month, PaidChange},
-    plan::{Standing, walk},
+    plan::{Standing, Step, walk},
 };
 
 /// Stripe makes a change and reckons its lines within seconds.
@@ -89,7 +89,8 @@ fn upgrades<'a>(standing: &Standing, month: &Month, next: Option<&Month>) -> Vec
     let mut layers: Vec<Layer> = Vec::new();
     // Below what the month was refilled with: so far, and what that comes to.
     let (mut below, mut owed) = (0_i64, 0_i64);
-    for (at, old, new) in walk(month.value, within) {
+    // What nothing bills is no invoice's, and gives nothing back.
+    for Step { at, old, new, .. } in walk(month.plan_value, within).filter(|step| step.billed) {
         if new > old {
             let units = new.saturating_sub(old);
             let fills = units.min(below);
@@ -141,7 +142,14 @@ mod tests {
         let mut before = value;
         let changes = changes.iter().map(|(at, new)| {
             let old_value = std::mem::replace(&mut before, *new);
-            PlanChange { subscription_id: "sub_1".into(), at: second(*at), old_value, new_value: *new, event_id: None }
+            PlanChange {
+                subscription_id: "sub_1".into(),
+                at: second(*at),
+                old_value,
+                new_value: *new,
+                event_id: None,
+                billed: true,
+            }
         });
         let month = Month {
             subscription_id: "sub_1".into(),
@@ -149,6 +157,8 @@ mod tests {
             end_at: second(3000),
             user_id: "alice".into(),
             value,
+            plan_value: value,
+            paid: None,
             left_over: 0,
             extra: 0,
             changes: 0,

@@ -1,4 +1,7 @@
-//! Read an invoice: one that has more lines than its event carries is read to its last line, a page a job, and then refills as any other.
+//! Read an invoice: one that has more lines than its event carries is read to its last line, a page a job; then each price of which a line
+//! may charge a part is asked for, a price a job; and then it refills as any other.
+
+use std::collections::BTreeMap;
 
 use bursar_stripe::{Client, Seen, subscriptions};
 use serde::{Deserialize, Serialize};
@@ -6,6 +9,7 @@ use sqlx::PgConnection;
 
 use crate::{
     call::{Answer, Call, Looked, Plan},
+    charge::Price,
     event::OfEvent,
     invoice::{Invoice, Line, Lines},
     job::{Effects, Job, JobError, NewJob},
@@ -17,7 +21,7 @@ use crate::{
 /// More lines than an invoice of Stripe's can have by its subscription and a year of prorations.
 const MOST_LINES: usize = 2_000;
 
-/// Reads one more page of an invoice's lines.
+/// Reads one more page of an invoice's lines, or one of its prices.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReadInvoice {
     /// The event that told of it.
@@ -28,19 +32,40 @@ pub struct ReadInvoice {
     lines: Vec<Line>,
     /// The id of the last line read.
     after: Option<String>,
+    /// The price that is asked for; all lines are read then, or the event carries them.
+    #[serde(default)]
+    price: Option<String>,
+    /// The prices that were asked for before.
+    #[serde(default)]
+    prices: BTreeMap<String, Price>,
 }
 
 impl ReadInvoice {
     /// The job that begins to read the invoice of an event.
     pub fn of(event: &OfEvent, invoice: &str) -> NewJob {
-        Self { of: event.clone(), invoice: invoice.to_owned(), lines: Vec::new(), after: None }.job()
+        Self::begin(event, invoice, None).job()
+    }
+
+    /// The job that asks what a price of an invoice costs in full.
+    pub fn price(event: &OfEvent, invoice: &str, price: &str) -> NewJob {
+        Self::begin(event, invoice, Some(price.to_owned())).job()
+    }
+
+    fn begin(event: &OfEvent, invoice: &str, price: Option<String>) -> Self {
+        let (lines, prices) = (Vec::new(), BTreeMap::new());
+        Self { of: event.clone(), invoice: invoice.to_owned(), lines, after: None, price, prices }
     }
 
     fn job(&self) -> NewJob {
+        let what = match &self.price {
+            Some(price) => format!("price:{price}"),
+            None => self.after.clone().unwrap_or_else(|| "first".to_owned()),
+        };
         NewJob {
             kind: READ_INVOICE.name,
-            key: format!("{}:{}", self.of.event, self.after.as_deref().unwrap_or("first")),
-            args: serde_json::json!({ "of": self.of, "invoice": self.invoice, "lines": self.lines, "after": self.after }),
+            key: format!("{}:{what}", self.of.event),
+            args: serde_json::json!({ "of": self.of, "invoice": self.invoice, "lines": self.lines, "after": self.after,
+                                      "price": self.price, "prices": self.prices }),
             max_attempts: READ_INVOICE.max_attempts,
             delay_ms: 0,
             cause: Some(self.of.event.clone()),
@@ -61,7 +86,10 @@ impl Call for ReadInvoice {
     }
 
     fn intent(&self, _: &Facts, _: &Terms) -> Result<Plan, JobError> {
-        Ok(Plan::Ask(subscriptions::invoice_lines(&self.invoice, self.after.as_deref())))
+        Ok(Plan::Ask(match &self.price {
+            Some(price) => subscriptions::full_price(price),
+            None => subscriptions::invoice_lines(&self.invoice, self.after.as_deref()),
+        }))
     }
 
     async fn look(&self, _: &Facts, _: &Client) -> Result<Looked, Box<Seen>> {
@@ -69,32 +97,74 @@ impl Call for ReadInvoice {
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError> {
-        let page = match answer {
-            Answer::Fact(page, _) => page,
-            Answer::Gone(error) => return Ok(Effects::skip(format!("Stripe does not know {}: {error}", self.invoice))),
+        let answered = match answer {
+            Answer::Fact(answered, _) => answered,
+            Answer::Gone(error) => match &self.price {
+                // A price that was paid for is not deleted: whose is the key that cannot see it?
+                Some(price) => {
+                    return Err(JobError::Dead(format!(
+                        "{} was paid for {price}, and Stripe does not know that price ({error}): is STRIPE_SECRET_KEY of the same account? \
+                         Mend that, then retry this job",
+                        self.invoice
+                    )));
+                }
+                None => return Ok(Effects::skip(format!("Stripe does not know {}: {error}", self.invoice))),
+            },
             Answer::Made(_) | Answer::Refused { .. } | Answer::Unknown(_) => {
                 return Err(JobError::Dead("a question has no effect".into()));
             }
         };
+        let does_not_read =
+            |what: &str, error| JobError::Dead(format!("{what} of {} does not read: {error}", self.invoice));
         let mut invoice: Invoice = facts.event.object()?;
-        let read = Lines::read(page, invoice.subscription.as_deref())
-            .map_err(|error| JobError::Dead(format!("the lines of {} do not read: {error}", self.invoice)))?;
+        invoice.prices = self.prices.clone();
+        if let Some(price) = &self.price {
+            let read = Price::deserialize(answered).map_err(|error| does_not_read(price, error))?;
+            invoice.prices.insert(price.clone(), read);
+            if invoice.has_more {
+                invoice.lines.clone_from(&self.lines);
+            }
+            return self.refill(facts, &invoice, terms);
+        }
+        let read = Lines::read(answered, &invoice).map_err(|error| does_not_read("a page of lines", error))?;
         let lines: Vec<Line> = self.lines.iter().cloned().chain(read.all).collect();
         if lines.len() > MOST_LINES {
-            return Err(JobError::Dead(format!("{} has more than {MOST_LINES} lines: grant by hand", self.invoice)));
+            return Err(JobError::Dead(format!(
+                "{} has more than {MOST_LINES} lines: decide what was paid for, grant that by hand, then cancel this job",
+                self.invoice
+            )));
         }
         if let Some(after) = read.after {
-            let next = Self { of: self.of.clone(), invoice: self.invoice.clone(), lines, after: Some(after) };
-            return Ok(Effects { follow_ups: vec![next.job()], ..Effects::done() });
+            return Ok(self.next(lines, after));
         }
         let is_new = |line: &Line| line.subscription.as_ref().is_some_and(|id| !facts.holds(id));
         if let Some(last) = read.last.filter(|_| lines.iter().any(is_new)) {
             // What its grants stand on was not read and is not held: once more, with all that is known now. The page after the last
             // one is empty.
-            let next = Self { of: self.of.clone(), invoice: self.invoice.clone(), lines, after: Some(last) };
-            return Ok(Effects { follow_ups: vec![next.job()], ..Effects::done() });
+            return Ok(self.next(lines, last));
         }
         invoice.lines = lines;
-        refill_tier::decide(facts, &invoice, terms)
+        self.refill(facts, &invoice, terms)
+    }
+}
+
+impl ReadInvoice {
+    /// The effects of an invoice that is read whole, or the job that asks for the next price.
+    fn refill(&self, facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<Effects, JobError> {
+        let Some(price) = invoice.unknown_price(|price| terms.tier_of_price(price).is_some()) else {
+            return refill_tier::decide(facts, invoice, terms);
+        };
+        let lines = if invoice.has_more { invoice.lines.clone() } else { Vec::new() };
+        let next = Self {
+            lines,
+            prices: invoice.prices.clone(),
+            ..Self::begin(&self.of, &self.invoice, Some(price.to_owned()))
+        };
+        Ok(Effects { follow_ups: vec![next.job()], ..Effects::done() })
+    }
+
+    fn next(&self, lines: Vec<Line>, after: String) -> Effects {
+        let next = Self { lines, after: Some(after), ..Self::begin(&self.of, &self.invoice, None) };
+        Effects { follow_ups: vec![next.job()], ..Effects::done() }
     }
 }

@@ -7,6 +7,7 @@
 //! - After a downtime all that is due is refilled, one after the other.
 //! - Its grant is for the invoice that paid for the period, so that a refund takes its share of every month, of those to come too.
 //! - It ends with the paid period, with the subscription, or where another period took this one's place.
+//! - Where the period was paid in part, it grants what that leaves for the month: see [`charge`](crate::charge).
 //! - A price that sells no tier (a setting that went missing, say) leaves the month to an operator: dead, with the price.
 //! - While the subscription is unpaid, paused or incomplete it waits.
 
@@ -24,6 +25,7 @@ use crate::{
     credits::Credits,
     effects::Change,
     event::{self, Event, OfEvent},
+    invoice_refills::advice,
     job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{Kind, REFILL_MONTH},
     plan::{self, Standing},
@@ -153,7 +155,7 @@ impl Call for RefillMonth {
             let month = Change::EndMonth { subscription_id: self.subscription.clone(), start_at: start, end_at };
             return Ok(Effects { changes: vec![month], ..effects });
         }
-        if let Some(why) = self.is_over(&subscription, start) {
+        if let Some(why) = self.is_over(&subscription, start, terms) {
             return Ok(Effects::skip(why));
         }
         if matches!(subscription.status.as_str(), "unpaid" | "paused" | "incomplete") {
@@ -178,21 +180,32 @@ impl Call for RefillMonth {
         if subscription.tier(terms).is_none() && !prices.is_empty() {
             // The months after this one come all the same; this one waits for an operator.
             effects.outcome = Outcome::Dead(format!(
-                "the month was paid for by {}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…), then retry this job",
-                prices.join(", ")
+                "a month of what was paid for is due, and {}, the subscription's price now, sells no tier: {}",
+                prices.join(", "),
+                advice("it", "retry this job", "cancel this job")
             ));
             return Ok(effects);
         }
-        let mut standing = facts.standing.clone();
+        let (mut standing, now) = (facts.standing.clone(), subscription.value(terms)?.micros());
         for event in facts.heard.iter().filter(|event| event.foreign(terms).is_none()) {
-            if let Some(change) = told(event, terms)? {
+            if let Some(change) = told(event, &standing, now, terms)? {
                 standing.note(change);
             }
         }
-        let value = standing.value_at(start, subscription.value(terms)?.micros());
+        let plan_value = standing.value_at(start, now);
+        let first = facts.standing.months.iter().find(|month| month.start_at == self.start);
+        let value = match first.and_then(|month| month.paid) {
+            Some(paid) => paid
+                .share(plan_value, self.month, starts.len())
+                .ok_or_else(|| JobError::Dead(format!("{plan_value} millionths of a credit cannot be counted")))?,
+            None => plan_value,
+        };
         let user = facts.standing.user();
         let (Some((_, tier)), Some(user), true) = (subscription.tier(terms), user, value > 0) else {
-            return Ok(Effects { follow_ups: effects.follow_ups, ..Effects::skip("its plan grants nothing now") });
+            return Ok(Effects {
+                follow_ups: effects.follow_ups,
+                ..Effects::skip("its plan grants nothing now, or the paid part of the period is over")
+            });
         };
         let refill = plan::Refill {
             subscription: &self.subscription,
@@ -200,6 +213,8 @@ impl Call for RefillMonth {
             start,
             end: starts.get(self.month + 1).copied().unwrap_or(self.end),
             grants: vec![(tier, Credits::from_micros(value))],
+            plan_value,
+            paid: None,
             replaces: false,
         };
         let mut balance = facts.balance;
@@ -216,14 +231,14 @@ impl Call for RefillMonth {
 
 impl RefillMonth {
     /// Why no month of this period begins any more at `start`, if so.
-    fn is_over(&self, subscription: &Subscription, start: DateTime<Utc>) -> Option<String> {
+    fn is_over(&self, subscription: &Subscription, start: DateTime<Utc>, terms: &Terms) -> Option<String> {
         if let Some(ended) = subscription.ended_at.filter(|ended| *ended <= start) {
             return Some(format!("the subscription ended on {}", ended.date_naive()));
         }
         if subscription.status == "incomplete_expired" {
             return Some("the subscription was never paid".into());
         }
-        let (now, _) = subscription.period?;
+        let (now, _) = subscription.period(terms)?;
         // A later period that begins within this one took its place: its own invoice refills it.
         (now > self.start && now < self.end && now <= start)
             .then(|| format!("a period that began on {} took its place", now.date_naive()))

@@ -7,13 +7,17 @@
 //!   the tier's `trial_credits`, once per subscription. Amounts on lines are before discounts, so a coupon of 100 % refills.
 //! - Proration lines adjust a period that was paid for; they are a plan change, not a refill: which invoice paid for it is noted, so that
 //!   what comes back of the invoice finds what the change granted. A quantity multiplies.
+//! - A line that charges a part of the full price grants that part, whether Stripe calls it a proration or not: see [`charge`](crate::charge).
+//!   On a subscription's first invoice, and for the time after a cycle's end, a proration is no change of plan. Where the full price is
+//!   not known, Stripe is asked (`read_invoice`).
+//! - A line that is not for a subscription's item, such as a set-up fee, sells no tier; nor does a quantity of 0.
 //! - A line for longer than a month pays for its first month here; the others follow by schedule (`refill_month`).
 //! - A price by the day or by the week grants by its days; 28 days and more are a month. A tier that says it is `free` refills at price 0.
 //! - A price that is charged by use grants nothing: lines before 2025-03-31.basil say so themselves, since then `[meters.SKILL] prices` does.
 //! - What an earlier refill left over is dealt with by the tier's policy: see [`plan`].
 //! - An invoice with more lines than its event carries is read whole first (`read_invoice`).
-//! - A user who paid for a subscription price that sells no tier is an operator's matter: dead, with the price. Without a user it is
-//!   not ours.
+//! - A user who paid for a subscription's price, on an invoice none of whose prices sells a tier, is an operator's matter: dead, with the
+//!   price. Beside a tier it is an add-on. Without a user it is not ours.
 //! - A month is granted once, also where its tier has another name by now, or its price belongs to another tier: see [`granted`].
 //! - The user is named by metadata, or is the one the customer is linked to; where neither is known yet the job waits for the link.
 //! - What is paid is chased no more: its case of dunning, if it has one, stands down at once.
@@ -21,7 +25,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -33,6 +36,7 @@ use crate::{
     event::{self, Event, OfEvent, check_user},
     granted::{self, Granted},
     invoice::{Invoice, Line},
+    invoice_refills::{Paid, Service, advice, nothing_to_refill, paid_without_tier, refills, trial_key},
     job::{Effects, Job, JobError, Outcome, Pure},
     kinds::{Kind, REFILL_TIER},
     ledger::Posting,
@@ -41,7 +45,7 @@ use crate::{
     reconcile::finding::correction,
     refill_month::RefillMonth,
     sync_subscription::SyncSubscription,
-    terms::{Terms, Tier},
+    terms::Terms,
 };
 
 /// Refills for one paid invoice.
@@ -152,6 +156,14 @@ impl Pure for RefillTier {
             let why = format!("{} has more lines than its event carries: it is read whole first", invoice.id);
             return Ok(Effects { changes: vec![chased_no_more(&invoice)], follow_ups, ..Effects::skip(why) });
         }
+        if let Some(price) = invoice.unknown_price(|price| terms.tier_of_price(price).is_some()) {
+            let follow_ups = vec![ReadInvoice::price(&self.0, &invoice.id, price)];
+            let why = format!(
+                "what {price} costs in full is asked for first: a line of {} may charge a part of it",
+                invoice.id
+            );
+            return Ok(Effects { changes: vec![chased_no_more(&invoice)], follow_ups, ..Effects::skip(why) });
+        }
         let mut effects = decide(facts, &invoice, terms)?;
         effects.changes.push(chased_no_more(&invoice));
         Ok(effects)
@@ -176,8 +188,8 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     if refills.is_empty() {
         if let Some(price) = paid_without_tier(invoice, terms).filter(|_| ours) {
             return Err(JobError::Dead(format!(
-                "a user paid for {price}, which sells no tier: add it to a tier's prices (STRIPE_PRICE_…) or, where it is charged by use, to `[meters.SKILL] prices`, \
-                 then retry this job"
+                "a user paid for {price}, which sells no tier: {}",
+                advice(price, "retry this job", "cancel this job")
             )));
         }
         return Ok(Effects { changes, follow_ups, ..Effects::skip(nothing_to_refill(invoice, terms)) });
@@ -223,6 +235,8 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
             user: &user,
             start,
             end,
+            plan_value: paid.plan_value,
+            paid: paid.months,
             grants: paid.grants.into_values().collect(),
             replaces: invoice.lines.iter().any(|line| {
                 line.proration
@@ -269,112 +283,4 @@ fn granted_otherwise(
         credits(now),
         correction((&other.user, was), (Some(user), now), &invoice.id),
     )))
-}
-
-/// The key of what a trial grants: once per subscription and tier.
-pub(crate) fn trial_key(subscription: &str, tier: &str) -> String {
-    format!("trial:{subscription}:{tier}")
-}
-
-/// A time of service that an invoice pays for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Service {
-    pub(crate) subscription: String,
-    pub(crate) start: DateTime<Utc>,
-}
-
-/// What is paid for it, by the tier's name.
-#[derive(Debug)]
-pub(crate) struct Paid<'a> {
-    end: DateTime<Utc>,
-    pub(crate) grants: BTreeMap<String, (&'a Tier, Credits)>,
-    pub(crate) trials: Vec<(&'a Tier, Credits)>,
-}
-
-impl Paid<'_> {
-    /// The keys that it comes to, and how many millionths each.
-    pub(crate) fn due(&self, service: &Service) -> Vec<(String, i64)> {
-        let Service { subscription, start } = service;
-        let trials = self.trials.iter().map(|(tier, credits)| (trial_key(subscription, &tier.name), credits.micros()));
-        let months = self
-            .grants
-            .iter()
-            .map(|(tier, (_, credits))| (plan::refill_key(subscription, tier, *start), credits.micros()));
-        trials.chain(months).collect()
-    }
-}
-
-/// The refills that an invoice pays for; two lines for one tier and period are one refill of their sum.
-pub(crate) fn refills<'a>(invoice: &Invoice, terms: &'a Terms) -> Result<BTreeMap<Service, Paid<'a>>, JobError> {
-    let mut refills: BTreeMap<Service, Paid<'a>> = BTreeMap::new();
-    for line in invoice.lines.iter().filter(|line| !line.proration) {
-        let Some(tier) = line.price.as_deref().and_then(|price| terms.tier_of_price(price)) else { continue };
-        let is_trial = line.amount < 0 || line.amount == 0 && !tier.refill.free;
-        if is_trial && !tier.refill.trial.is_positive() {
-            continue;
-        }
-        let (Some(subscription), Some(start)) = (line.subscription.clone(), line.start) else {
-            return Err(JobError::Dead(format!(
-                "a line of {} sells the tier {} but says no subscription or period",
-                invoice.id, tier.name
-            )));
-        };
-        let end = line.end.filter(|end| *end > start).or_else(|| calendar::month(start, 1)).unwrap_or(start);
-        let paid = refills.entry(Service { subscription, start }).or_insert_with(|| Paid {
-            end,
-            grants: BTreeMap::new(),
-            trials: Vec::new(),
-        });
-        paid.end = paid.end.max(end);
-        let count = |more: Option<Credits>, sum: Credits| {
-            let more = more.and_then(|c| c.micros().checked_add(sum.micros()));
-            more.map(Credits::from_micros).filter(|c| c.is_positive()).ok_or_else(|| {
-                JobError::Dead(format!(
-                    "{} of the tier {} on {} cannot be counted",
-                    line.quantity, tier.name, invoice.id
-                ))
-            })
-        };
-        if is_trial {
-            paid.trials.push((tier, count(tier.refill.trial.times(line.quantity), Credits::ZERO)?));
-        } else {
-            let (_, sum) = paid.grants.entry(tier.name.clone()).or_insert((tier, Credits::ZERO));
-            *sum = count(tier.grants(line.quantity, line.days()), *sum)?;
-        }
-    }
-    Ok(refills)
-}
-
-fn is_metered(line: &Line, terms: &Terms) -> bool {
-    line.metered || line.price.as_deref().is_some_and(|price| terms.is_metered(price))
-}
-
-/// A price that a subscription was paid for and that sells no tier of ours.
-pub(crate) fn paid_without_tier<'a>(invoice: &'a Invoice, terms: &Terms) -> Option<&'a str> {
-    let paid =
-        |line: &&Line| line.subscription.is_some() && !line.proration && line.amount > 0 && !is_metered(line, terms);
-    invoice
-        .lines
-        .iter()
-        .filter(paid)
-        .filter_map(|line| line.price.as_deref())
-        .find(|price| terms.tier_of_price(price).is_none())
-}
-
-fn nothing_to_refill(invoice: &Invoice, terms: &Terms) -> String {
-    let of_tier = |line: &&Line| line.price.as_deref().is_some_and(|price| terms.tier_of_price(price).is_some());
-    match invoice.lines.iter().find(of_tier) {
-        Some(line) if line.proration => "only proration lines: a plan change, not a refill".into(),
-        Some(_) => {
-            "a trial: the line for the tier costs nothing (a tier at price 0 says so: `[tiers.NAME] free = true`)"
-                .into()
-        }
-        None if invoice.lines.iter().any(|line| is_metered(line, terms)) => {
-            "a metered price: use is charged by it, and nothing is granted".into()
-        }
-        None => {
-            let prices: Vec<&str> = invoice.lines.iter().filter_map(|line| line.price.as_deref()).collect();
-            format!("not ours: no line sells a tier of this deployment (prices: {})", prices.join(", "))
-        }
-    }
 }

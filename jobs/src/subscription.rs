@@ -3,11 +3,10 @@
 //! Access
 //! - `active` and `trialing`: until the period's end, or until it is cancelled, if that is sooner.
 //! - `past_due`: what is paid for stays, and after it the grace.
+//! - Periods are those of the item that sells the tier, whatever the intervals of the other items.
 //! - `canceled`: until it ended, which at the end of a period is that end.
 //! - Collection paused: until the end of the last month that was refilled.
 //! - `unpaid`, `paused`, `incomplete`, `incomplete_expired` and any word that is new to us: none.
-
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -35,8 +34,6 @@ pub struct Subscription {
     pub metadata: Metadata,
     /// What is sold.
     pub items: Vec<Item>,
-    /// The paid period.
-    pub period: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// What periods are counted from.
     pub anchor: Option<DateTime<Utc>>,
     /// When a trial ends.
@@ -64,7 +61,12 @@ pub struct Item {
     pub quantity: i64,
     /// `month`, `year` …, and how many of them.
     pub interval: Option<(String, i32)>,
+    /// Its paid period: in the flexible billing mode each item may have one of its own.
+    pub period: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
+
+/// Entries of a list within an object that Stripe shows at most.
+const SHOWN: usize = 10;
 
 #[derive(Deserialize)]
 struct Wire {
@@ -89,8 +91,14 @@ struct Wire {
 struct WireItems {
     #[serde(default)]
     data: Vec<WireItem>,
-    #[serde(default)]
-    has_more: bool,
+    has_more: Option<bool>,
+}
+
+impl WireItems {
+    /// Whether these are all of them. `previous_attributes` may not say so.
+    fn are_all(&self) -> bool {
+        self.has_more.map_or(self.data.len() < SHOWN, |more| !more)
+    }
 }
 
 #[derive(Deserialize)]
@@ -131,7 +139,8 @@ impl From<WireItem> for Item {
         let (price, recurring) = wire.price.map_or((None, None), |p| (Some(p.id), p.recurring));
         let of_plan = wire.plan.as_ref().and_then(|plan| plan.id.clone());
         let interval = recurring.or(wire.plan).and_then(|r| Some((r.interval?, r.interval_count.unwrap_or(1))));
-        Self { id: wire.id, price: price.or(of_plan), quantity: wire.quantity.unwrap_or(1), interval }
+        let period = moment(wire.current_period_start).zip(moment(wire.current_period_end));
+        Self { id: wire.id, price: price.or(of_plan), quantity: wire.quantity.unwrap_or(1), interval, period }
     }
 }
 
@@ -152,19 +161,19 @@ impl Subscription {
     pub fn read(object: &Value) -> Result<Self, JobError> {
         let wire = Wire::deserialize(object)
             .map_err(|error| JobError::Dead(format!("the subscription does not read: {error}")))?;
-        let items = wire.items.unwrap_or(WireItems { data: Vec::new(), has_more: false });
-        if items.has_more {
-            return Err(JobError::Dead(format!("{} has more items than Stripe shows at once", wire.id)));
+        let items = wire.items.unwrap_or(WireItems { data: Vec::new(), has_more: None });
+        if items.has_more == Some(true) {
+            // An answer's are read to the last page before this: see `bursar_stripe::embedded`.
+            return Err(JobError::Dead(format!("{} has more items than were read", wire.id)));
         }
-        let start = items.data.iter().filter_map(|item| item.current_period_start).min().or(wire.current_period_start);
-        let end = items.data.iter().filter_map(|item| item.current_period_end).max().or(wire.current_period_end);
+        let period = moment(wire.current_period_start).zip(moment(wire.current_period_end));
+        let items = items.data.into_iter().map(Item::from);
         Ok(Self {
             id: wire.id,
             customer: wire.customer.map(Customer::into_id),
             status: wire.status.unwrap_or_default(),
             metadata: wire.metadata.unwrap_or_default(),
-            items: items.data.into_iter().map(Item::from).collect(),
-            period: moment(start).zip(moment(end)),
+            items: items.map(|item| Item { period: item.period.or(period), ..item }).collect(),
             anchor: moment(wire.billing_cycle_anchor),
             trial_end: moment(wire.trial_end),
             cancel_at: moment(wire.cancel_at),
@@ -180,14 +189,24 @@ impl Subscription {
         self.items.iter().find_map(|item| Some((item, terms.tier_of_price(item.price.as_deref()?)?)))
     }
 
+    /// The item that the subscription is seen by: the one that sells a tier, else its first.
+    pub fn main_item(&self, terms: &Terms) -> Option<&Item> {
+        self.tier(terms).map(|(item, _)| item).or(self.items.first())
+    }
+
+    /// The paid period: that of the item that sells a tier. An add-on's may be a year, or begin on another day.
+    pub fn period(&self, terms: &Terms) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        self.main_item(terms)?.period
+    }
+
     /// What a month of it grants.
     pub fn value(&self, terms: &Terms) -> Result<Credits, JobError> {
         value_of(&self.items, terms)
     }
 
     /// Until when it gives access, and when that is surely over.
-    pub fn access(&self, grace: Duration, paid_until: Option<DateTime<Utc>>) -> Access {
-        let (start, end) = self.period.unzip();
+    pub fn access(&self, terms: &Terms, paid_until: Option<DateTime<Utc>>) -> Access {
+        let (grace, (start, end)) = (terms.grace, self.period(terms).unzip());
         let to = |until: Option<DateTime<Utc>>| Access { until, lapses: until };
         match self.status.as_str() {
             "active" | "trialing" if self.paused.is_some() => to(paid_until.or(self.trial_end)),
@@ -219,25 +238,41 @@ pub fn value_of(items: &[Item], terms: &Terms) -> Result<Credits, JobError> {
     })
 }
 
-/// The items that `previous_attributes` of an event names, if it names any: what they were before.
-pub fn previous_items(object: &Value, previous: &Value) -> Option<Vec<Item>> {
+/// What `previous_attributes` of an event say of the items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Before {
+    /// They did not change.
+    Same,
+    /// What they were.
+    Items(Vec<Item>),
+    /// They changed, but the event does not show all of them: before or after.
+    Partly,
+}
+
+/// What the items were before an event.
+pub fn items_before(object: &Value, previous: &Value) -> Before {
     #[derive(Deserialize)]
     struct Previous {
         items: Option<WireItems>,
         plan: Option<WirePlan>,
         quantity: Option<i64>,
     }
-    let previous = Previous::deserialize(previous).ok()?;
+    let Ok(previous) = Previous::deserialize(previous) else { return Before::Same };
+    let shows_all = object.get("items").is_none_or(|items| items["has_more"] != true);
     if let Some(items) = previous.items {
-        return Some(items.data.into_iter().map(Item::from).collect());
+        if !shows_all || !items.are_all() {
+            return Before::Partly;
+        }
+        return Before::Items(items.data.into_iter().map(Item::from).collect());
     }
     // An older layout: a subscription of one item, whose plan and quantity stand on the subscription too.
     if previous.plan.is_none() && previous.quantity.is_none() {
-        return None;
+        return Before::Same;
     }
-    let [now] = Subscription::read(object).ok()?.items.try_into().ok()?;
+    let items = Subscription::read(object).map(|now| now.items).unwrap_or_default();
+    let Ok([now]) = <[Item; 1]>::try_from(items) else { return Before::Same };
     let price = previous.plan.and_then(|plan| plan.id).or_else(|| now.price.clone());
-    Some(vec![Item { price, quantity: previous.quantity.unwrap_or(now.quantity), ..now }])
+    Before::Items(vec![Item { price, quantity: previous.quantity.unwrap_or(now.quantity), ..now }])
 }
 
 /// Until when a subscription gives access.
@@ -276,7 +311,7 @@ pub struct OfUser {
     pub trial_end: Option<DateTime<Utc>>,
     /// Whether it gives access now. It may, for a while, past `access_until`: the word of a renewal takes its time.
     pub has_access: bool,
-    /// Whether it is not over yet: a second one must not be sold beside it.
+    /// Whether it is not over yet.
     pub is_open: bool,
 }
 
@@ -289,7 +324,7 @@ pub async fn of_user(db: impl PgExecutor<'_>, user: &str) -> Result<Option<OfUse
                   status NOT IN ('canceled', 'incomplete_expired') AS "is_open!"
            FROM bursar.subscription WHERE user_id = $1
            ORDER BY coalesce(lapses_at > (SELECT bursar.now()), false) DESC, status NOT IN ('canceled', 'incomplete_expired') DESC,
-                    access_until DESC NULLS LAST, changed_at DESC LIMIT 1"#,
+                    status <> 'incomplete' DESC, access_until DESC NULLS LAST, changed_at DESC LIMIT 1"#,
         user
     )
     .fetch_optional(db)

@@ -6,13 +6,15 @@
 //!   later counts for nothing.
 //! - When a plan changed, and from what to what, is what the signed events told; together they must lead to what Stripe has now, else
 //!   the event that is missing is waited for. How it is counted: see [`plan`].
+//! - A change grants only what is billed: `check_change` asks Stripe, and has this job look again.
 //! - A change grants nothing while the subscription is not active: an upgrade that is not paid yet waits for its payment.
 //! - A subscription is a user's by its `metadata.user_id` or by its customer's link; one that sells no tier and names nobody is not ours.
-//! - A trial that will end is told to its user: a letter, once for each end of a trial.
+//! - A trial that will end is told to its user where Stripe's answer says that it goes on and is charged: a letter, once for each end
+//!   of a trial.
 
 use std::time::Duration;
 
-use bursar_stripe::{Client, Seen, subscriptions};
+use bursar_stripe::{Client, Reply, Seen, customers, embedded, subscriptions};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +23,7 @@ use sqlx::PgConnection;
 use crate::{
     ask_customer::AskCustomer,
     call::{Answer, Call, Looked, Plan},
+    check_change::CheckChange,
     effects::{Change, Link, PlanChange, SubscriptionRow},
     event::{self, Event, OfEvent, check_user},
     invoice::Invoice,
@@ -30,7 +33,7 @@ use crate::{
     plan::{self, Standing},
     price,
     send_letter::{self, SendLetter},
-    subscription::{Subscription, previous_items, value_of},
+    subscription::{Before, Subscription, items_before, value_of},
     terms::Terms,
     worth::Worth,
 };
@@ -54,6 +57,18 @@ impl SyncSubscription {
     /// taken to have happened when it is seen.
     pub fn of(subscription: &str, occasion: &str) -> NewJob {
         Self::job(format!("{subscription}:{occasion}"), serde_json::json!({ "subscription": subscription }), None)
+    }
+
+    /// The job that looks again after a change was found to be billed.
+    pub(crate) fn billed(change: &PlanChange) -> NewJob {
+        let occasion = format!("billed:{}:{}", plan::seconds(change.at), change.new_value);
+        match &change.event_id {
+            None => Self::of(&change.subscription_id, &occasion),
+            Some(event) => {
+                let job = Self::after(&change.subscription_id, event);
+                NewJob { key: format!("{}:{occasion}", job.key), ..job }
+            }
+        }
     }
 
     fn job(key: String, args: Value, cause: Option<String>) -> NewJob {
@@ -126,13 +141,15 @@ impl Call for SyncSubscription {
             return Ok(Plan::Nothing(Effects::skip(reason)));
         }
         match &facts.subscription {
+            Some(_) if facts.event.as_ref().is_some_and(|event| event.kind == TRIAL_WILL_END) => Ok(Plan::AskAll),
             Some(id) => Ok(Plan::Ask(subscriptions::retrieve(id))),
             None => Ok(Plan::Nothing(Effects::skip("not ours: it is about no subscription"))),
         }
     }
 
-    async fn look(&self, _: &Facts, _: &Client) -> Result<Looked, Box<Seen>> {
-        Ok(Looked::Nothing)
+    async fn look(&self, facts: &Facts, stripe: &Client) -> Result<Looked, Box<Seen>> {
+        let Some(id) = &facts.subscription else { return Ok(Looked::Nothing) };
+        with_customer(stripe, id).await.map(Looked::Found)
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError> {
@@ -152,10 +169,10 @@ impl Call for SyncSubscription {
         let mut standing = facts.standing.clone();
         let value = now.value(terms)?.micros();
         let noted = match event {
-            Some(event) => told(event, terms)?.and_then(|change| standing.note(change)),
+            Some(event) => told(event, &standing, value, terms)?.and_then(|change| standing.note(change)),
             None => unheard(&standing, &now.id, value, asked_at).and_then(|change| standing.note(change)),
         };
-        let mut effects = Effects { follow_ups: letter(event, &now, object, &user), ..Effects::done() };
+        let mut effects = Effects { follow_ups: letter(event, &now, object, &user, asked_at), ..Effects::done() };
         if standing.asked_at.is_some_and(|known| known >= asked_at) {
             effects.outcome = match noted {
                 Some(_) => Outcome::Snooze(Snooze {
@@ -166,6 +183,9 @@ impl Call for SyncSubscription {
                 None => Outcome::Skip("a later question was answered first".into()),
             };
             return Ok(effects);
+        }
+        if let Some(Change::NotePlanChange(change)) = &noted {
+            effects.follow_ups.extend(CheckChange::of(change, now.customer.as_deref(), &standing));
         }
         effects.changes.extend(noted);
         if let (None, Some(customer), Some(event)) = (&facts.linked, &now.customer, event) {
@@ -190,15 +210,58 @@ impl Call for SyncSubscription {
 
 const TRIAL_WILL_END: &str = "customer.subscription.trial_will_end";
 
-/// The letter about a trial that will end, where that is what was heard.
-fn letter(event: Option<&Event>, now: &Subscription, object: &Value, user: &str) -> Vec<NewJob> {
+/// The letter about a trial that will end, where that is what was heard and what Stripe has now: the event also comes when a trial is
+/// ended at once, and while the subscription is cancelled or goes on without a charge.
+fn letter(
+    event: Option<&Event>,
+    now: &Subscription,
+    object: &Value,
+    user: &str,
+    asked_at: DateTime<Utc>,
+) -> Vec<NewJob> {
     let Some(event) = event.filter(|event| event.kind == TRIAL_WILL_END) else { return Vec::new() };
-    let Some(end) = now.trial_end else { return Vec::new() };
+    let Some(end) = now.trial_end.filter(|end| *end > asked_at && is_charged_after(now, object, *end)) else {
+        return Vec::new();
+    };
     let mut letter = SendLetter::to_user("trial_will_end", user, &now.id).with("deadline", send_letter::date(end));
-    if let Some(amount) = price::of_subscription(object) {
+    if let Some(amount) = price::next_charge(object) {
         letter = letter.with("amount", amount);
     }
     vec![letter.job(format!("trial_will_end:{}:{}", now.id, end.timestamp()), Some(event.id.clone()))]
+}
+
+/// Whether a trial goes on into a time that is charged. Without a payment method it may be set to end or to pause instead (Stripe:
+/// subscription trials, `trial_settings.end_behavior`).
+fn is_charged_after(now: &Subscription, object: &Value, end: DateTime<Utc>) -> bool {
+    let without_method = object["trial_settings"]["end_behavior"]["missing_payment_method"].as_str();
+    let customer = &object["customer"];
+    let methods = [
+        &object["default_payment_method"],
+        &object["default_source"],
+        &customer["invoice_settings"]["default_payment_method"],
+        &customer["default_source"],
+    ];
+    now.status == "trialing"
+        && !now.cancel_at_period_end
+        && now.cancel_at.is_none_or(|at| at > end)
+        && now.paused.is_none()
+        && object["collection_method"] != "send_invoice"
+        && (!matches!(without_method, Some("cancel" | "pause")) || methods.iter().any(|method| !method.is_null()))
+}
+
+/// The subscription, with its customer: what else decides what is charged after a trial.
+async fn with_customer(stripe: &Client, id: &str) -> Result<Value, Box<Seen>> {
+    let mut object =
+        embedded::whole(stripe, stripe.send(&subscriptions::retrieve(id), None).await).await.into_success()?;
+    if let Some(customer) = object["customer"].as_str().map(str::to_owned) {
+        let seen = stripe.send(&customers::retrieve(&customer), None).await;
+        match seen.reply {
+            Reply::Success(customer) => object["customer"] = customer,
+            Reply::Rejected { .. } => {}
+            _ => return Err(Box::new(seen)),
+        }
+    }
+    Ok(object)
 }
 
 enum Whose {
@@ -235,8 +298,14 @@ impl SyncSubscription {
     }
 }
 
-/// The change of a plan that an event tells of, if it tells of one.
-pub(crate) fn told(event: &Event, terms: &Terms) -> Result<Option<PlanChange>, JobError> {
+/// The change of a plan that an event tells of, if it tells of one. An event that does not show all items tells when the plan changed,
+/// and to what is what it is worth `now`.
+pub(crate) fn told(
+    event: &Event,
+    standing: &Standing,
+    now: i64,
+    terms: &Terms,
+) -> Result<Option<PlanChange>, JobError> {
     #[derive(Deserialize)]
     struct Body {
         data: Data,
@@ -250,24 +319,39 @@ pub(crate) fn told(event: &Event, terms: &Terms) -> Result<Option<PlanChange>, J
         return Ok(None);
     }
     let Data { object, previous_attributes } = event.read::<Body>()?.data;
-    let Some(before) = previous_attributes.and_then(|previous| previous_items(&object, &previous)) else {
-        return Ok(None);
+    let before = previous_attributes.map_or(Before::Same, |previous| items_before(&object, &previous));
+    let Some(at) = event.created else { return Ok(None) };
+    let before = match before {
+        Before::Same => return Ok(None),
+        Before::Items(before) => before,
+        Before::Partly => {
+            let id = object["id"].as_str().unwrap_or_default();
+            let change = unheard(standing, id, now, at);
+            return Ok(change.map(|change| PlanChange { event_id: Some(event.id.clone()), ..change }));
+        }
     };
     let after = Subscription::read(&object)?;
-    let Some(at) = event.created else { return Ok(None) };
     Ok(Some(PlanChange {
         old_value: value_of(&before, terms)?.micros(),
         new_value: after.value(terms)?.micros(),
         subscription_id: after.id,
         at,
         event_id: Some(event.id.clone()),
+        billed: false,
     }))
 }
 
 /// A change that no event told of: it is taken to have happened when it is seen.
 fn unheard(standing: &Standing, id: &str, now: i64, at: DateTime<Utc>) -> Option<PlanChange> {
     let known = standing.last_value().filter(|known| *known != now)?;
-    Some(PlanChange { subscription_id: id.to_owned(), at, old_value: known, new_value: now, event_id: None })
+    Some(PlanChange {
+        subscription_id: id.to_owned(),
+        at,
+        old_value: known,
+        new_value: now,
+        event_id: None,
+        billed: false,
+    })
 }
 
 fn row(
@@ -278,12 +362,13 @@ fn row(
     asked_at: DateTime<Utc>,
     terms: &Terms,
 ) -> SubscriptionRow {
-    let access = now.access(terms.grace, paid_until);
+    let access = now.access(terms, paid_until);
     let tier = now.tier(terms).map(|(_, tier)| tier.name.clone());
-    let item = now.tier(terms).map(|(item, _)| item).or(now.items.first()).cloned();
+    let item = now.main_item(terms).cloned();
     SubscriptionRow {
         price: item.as_ref().and_then(|item| item.price.clone()),
         quantity: item.as_ref().map_or(0, |item| item.quantity),
+        period: item.as_ref().and_then(|item| item.period),
         interval: item.and_then(|item| item.interval),
         id: now.id,
         user_id,
@@ -291,7 +376,6 @@ fn row(
         status: now.status,
         tier,
         plan_value,
-        period: now.period,
         anchor: now.anchor,
         trial_end: now.trial_end,
         cancel_at: now.cancel_at,

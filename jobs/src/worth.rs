@@ -4,14 +4,14 @@
 //! - It counts while it is charged: `active` or `past_due`, and its collection is not paused. A trial is worth nothing yet, and what is
 //!   cancelled at the end of its period counts until then.
 //! - A year is 365 days, 52 weeks, 12 months; so months and years stay whole, and a month's worth is rounded once, when it is said.
-//! - A price that is charged by use is worth nothing that recurs. A price without one plain amount (tiered, or a fraction of a minor unit)
-//!   leaves the subscription without a worth: that is said, and not guessed.
+//! - A price that is charged by use is worth nothing that recurs. A price without one plain amount (by steps, at the buyer's choice, or a
+//!   fraction of a minor unit) leaves the subscription without a worth: that is said, and not guessed. See [`price`](crate::price).
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::subscription::Subscription;
+use crate::{price::Price, subscription::Subscription};
 
 /// What one subscription is worth from a moment on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,20 +53,6 @@ struct Item {
     quantity: Option<i64>,
 }
 
-#[derive(Deserialize)]
-struct Price {
-    unit_amount: Option<i64>,
-    currency: Option<String>,
-    recurring: Option<Recurring>,
-}
-
-#[derive(Deserialize)]
-struct Recurring {
-    interval: String,
-    interval_count: Option<i64>,
-    usage_type: Option<String>,
-}
-
 impl Worth {
     /// Reads it of Stripe's answer. What cannot be read has no worth, and keeps nothing else from going on.
     pub(crate) fn of(object: &Value, now: &Subscription, user: &str, asked_at: DateTime<Utc>) -> Self {
@@ -89,7 +75,7 @@ impl Worth {
 
 impl Wire {
     fn currency(&self) -> Option<String> {
-        let of_price = || self.items.as_ref()?.data.iter().find_map(|item| item.price.as_ref()?.currency.clone());
+        let of_price = || Some(self.items.as_ref()?.data.iter().find_map(|item| item.price.as_ref())?.currency.clone());
         self.currency.clone().or_else(of_price)
     }
 
@@ -103,11 +89,11 @@ impl Item {
     fn yearly(&self) -> Option<i64> {
         let price = self.price.as_ref()?;
         let every = price.recurring.as_ref()?;
-        if every.usage_type.as_deref() == Some("metered") {
+        if price.is_metered() {
             return Some(0);
         }
-        let (a_year, count) = (a_year(&every.interval)?, every.interval_count.unwrap_or(1).max(1));
-        let sum = price.unit_amount?.checked_mul(self.quantity.unwrap_or(1))?.checked_mul(a_year)?;
+        let (a_year, count) = (a_year(&every.interval)?, every.interval_count.max(1));
+        let sum = price.amount(self.quantity.unwrap_or(1))?.checked_mul(a_year)?;
         Some(sum.checked_add(count / 2)? / count).filter(|yearly| *yearly >= 0)
     }
 }
@@ -173,6 +159,9 @@ mod tests {
         assert_eq!(of("past_due", &plain, &json!({})).yearly, Some(22_800));
         assert_eq!(of("active", &plain, &json!({"pause_collection": {"behavior": "void"}})).yearly, Some(0));
         assert_eq!(of("active", &json!([item(&json!(null), 1, &month)]), &json!({})).yearly, None, "tiered");
+        let packs = json!([{"id": "si_1", "quantity": 10, "price": {"id": "price_1", "unit_amount": 2500, "currency": "usd",
+            "recurring": month, "transform_quantity": {"divide_by": 5, "round": "up"}}}]);
+        assert_eq!(of("active", &packs, &json!({})).yearly, Some(12 * 5000), "two packs");
         let metered = json!([item(&json!(5), 1, &json!({"interval": "month", "usage_type": "metered"}))]);
         assert_eq!(of("active", &metered, &json!({})).yearly, Some(0));
     }

@@ -327,6 +327,9 @@ async fn a_price_by_the_week_grants_by_its_days_and_its_changes_too() {
     };
     for legacy in [false, true] {
         let world = World::new(terms()).await;
+        for price in ["price_starter", "price_pro"] {
+            world.sells(price, 1900, "week");
+        }
         for (n, (start, end)) in [("2027-02-05", "2027-02-12"), ("2027-02-12", "2027-02-19")].into_iter().enumerate() {
             let sub = weekly("price_starter", start, end);
             world.has(&sub);

@@ -73,7 +73,13 @@ impl Stripe {
             } else {
                 path.to_owned()
             };
-            let found = self.objects.lock().unwrap().get(&key).cloned();
+            let found = {
+                let objects = self.objects.lock().unwrap();
+                let bare = key.split('?').next().unwrap_or_default();
+                let found = objects.get(&key).or_else(|| objects.get(bare)).cloned();
+                // What changes is prorated, unless a test says that it is not.
+                found.or_else(|| (bare == "/v1/invoiceitems").then(|| items(true)))
+            };
             let (status, answer) = match found {
                 Some(object) => ("200 OK", object),
                 None => (
@@ -90,6 +96,15 @@ impl Stripe {
             stream.write_all(format!("{head}{answer}").as_bytes()).await.ok()?;
         }
     }
+}
+
+/// The invoice items of changes with prorations, or of those without.
+pub fn items(prorated: bool) -> Value {
+    let item = |subscription: &str| {
+        let parent = json!({"type": "subscription_details", "subscription_details": {"subscription": subscription}});
+        json!({"id": format!("ii_{subscription}"), "object": "invoiceitem", "proration": prorated, "parent": parent})
+    };
+    json!({"object": "list", "data": [item("sub_1"), item("sub_2")], "has_more": false})
 }
 
 fn form(body: &str) -> Vec<(String, String)> {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::stripe::Stripe;
-use crate::support::{self, Database, database};
+use crate::support::{self, Database, begin_at, database};
 
 pub const SUB: &str = "sub_1";
 
@@ -190,14 +190,16 @@ impl World {
             stripe: Some(bursar_jobs::Stripe::new(config).unwrap()),
             lease: Arc::new(|_| true),
             points: Points(None),
+            locked: Arc::default(),
         };
         for statement in [
             "INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 day')",
             "INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')",
-            "INSERT INTO bursar.clock (ahead) VALUES (interval '0')",
         ] {
             sqlx::query(statement).execute(&db.pool).await.unwrap();
         }
+        // Before each date that is named in these tests.
+        begin_at(&db.pool, "2026-12-01T00:00:00Z").await;
         Self { db, stripe: Stripe::default(), context, performers: bursar_jobs::performers() }
     }
 
@@ -217,6 +219,13 @@ impl World {
 
     pub fn has(&self, sub: &Sub) {
         self.stripe.put(&format!("/v1/subscriptions/{}", sub.id), sub.object(false));
+    }
+
+    /// What a price costs an interval, in cents.
+    pub fn sells(&self, price: &str, amount: i64, interval: &str) {
+        let object = json!({"id": price, "object": "price", "currency": "usd", "unit_amount": amount,
+                            "recurring": {"interval": interval, "interval_count": 1}});
+        self.stripe.put(&format!("/v1/prices/{price}"), object);
     }
 
     pub async fn hear(&self, event: &Value) {

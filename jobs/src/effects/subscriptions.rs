@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Change, changes};
-use crate::{enqueue, expire_checkout, job::Effects, notify_team::NotifyTeam};
+use crate::{charge::Months, enqueue, expire_checkout, job::Effects, notify_team::NotifyTeam};
 
 /// A subscription as Stripe answered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,10 @@ pub struct Month {
     pub user_id: String,
     /// What its refill granted, in millionths.
     pub value: i64,
+    /// What its plan grants in a month that is paid in full: more than `value` where it was paid in part.
+    pub plan_value: i64,
+    /// How many months the period pays for that begins with it, where that does not follow from its length.
+    pub paid: Option<Months>,
     /// What was left of refills at its start, with its own.
     pub left_over: i64,
     /// What plan changes granted in it.
@@ -90,6 +94,8 @@ pub struct PlanChange {
     pub new_value: i64,
     /// The event that told of it.
     pub event_id: Option<String>,
+    /// Whether anything bills it: as long as that is not known, it grants nothing.
+    pub billed: bool,
 }
 
 /// The mail address of a customer.
@@ -135,13 +141,15 @@ pub(super) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<()
             }
             Change::NotePlanChange(change) => {
                 sqlx::query!(
-                    "INSERT INTO bursar.plan_change (subscription_id, at, old_value, new_value, event_id) VALUES ($1, $2, $3, $4, $5)
-                     ON CONFLICT DO NOTHING",
+                    "INSERT INTO bursar.plan_change (subscription_id, at, old_value, new_value, event_id, billed) VALUES ($1, $2, $3, $4, $5, $6)
+                     ON CONFLICT (subscription_id, at, old_value, new_value) DO UPDATE SET billed = true
+                     WHERE excluded.billed AND NOT plan_change.billed",
                     change.subscription_id,
                     change.at,
                     change.old_value,
                     change.new_value,
                     change.event_id,
+                    change.billed,
                 )
                 .execute(&mut *db)
                 .await?;
@@ -209,20 +217,37 @@ async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::E
     if row.status == "past_due" {
         super::dunning::keep_promise(&mut *db, &row.id).await?;
     }
+    if matches!(row.status.as_str(), "canceled" | "incomplete_expired") {
+        fail_checkout(db, &row.id).await?;
+    }
+    expire_checkout::expire_others(db, &row.user_id).await?;
+    // While the user's checkouts are held: one that is about to wait for this has begun to wait by now, or sees what was set.
     sqlx::query!(
         "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = 'subscription:' || $1::text",
         row.id
     )
     .execute(&mut *db)
     .await?;
-    expire_checkout::expire_others(db, &row.user_id).await?;
     tell_of_a_second(db, &row.user_id).await
+}
+
+/// A subscription is over whose first payment was still to come: so is the checkout that began it.
+async fn fail_checkout(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE bursar.checkout SET state = 'failed', reason = 'the first payment of its subscription never came', changed_at = bursar.now()
+         WHERE subscription_id = $1 AND state = 'complete' AND payment_status = 'unpaid'
+           AND NOT EXISTS (SELECT FROM bursar.service_month m WHERE m.subscription_id = $1)",
+        subscription
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// A user pays twice where two checkouts that were open at a time were both gone through: the team hears of it, once for the two.
 async fn tell_of_a_second(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
     // Of two that come at once, the second sees the first.
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('subscriber:' || $1, 0))", user)
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('subscriber:' || $1, 0::bigint))", user)
         .execute(&mut *db)
         .await?;
     let subscriptions = sqlx::query_scalar!(
@@ -243,8 +268,9 @@ async fn tell_of_a_second(db: &mut PgConnection, user: &str) -> Result<(), sqlx:
 /// A month that is known stays as it is, with what came of it since.
 async fn refill(db: &mut PgConnection, month: &Month) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key, replaces)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+        "INSERT INTO bursar.service_month (subscription_id, start_at, end_at, user_id, value, left_over, extra, changes, refill_key, replaces,
+                                           plan_value, paid_num, paid_den)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
         month.subscription_id,
         month.start_at,
         month.end_at,
@@ -255,6 +281,9 @@ async fn refill(db: &mut PgConnection, month: &Month) -> Result<(), sqlx::Error>
         month.changes,
         month.refill_key,
         month.replaces,
+        month.plan_value,
+        month.paid.map(|paid| paid.num),
+        month.paid.map(|paid| paid.den),
     )
     .execute(db)
     .await?;
