@@ -1,12 +1,13 @@
 //! Check a checkout: ask Stripe where a session stands, because somebody waits and its event is late, or never came.
 //!
-//! What was paid is granted under the very key of the event, `purchase:{session}`: whichever of the two comes second finds it done.
+//! A payment that was to come later and did not, a debit say, fails the checkout. What was paid is granted under the very key of the event, `purchase:{session}`: whichever of the two comes second finds it done.
 
 use bursar_stripe::{
     Client, Seen,
     checkout::{self, Session},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
@@ -57,6 +58,20 @@ impl CheckCheckout {
     }
 }
 
+/// Why a session that was gone through will never be paid, if so: its payment was to come later, and did not.
+fn failure(session: &Session, object: &Value) -> Option<String> {
+    if (session.status.as_deref(), session.payment_status.as_deref()) != (Some("complete"), Some("unpaid")) {
+        return None;
+    }
+    let intent = &object["payment_intent"];
+    if !matches!(intent["status"].as_str(), Some("requires_payment_method" | "canceled")) {
+        return None;
+    }
+    let error = &intent["last_payment_error"];
+    let said = error["message"].as_str().or(error["decline_code"].as_str()).or(error["code"].as_str());
+    Some(said.map_or_else(|| "the payment failed".to_owned(), |said| format!("the payment failed: {said}")))
+}
+
 impl Job for CheckCheckout {
     const KIND: Kind = CHECK_CHECKOUT;
 }
@@ -69,7 +84,7 @@ impl Call for CheckCheckout {
     }
 
     fn intent(&self, _: &Shop, _: &Terms) -> Result<Plan, JobError> {
-        Ok(Plan::Ask(checkout::retrieve(&self.session)))
+        Ok(Plan::Ask(checkout::retrieve_with_payment(&self.session)))
     }
 
     async fn look(&self, _: &Shop, _: &Client) -> Result<Looked, Box<Seen>> {
@@ -90,6 +105,15 @@ impl Call for CheckCheckout {
             .map_err(|error| JobError::Dead(format!("the session does not read: {error}")))?;
         if session.livemode.is_some_and(|live| live != terms.livemode) {
             return Ok(Effects::skip("not ours: a session of the other mode"));
+        }
+        if let Some(why) = failure(&session, object) {
+            let failed = Selling::Failed {
+                checkout: session.metadata.get("checkout").cloned(),
+                subscription: session.subscription.clone(),
+                session: session.id,
+                why: why.clone(),
+            };
+            return Ok(Effects { changes: vec![Change::Selling(failed)], ..Effects::skip(why) });
         }
         match session.status.as_deref() {
             Some("complete") if session.mode.as_deref() == Some("payment") => shop.grant(&session, terms, None),

@@ -3,7 +3,8 @@
 //! Rules
 //! - One request for a user and an `Idempotency-Key`; the same key with another body is a conflict.
 //! - Without a key a repeated request finds the session that is still open, and nothing else: a second purchase on one day is possible.
-//! - A second subscription for a user who has one is refused.
+//! - A second subscription for a user who has one is refused. One whose first payment never came is none: it makes way
+//!   (`expire_subscription`).
 //! - A user may begin so many a minute, checkouts and pages of the portal alike. A repetition begins nothing.
 //! - Whoever buys for the first time and was never seen before gets the initial credits.
 //!
@@ -120,9 +121,9 @@ async fn begin(db: &mut PgConnection, order: &Order, terms: &Terms) -> Result<St
     let (amount, currency) = order.price.clone().unzip();
     // From the user and the key, so that a database restored to before it asks Stripe for the same again.
     let row = sqlx::query!(
-        r#"WITH made AS (SELECT left(encode(sha256(convert_to(length($1) || ':' || $1 || ':' || $2, 'UTF8')), 'hex'), 40) AS id)
+        r#"WITH made AS (SELECT left(encode(sha256(convert_to(length($1)::text || ':' || $1 || ':' || $2, 'UTF8'::name)), 'hex'), 40) AS id)
            INSERT INTO bursar.checkout (id, user_id, key, asked, mode, item, credits, amount, currency, fields)
-           SELECT made.id, $1, $2, $3, $4, $5, $6, $7, $8, $9 || jsonb_build_array(jsonb_build_array('metadata[checkout]', made.id)) FROM made
+           SELECT made.id, $1, $2, $3, $4, $5, $6, $7, $8, $9 || pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_array('metadata[checkout]', made.id)) FROM made
            RETURNING id, requested_at"#,
         order.user_id,
         key,
@@ -203,8 +204,10 @@ pub async fn grant_unpaid(db: &mut PgConnection, order: &Order, terms: &Terms) -
 }
 
 /// One request of a user at a time, until the transaction ends.
-async fn hold(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('checkout:' || $1, 0))", user).execute(db).await?;
+pub(crate) async fn hold(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('checkout:' || $1, 0::bigint))", user)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

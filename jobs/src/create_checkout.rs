@@ -5,13 +5,15 @@
 //!   request again, before or after a crash, is the same session.
 //! - What is sold was fixed when it was asked for, to the byte: a change of the settings since then changes other requests.
 //! - It waits for the user's customer. A customer that turns out to be deleted at Stripe is made anew, and the session is for that one.
+//! - A subscription whose first payment never came makes way first (`expire_subscription`): no page is made while it can still be paid,
+//!   and none once it was. So a user who begins again never has two.
 //! - A look lists the customer's sessions and knows its own by `metadata.checkout`.
 
 use std::time::Duration;
 
 use bursar_stripe::{
     Client, Request, Seen, StripeError,
-    checkout::{self, Session},
+    checkout::{self as sessions, Session},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -20,10 +22,14 @@ use sqlx::{PgConnection, types::Json};
 
 use crate::{
     call::{Answer, Call, Looked, Plan},
+    checkout,
     create_customer::{self, CreateCustomer, escaped},
     effects::{Change, Selling},
+    expire_subscription::ExpireSubscription,
+    intent,
     job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
     kinds::{CREATE_CHECKOUT, Kind},
+    subscriber::{self, Active},
     terms::Terms,
 };
 
@@ -84,6 +90,9 @@ struct Checkout {
     email: Option<String>,
     requested_at: DateTime<Utc>,
     customer: create_customer::Facts,
+    /// What the user subscribes to, and subscriptions that wait for a first payment. Not asked once a request may have left.
+    active: Option<Active>,
+    unpaid: Vec<String>,
 }
 
 impl Checkout {
@@ -96,7 +105,7 @@ impl Checkout {
     fn request(&self, customer: &str) -> Request {
         let mut fields = self.fields.clone();
         fields.push(("customer".into(), customer.to_owned()));
-        checkout::create(&fields)
+        sessions::create(&fields)
     }
 }
 
@@ -132,32 +141,53 @@ impl Call for CreateCheckout {
 
     async fn gather(&self, db: &mut PgConnection) -> Result<Facts, sqlx::Error> {
         let row = sqlx::query!(
-            r#"SELECT user_id, key, mode, state, fields AS "fields: Json<Vec<(String, String)>>", asked ->> 'email' AS email, requested_at
+            r#"SELECT user_id, key, mode, state, fields AS "fields: Json<Vec<(String, String)>>", asked ->> 'email'::text AS email, requested_at
                FROM bursar.checkout WHERE id = $1"#,
             self.id
         )
         .fetch_optional(&mut *db)
         .await?;
         let Some(row) = row else { return Ok(Facts { checkout: None }) };
-        let customer = create_customer::standing(db, &row.user_id).await?;
-        Ok(Facts {
-            checkout: Some(Checkout {
-                user_id: row.user_id,
-                key: row.key,
-                mode: row.mode,
-                state: row.state,
-                fields: row.fields.0,
-                email: row.email,
-                requested_at: row.requested_at,
-                customer,
-            }),
-        })
+        let customer = create_customer::standing(&mut *db, &row.user_id).await?;
+        let mut checkout = Checkout {
+            user_id: row.user_id,
+            key: row.key,
+            mode: row.mode,
+            state: row.state,
+            fields: row.fields.0,
+            email: row.email,
+            requested_at: row.requested_at,
+            customer,
+            active: None,
+            unpaid: Vec::new(),
+        };
+        if checkout.mode == "subscription" && intent::newest(&mut *db, &checkout.subject()).await?.is_none() {
+            // Whoever sets a subscription wakes what waits for it, under the same lock.
+            checkout::hold(&mut *db, &checkout.user_id).await?;
+            checkout.active = subscriber::active_subscription(&mut *db, &checkout.user_id).await?;
+            checkout.unpaid = subscriber::unpaid_subscriptions(db, &checkout.user_id).await?;
+        }
+        Ok(Facts { checkout: Some(checkout) })
     }
 
     fn intent(&self, facts: &Facts, _: &Terms) -> Result<Plan, JobError> {
         let checkout = facts.checkout()?;
         if !matches!(checkout.state.as_str(), "asked" | "refused") {
             return Ok(Plan::Nothing(Effects::skip(format!("the checkout is {}", checkout.state))));
+        }
+        if let Some(active) = &checkout.active {
+            let why = format!("{} subscribes already ({})", checkout.user_id, active.subscription_id);
+            let change = Change::Selling(Selling::Unbegun { id: self.id.clone(), why: why.clone() });
+            return Ok(Plan::Nothing(Effects { changes: vec![change], ..Effects::skip(why) }));
+        }
+        if let Some(first) = checkout.unpaid.first() {
+            let wait = Snooze {
+                reason: format!("{first} waits for its first payment: it makes way"),
+                fact: Some(format!("subscription:{first}")),
+                limit: Duration::from_hours(72),
+            };
+            let expired = checkout.unpaid.iter().map(|id| ExpireSubscription::of(id, &self.id, checkout.requested_at));
+            return Ok(Plan::Nothing(Effects { follow_ups: expired.collect(), ..Effects::snooze(wait) }));
         }
         let Some(customer) = &checkout.customer.customer else {
             let (user, email) = (&checkout.user_id, checkout.email.as_deref());
@@ -177,7 +207,7 @@ impl Call for CreateCheckout {
         let Some(customer) = facts.checkout.as_ref().and_then(|checkout| checkout.customer.customer.as_deref()) else {
             return Ok(Looked::Nothing);
         };
-        let sessions = checkout::of_customer(stripe, customer).await?;
+        let sessions = sessions::of_customer(stripe, customer).await?;
         let ours = sessions.iter().find(|session| session.metadata.get("checkout") == Some(&self.id));
         Ok(ours.map_or(Looked::Nothing, |session| Looked::Found(serde_json::to_value(session).unwrap_or_default())))
     }

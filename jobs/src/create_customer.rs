@@ -86,7 +86,7 @@ pub fn is_address(text: &str) -> bool {
 /// As [`current`], for whoever waits for `customer_of:{user}` where there is none: the fact's lock is held until the transaction ends, so
 /// that no wake-up is lost (see `bursar.is_known`).
 pub(crate) async fn standing(db: &mut PgConnection, user: &str) -> Result<Facts, sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_xact_lock_shared(hashtextextended('customer_of:' || $1, 0))", user)
+    sqlx::query!("SELECT pg_advisory_xact_lock_shared(hashtextextended('customer_of:' || $1, 0::bigint))", user)
         .execute(&mut *db)
         .await?;
     current(db, user).await
@@ -96,7 +96,7 @@ pub(crate) async fn standing(db: &mut PgConnection, user: &str) -> Result<Facts,
 async fn current(db: &mut PgConnection, user: &str) -> Result<Facts, sqlx::Error> {
     sqlx::query_as!(
         Facts,
-        r#"SELECT (array_agg(id ORDER BY linked_at, id) FILTER (WHERE gone_at IS NULL))[1] AS customer,
+        r#"SELECT (pg_catalog.array_agg(id ORDER BY linked_at, id) FILTER (WHERE gone_at IS NULL))[1] AS customer,
                   count(*) FILTER (WHERE gone_at IS NOT NULL) AS "gone!"
            FROM bursar.customer WHERE user_id = $1"#,
         user

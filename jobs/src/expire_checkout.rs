@@ -10,7 +10,7 @@
 
 use bursar_stripe::{
     Client, Seen,
-    checkout::{self, Session},
+    checkout::{self as sessions, Session},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use sqlx::PgConnection;
 use crate::{
     call::{Answer, Call, Looked, Plan},
     check_checkout::CheckCheckout,
+    checkout,
     effects::{Change, Selling},
     enqueue,
     job::{Effects, Job, JobError, NewJob, Outcome},
@@ -84,10 +85,7 @@ impl Job for ExpireCheckout {
 /// Enqueues what expires a user's open sessions for subscriptions: all but the newest where there is no subscription, all where there is
 /// one, none while one waits for its first payment: that may be made on any of them. Whoever opens or ends a session for one calls it afterwards, so that of two at once the second sees what the first did.
 pub(crate) async fn expire_others(db: &mut PgConnection, user: &str) -> Result<(), sqlx::Error> {
-    // As whoever begins a checkout: see `checkout`.
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('checkout:' || $1, 0))", user)
-        .execute(&mut *db)
-        .await?;
+    checkout::hold(&mut *db, user).await?;
     let open = sqlx::query_scalar!(
         r#"SELECT session_id AS "session!" FROM bursar.checkout
            WHERE NOT EXISTS (SELECT FROM bursar.subscription s WHERE s.user_id = $1 AND s.status = 'incomplete')
@@ -127,14 +125,14 @@ impl Call for ExpireCheckout {
             return Ok(Plan::Nothing(Effects::skip(format!("it is {} already", facts.state))));
         }
         if self.refused.is_some() {
-            return Ok(Plan::Ask(checkout::retrieve(&self.session)));
+            return Ok(Plan::Ask(sessions::retrieve(&self.session)));
         }
-        let (subject, request) = (format!("expire:{}", self.session), checkout::expire(&self.session));
+        let (subject, request) = (format!("expire:{}", self.session), sessions::expire(&self.session));
         Ok(Plan::Send { subject, request, since: facts.requested_at, marks: Vec::new() })
     }
 
     async fn look(&self, _: &Option<Facts>, stripe: &Client) -> Result<Looked, Box<Seen>> {
-        let seen = stripe.send(&checkout::retrieve(&self.session), None).await;
+        let seen = stripe.send(&sessions::retrieve(&self.session), None).await;
         let session: Session = seen.read()?;
         if session.status.as_deref() == Some("open") {
             return Ok(Looked::Nothing);

@@ -52,7 +52,7 @@ impl Packages {
     /// Reads them.
     pub async fn load(db: &mut PgConnection, terms: Option<&Terms>) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query!(
-            r#"SELECT name, (credits * 1000000)::bigint AS "credits!", amount, currency, stripe_price_id, active
+            r#"SELECT name, (credits * 1000000.0)::bigint AS "credits!", amount, currency, stripe_price_id, active
                FROM bursar.credit_packages ORDER BY active DESC, name"#
         )
         .fetch_all(db)

@@ -90,7 +90,7 @@ impl Shop {
         let new = first_sight::new_among(&mut *db, &users).await?;
         // Under the key of the purchase, or under that of a finding about it.
         let by_hand = sqlx::query!(
-            r#"SELECT s.id AS "session!", p.id FROM unnest($1::text[]) AS s (id)
+            r#"SELECT s.id AS "session!", p.id FROM pg_catalog.unnest($1::text[]) AS s (id)
                JOIN bursar.posting p ON p.key IN ('purchase:' || s.id, 'admin:reconcile:' || s.id)
                WHERE p.actor IS NOT NULL ORDER BY p.id"#,
             &ids
@@ -168,7 +168,8 @@ impl Shop {
         }
         packages.of_amount(amount, currency).map(|package| package.credits).ok_or_else(|| {
             JobError::Dead(format!(
-                "no package costs {said} before discounts and tax; add it to bursar.credit_packages, then retry this job"
+                "no package costs {said} before discounts and tax: if credits were bought, add the package to bursar.credit_packages; if something else \
+                 was, cancel this job"
             ))
         })
     }
@@ -235,7 +236,7 @@ fn asked(session: &Session) -> Result<Credits, JobError> {
     let text = session
         .metadata
         .get("credits")
-        .ok_or_else(|| JobError::Dead("metadata.credits is missing: set it to the package's credits".into()))?;
+        .ok_or_else(|| JobError::Dead("metadata.credits is missing: if a package was bought, set it to the package's credits; if something else was, cancel this job".into()))?;
     match text.parse::<Credits>() {
         Ok(credits) if credits.is_positive() => Ok(credits),
         Ok(_) => Err(JobError::Dead(format!("metadata.credits is {text:?}: not more than zero"))),

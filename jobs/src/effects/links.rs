@@ -1,5 +1,7 @@
 //! Links between Stripe's customers and our users.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -15,6 +17,28 @@ pub struct Link {
     pub user_id: String,
     /// The event that says so.
     pub event_id: String,
+}
+
+/// Those of these links whose customer is another user's, by their owner. Reads only.
+pub(super) async fn conflicts(
+    db: &mut PgConnection,
+    wanted: &[(usize, &Link)],
+) -> Result<Vec<(usize, String)>, sqlx::Error> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<String> = wanted.iter().map(|(_, link)| link.id.clone()).collect();
+    let known = sqlx::query!("SELECT id, user_id FROM bursar.customer WHERE id = ANY($1)", &ids).fetch_all(db).await?;
+    let known: HashMap<&str, &str> = known.iter().map(|row| (row.id.as_str(), row.user_id.as_str())).collect();
+    let differs = |link: &Link| {
+        let user = known.get(link.id.as_str()).filter(|user| **user != link.user_id)?;
+        Some(conflict(link, user))
+    };
+    Ok(wanted.iter().filter_map(|(owner, link)| Some((*owner, differs(link)?))).collect())
+}
+
+fn conflict(link: &Link, user: &str) -> String {
+    format!("customer {} is linked to user {user}, not to {}", link.id, link.user_id)
 }
 
 /// Makes the links of a batch.
@@ -37,9 +61,12 @@ pub(super) async fn link_customers(
         .collect();
     facts.sort_unstable();
     // See bursar.is_known: whoever is about to wait for one of these either sees it, or is woken below.
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended(fact, 0)) FROM unnest($1::text[]) AS fact", &facts)
-        .execute(&mut *db)
-        .await?;
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended(fact, 0::bigint)) FROM pg_catalog.unnest($1::text[]) AS fact",
+        &facts
+    )
+    .execute(&mut *db)
+    .await?;
     // The outer statement does not see rows made by the inner one, hence the union.
     let known = sqlx::query!(
         r#"WITH wanted AS MATERIALIZED (
@@ -61,8 +88,7 @@ pub(super) async fn link_customers(
     for (owner, link) in wanted {
         match known.iter().find(|row| row.id == link.id) {
             Some(row) if row.user_id != link.user_id => {
-                verdicts[owner].conflict =
-                    Some(format!("customer {} is linked to user {}, not to {}", link.id, row.user_id, link.user_id));
+                verdicts[owner].conflict = Some(conflict(link, &row.user_id));
             }
             Some(row) if row.new => verdicts[owner].new = true,
             Some(_) => verdicts[owner].already = Some(format!("customer {} is linked to {}", link.id, link.user_id)),

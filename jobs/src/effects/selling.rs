@@ -38,6 +38,24 @@ pub enum Selling {
         /// What it began, in mode `subscription`.
         subscription: Option<String>,
     },
+    /// A session was gone through, and its payment, which was to come later, did not come.
+    Failed {
+        /// `cs_…`
+        session: String,
+        /// The checkout that it names.
+        checkout: Option<String>,
+        /// What it began, in mode `subscription`.
+        subscription: Option<String>,
+        /// For whoever asks.
+        why: String,
+    },
+    /// A checkout gets no session, and none is wanted any more.
+    Unbegun {
+        /// The checkout.
+        id: String,
+        /// For whoever asked.
+        why: String,
+    },
     /// Nobody paid a session in time.
     Expired {
         /// `cs_…`
@@ -106,7 +124,8 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
         Selling::Complete { session, checkout, payment_status, subscription } => {
             let of = sqlx::query!(
                 "UPDATE bursar.checkout
-                 SET state = 'complete', session_id = $1, changed_at = bursar.now(), subscription_id = coalesce($4, subscription_id),
+                 SET state = CASE WHEN state = 'failed' AND $3 IS DISTINCT FROM 'paid' THEN state ELSE 'complete' END,
+                     reason = CASE WHEN $3 = 'paid' THEN NULL ELSE reason END, session_id = $1, changed_at = bursar.now(), subscription_id = coalesce($4, subscription_id),
                      payment_status = CASE WHEN payment_status IN ('paid', 'no_payment_required') THEN payment_status ELSE $3 END
                  WHERE session_id = $1 OR id = $2 AND session_id IS NULL RETURNING user_id, mode",
                 session,
@@ -119,6 +138,30 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             if let Some(of) = of.filter(|of| of.mode == "subscription") {
                 expire_checkout::expire_others(db, &of.user_id).await?;
             }
+        }
+        Selling::Failed { session, checkout, subscription, why } => {
+            sqlx::query!(
+                "UPDATE bursar.checkout
+                 SET state = 'failed', reason = $4, session_id = $1, subscription_id = coalesce($3, subscription_id),
+                     payment_status = 'unpaid', changed_at = bursar.now()
+                 WHERE (session_id = $1 OR id = $2 AND session_id IS NULL)
+                   AND payment_status IS DISTINCT FROM 'paid' AND payment_status IS DISTINCT FROM 'no_payment_required'",
+                session,
+                checkout.as_deref(),
+                subscription.as_deref(),
+                storable(why),
+            )
+            .execute(db)
+            .await?;
+        }
+        Selling::Unbegun { id, why } => {
+            sqlx::query!(
+                "UPDATE bursar.checkout SET state = 'failed', reason = $2, changed_at = bursar.now() WHERE id = $1 AND state = 'asked'",
+                id,
+                storable(why),
+            )
+            .execute(db)
+            .await?;
         }
         Selling::Expired { session } => {
             sqlx::query!(
