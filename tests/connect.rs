@@ -2,6 +2,7 @@
 
 mod crash;
 mod front;
+mod gone;
 mod standing;
 
 use bursar_jobs::connect::{self, Begun, Onboarding};

@@ -3,6 +3,7 @@
 mod bulk;
 mod credits;
 mod events;
+mod held;
 mod jobs;
 mod ledger;
 mod manual;

@@ -4,8 +4,9 @@
 //! - Events come late and out of order: what counts is what Stripe answers now, never the event's snapshot.
 //! - An account is a receiver's by its `metadata.user_id`, or because it is known as theirs. An account of another user, or a user's
 //!   second account, is a conflict; a second one takes the place of one that is gone.
-//! - An account that Stripe does not let us reach (403, 404) is taken for gone: what is owed to its receiver is held.
+//! - An account that Stripe does not let us reach (403, 404), or says is deleted, is taken for gone: what is owed to its receiver is held.
 //! - `account.application.deauthorized` is about the application: the account is the envelope's (Stripe: webhooks, `account`).
+//! - Stripe tells of the platform's own account too, by an event without `account`: that is no receiver's.
 //! - Held payouts are let go in the transaction that makes the receiver active, under the receiver's row.
 
 use bursar_stripe::{
@@ -83,13 +84,12 @@ pub struct Facts {
     known: Option<String>,
 }
 
-/// Which account an event is about.
-fn account_of(event: &Event) -> Result<String, JobError> {
-    if event.kind == "account.updated" {
-        return event.object::<Object>().map(|account| account.id);
+/// Which account an event is about; none where it is about the platform's own.
+fn account_of(event: &Event) -> Result<Option<String>, JobError> {
+    match &event.account {
+        None if event.kind == "account.updated" => event.object::<Object>().map(|account| Some(account.id)),
+        of_envelope => Ok(of_envelope.clone()),
     }
-    let account = event.account.clone();
-    account.ok_or_else(|| JobError::Dead(format!("the {} event names no connected account", event.kind)))
 }
 
 /// What a look says of an account that is not there for us.
@@ -105,7 +105,7 @@ impl Call for CheckAccount {
         let (event, account) = match self {
             Self::Event(of) => {
                 let event = event::load(&mut *db, &[of]).await?.pop();
-                let account = event.as_ref().and_then(|event| account_of(event).ok());
+                let account = event.as_ref().and_then(|event| account_of(event).ok()).flatten();
                 (event, account)
             }
             Self::Named { account } => (None, Some(account.clone())),
@@ -128,7 +128,10 @@ impl Call for CheckAccount {
                 if let Some(reason) = event.of_other_mode(terms) {
                     return Ok(Plan::Nothing(Effects::skip(reason)));
                 }
-                account_of(event)?;
+                if account_of(event)?.is_none() {
+                    let why = "not ours: the event names no connected account, so it is about the platform's own";
+                    return Ok(Plan::Nothing(Effects::skip(why)));
+                }
             }
             (Self::Event(of), None) => return Err(JobError::Dead(format!("there is no event {}", of.event))),
         }
@@ -140,6 +143,10 @@ impl Call for CheckAccount {
         let Some(account) = &facts.account else { return Ok(Looked::Nothing) };
         let seen = stripe.send(&accounts::retrieve(account), None).await;
         match (&seen.reply, seen.status) {
+            (Reply::Success(object), _) if object["deleted"] == true => {
+                let gone = Gone { gone: format!("{account} is deleted") };
+                Ok(Looked::Found(serde_json::to_value(gone).unwrap_or_default()))
+            }
             (Reply::Success(object), _) => Ok(Looked::Found(object.clone())),
             // A 403 that is about the account is `account_invalid`; any other is about our key, and no refusal.
             (Reply::Rejected { error, .. }, Some(403 | 404)) => {

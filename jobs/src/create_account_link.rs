@@ -133,8 +133,7 @@ impl Call for CreateAccountLink {
             Answer::Refused { error, .. } => {
                 let outcome = Outcome::Dead(format!("Stripe refused a link to the onboarding: {error}"));
                 // Perhaps the account is gone, and we have not heard of it.
-                let is_account =
-                    error.param.as_deref() == Some("account") || error.code.as_deref() == Some("account_invalid");
+                let is_account = error.param.as_deref() == Some("account") || error.is_account_gone("account");
                 let ask = page.account.iter().filter(|_| is_account);
                 let follow_ups = ask.map(|account| CheckAccount::of(account, &format!("{}:{}", self.id, self.round)));
                 Ok(Effects { outcome, follow_ups: follow_ups.collect(), ..Effects::done() })

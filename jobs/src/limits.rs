@@ -96,7 +96,7 @@ pub(crate) async fn weigh(db: &mut PgConnection, held: &Held<'_>, terms: &Terms)
         .await?;
     }
     if limits.daily_cap.is_some() {
-        sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('payout_day:' || $1, 0))", held.currency)
+        sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('payout_day:' || $1, 0::bigint))", held.currency)
             .execute(&mut *db)
             .await?;
         weights.left_for_all = left(db, weights.today, held.currency, None).await?;
@@ -197,3 +197,7 @@ fn over(limits: &Limits, weights: &Weights, sends: i64, held: &Held<'_>) -> Opti
         Some(format!("beyond the cap of {} {of}: {} left on {}", said(cap), said(left), weights.today))
     })
 }
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

@@ -7,8 +7,8 @@
 //! - A look matches the payout by its `transfer_group`, its amount and its destination; a reversed Transfer was still sent.
 //! - What holds it back, and what it sends, is said in [`limits`]. What it sends is committed with the intent, and stands from then on.
 //! - What had come back of its Transfer by the time that it was found is booked by [`check_transfer`](crate::check_transfer).
-//! - `balance_insufficient` waits for the platform's balance and goes on; an account without the capability holds again; any
-//!   other refusal is for an operator.
+//! - `balance_insufficient` waits for the platform's balance and goes on. An account that is gone, or without the capability, holds again,
+//!   and Stripe is asked about it; the payout goes on once the receiver is active. Any other refusal is for an operator.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -233,7 +233,7 @@ impl Call for PayReceiver {
             Payout,
             r#"SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, p.event_id,
                       -- Without the verification's own word nobody knows how old it is: older than any key.
-                      CASE WHEN p.verified_at IS NULL THEN to_timestamp(0) ELSE least(p.recorded_at, p.verified_at) END AS "since!",
+                      CASE WHEN p.verified_at IS NULL THEN timestamptz 'epoch' ELSE least(p.recorded_at, p.verified_at) END AS "since!",
                       r.account_id AS destination, r.active, p.transfer_id, p.releases,
                       p.transfer_amount, p.netted, p.minimum_met, p.cap_lifted
                FROM bursar.payout p JOIN bursar.receiver r ON r.user_id = p.receiver_id
@@ -327,7 +327,7 @@ impl Call for PayReceiver {
                 Ok(Effects { changes: vec![payout.moved(state, why)], ..Effects::done() })
             }
             Answer::Refused { error, saved } => {
-                let why = Refusal::of(error.code.as_deref());
+                let why = Refusal::of(error);
                 let (state, act) = turn(was, Saw::Refused { why, saved });
                 Ok(match act {
                     Act::Wait => {
@@ -337,11 +337,13 @@ impl Call for PayReceiver {
                         Effects { changes: vec![payout.moved(state, why)], ..Effects::snooze(wait) }
                     }
                     Act::Deactivate => {
-                        let why = format!("Stripe says that transfers to its account are not active: {error}");
+                        let why = format!("Stripe says that its account is gone, or cannot be sent to: {error}");
                         let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
-                        // The refusal may be older than what is known of the account by now.
+                        // The refusal may be older than what is known of the account by now: what Stripe says of the account decides.
                         let cause = format!("{}:{}", payout.job_id, payout.releases);
-                        let ask = payout.destination.iter().map(|account| CheckAccount::of(account, &cause));
+                        let delay_ms = check_delay(payout.releases);
+                        let ask = payout.destination.iter();
+                        let ask = ask.map(|account| NewJob { delay_ms, ..CheckAccount::of(account, &cause) });
                         Effects {
                             changes: vec![payout.moved(state, why.clone()), inactive],
                             follow_ups: ask.collect(),
@@ -353,6 +355,8 @@ impl Call for PayReceiver {
                         let outcome = Outcome::Dead(why.clone());
                         Effects { outcome, changes: vec![payout.moved(state, why)], ..Effects::done() }
                     }
+                    // Another job was refused first, and it waits for its receiver by now.
+                    Act::Nothing if was == State::Held => Effects::skip(format!("the payout is held: {error}")),
                     Act::Nothing | Act::Send | Act::Hold | Act::Book | Act::Enqueue => {
                         let why = format!("Stripe refused it, and the payout is {}: {error}", payout.state);
                         Effects { outcome: Outcome::Dead(why), ..Effects::done() }
@@ -361,5 +365,14 @@ impl Call for PayReceiver {
             }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a payout asks no question".into())),
         }
+    }
+}
+
+/// How long until Stripe is asked about an account that it refused to send to, in ms: at once the first time, later each time, an hour at
+/// most. Where Stripe says of an account that it is active, and refuses to send to it, neither is asked without a pause.
+fn check_delay(releases: i32) -> i64 {
+    match u32::try_from(releases) {
+        Ok(0) | Err(_) => 0,
+        Ok(n) => (60_000_i64 << n.min(6)).min(3_600_000),
     }
 }

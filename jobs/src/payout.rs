@@ -10,7 +10,7 @@
 //!     held --> sending: its account is active: the intent is committed, then the request leaves
 //!     sending --> paid: Stripe made the Transfer
 //!     sending --> unknown: no answer, or none that can be read
-//!     sending --> held: transfers to the account are not active after all
+//!     sending --> held: the account is gone, or transfers to it are not active after all
 //!     sending --> rejected: Stripe refused it
 //!     unknown --> paid: found by looking, or made under the same key
 //!     unknown --> held: the same as from sending
@@ -24,6 +24,8 @@
 //!     rejected --> reversed: the same
 //!     paid --> reversed: all of it came back, or is carried
 //! ```
+
+use bursar_stripe::StripeError;
 
 /// Where a payout stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,18 +101,20 @@ pub enum Seen {
 pub enum Refusal {
     /// `balance_insufficient`
     Balance,
-    /// `insufficient_capabilities_for_transfer`
-    Capability,
+    /// The receiver's account is gone, or transfers to it are not active.
+    Account,
     /// Anything else.
     Other,
 }
 
 impl Refusal {
-    /// Reads the code of Stripe's error.
-    pub fn of(code: Option<&str>) -> Self {
-        match code {
+    /// Reads Stripe's error. A Transfer names one object, its destination: what is missing is that.
+    pub fn of(error: &StripeError) -> Self {
+        match error.code.as_deref() {
             Some("balance_insufficient") => Self::Balance,
-            Some("insufficient_capabilities_for_transfer") => Self::Capability,
+            Some("insufficient_capabilities_for_transfer") => Self::Account,
+            Some("resource_missing") if error.param.is_none() => Self::Account,
+            Some(_) | None if error.is_account_gone("destination") => Self::Account,
             Some(_) | None => Self::Other,
         }
     }
@@ -153,7 +157,8 @@ pub const fn turn(state: State, seen: Seen) -> (State, Act) {
         (State::Sending | State::Unknown, Seen::Refused { why: Refusal::Balance, saved: true }) => {
             (State::Sending, Act::Wait)
         }
-        (State::Sending | State::Unknown, Seen::Refused { why: Refusal::Capability, saved: true }) => {
+        // Saved or not: what comes next goes by the call's own rules, under the next generation or under the same key.
+        (State::Sending | State::Unknown, Seen::Refused { why: Refusal::Account, .. }) => {
             (State::Held, Act::Deactivate)
         }
         (State::Sending | State::Unknown, Seen::Refused { .. }) => (State::Rejected, Act::Leave),
@@ -179,10 +184,38 @@ mod tests {
 
     #[test]
     fn every_state_is_read_as_it_is_named() {
-        for state in State::ALL {
-            assert_eq!(State::parse(state.name()), Some(state));
-        }
+        let names = ["held", "sending", "unknown", "paid", "rejected", "skipped", "reversed"];
+        assert_eq!(State::ALL.map(State::name), names);
+        assert_eq!(names.map(State::parse), State::ALL.map(Some));
         assert_eq!(State::parse("failed"), None);
+    }
+
+    #[test]
+    fn every_way_to_say_that_an_account_is_gone_is_read() {
+        let error = |code: Option<&str>, param: Option<&str>| StripeError {
+            code: code.map(str::to_owned),
+            param: param.map(str::to_owned),
+            ..StripeError::default()
+        };
+        for (code, param, why) in [
+            (Some("resource_missing"), Some("destination"), Refusal::Account),
+            (Some("resource_missing"), None, Refusal::Account),
+            (Some("account_invalid"), None, Refusal::Account),
+            (Some("account_closed"), None, Refusal::Account),
+            (Some("insufficient_capabilities_for_transfer"), None, Refusal::Account),
+            (Some("resource_missing"), Some("source_transaction"), Refusal::Other),
+            (Some("balance_insufficient"), None, Refusal::Balance),
+            (Some("transfers_not_allowed"), Some("destination"), Refusal::Other),
+            (None, Some("destination"), Refusal::Other),
+        ] {
+            assert_eq!(Refusal::of(&error(code, param)), why, "{code:?} {param:?}");
+        }
+        for state in [State::Sending, State::Unknown] {
+            for saved in [true, false] {
+                let refused = Seen::Refused { why: Refusal::Account, saved };
+                assert_eq!(turn(state, refused), (State::Held, Act::Deactivate), "saved: {saved}");
+            }
+        }
     }
 
     #[test]
@@ -194,7 +227,7 @@ mod tests {
             Seen::NotKnown,
             Seen::Released,
             refused(Refusal::Balance, true),
-            refused(Refusal::Capability, true),
+            refused(Refusal::Account, true),
             refused(Refusal::Other, false),
         ] {
             for state in [State::Paid, State::Reversed] {

@@ -91,7 +91,7 @@ pub async fn hold(db: &mut PgConnection, job_id: &str) -> Result<Option<Books>, 
     .await?;
     let row = sqlx::query!(
         r#"SELECT p.receiver_id, p.currency, p.state, p.transfer_id, p.amount, p.netted, p.returned, p.undone, p.carried, p.recovered,
-                  CASE WHEN p.verified_at IS NULL THEN to_timestamp(0) ELSE least(p.recorded_at, p.verified_at) END AS "since!",
+                  CASE WHEN p.verified_at IS NULL THEN timestamptz 'epoch' ELSE least(p.recorded_at, p.verified_at) END AS "since!",
                   (SELECT id FROM bursar.posting WHERE key = 'payout:' || p.job_id) AS posted,
                   (SELECT id FROM bursar.posting WHERE key = 'transfer:' || p.job_id) AS sent
            FROM bursar.payout p WHERE p.job_id = $1 FOR UPDATE OF p"#,

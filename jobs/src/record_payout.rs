@@ -1,7 +1,8 @@
 //! Record a payout: a verified job makes a debt to its receiver, once per job id.
 //!
 //! Rules
-//! - The amount is the skill's cost in credits times the rate, exact to the minor unit; a skill without a price is dead with the reason.
+//! - The amount is the skill's cost in credits times the rate, exact to the minor unit, in units that Stripe
+//!   pays out; a skill without a price is dead with the reason.
 //! - The debt is a posting, payable to receiver. The payout is `held` until it is sent, or `skipped` where Stripe is off, and can
 //!   be released later from either.
 //! - The same verification again changes nothing; another receiver or amount for the same job is a conflict, for an operator.
@@ -11,14 +12,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    credits::Credits,
     effects::{Change, Payout},
     event::{self, Event, OfEvent, check_user},
     job::{Effects, Job, JobError, Pure},
     kinds::{Kind, RECORD_PAYOUT},
     ledger::{Account, Posting},
     pay_receiver::PayReceiver,
-    terms::{SkillRate, Terms},
+    terms::Terms,
     verdict,
 };
 
@@ -94,11 +94,12 @@ impl Pure for RecordPayout {
         }
         let cost = terms.skills.get(&verified.skill).ok_or_else(|| {
             JobError::Dead(format!(
-                "the skill {:?} has no price: add it to the skills of bursar.toml, then retry this job",
+                "the skill {:?} has no price: if it is to be paid, add it to the skills of bursar.toml, then retry this job, which pays the receiver; \
+                 else cancel it",
                 verified.skill
             ))
         })?;
-        let amount = owed(*cost, &rate)?;
+        let amount = rate.owed(*cost).map_err(JobError::Dead)?;
         let (state, reason) = if terms.stripe_on {
             ("held", "not sent yet")
         } else {
@@ -131,17 +132,5 @@ impl Pure for RecordPayout {
         let follow_ups = if terms.stripe_on { vec![send] } else { Vec::new() };
         let changes = vec![Change::RecordPayout(payout)];
         Ok(Effects { postings: vec![posting], changes, follow_ups, ..Effects::done() })
-    }
-}
-
-/// What a receiver is owed for a cost in credits: exact, or dead.
-fn owed(cost: Credits, rate: &SkillRate) -> Result<i64, JobError> {
-    let scaled = i128::from(cost.micros()) * i128::from(rate.minor_units_per_credit);
-    match i64::try_from(scaled / 1_000_000) {
-        Ok(amount) if amount > 0 && scaled % 1_000_000 == 0 => Ok(amount),
-        _ => Err(JobError::Dead(format!(
-            "{cost} credits at {} a credit is no whole, positive amount of {}'s minor unit",
-            rate.minor_units_per_credit, rate.currency
-        ))),
     }
 }

@@ -6,6 +6,7 @@
 //! - How much is asked for is absolute: so much of the payout is to be reversed in all. Asked again, it changes nothing; never beyond what was sent.
 //! - Stripe saves that the receiver has not the money: the debt is carried, and settled by later payouts. Only a *saved* refusal is an end:
 //!   under any other, a late request could still be executed.
+//! - So it is where Stripe saves that the receiver's account is gone: nothing comes back from there, and Stripe is asked about the account.
 //! - Any other refusal is for an operator, after Stripe was asked what has come back already.
 //! - A look goes through all reversals of the Transfer, by metadata. It comes first whenever the payout is older than a key lives: this
 //!   database may be a restored one that has forgotten what was asked before.
@@ -20,6 +21,7 @@ use sqlx::PgConnection;
 
 use crate::{
     call::{Answer, Call, Looked, Plan},
+    check_account::CheckAccount,
     check_transfer::CheckTransfer,
     effects::{Change, ReversalMove},
     job::{Effects, Job, JobError, NewJob, Outcome},
@@ -60,6 +62,7 @@ impl Job for ReverseTransfer {
 pub struct Facts {
     books: Option<Books>,
     n: i32,
+    account: Option<String>,
 }
 
 impl Facts {
@@ -84,7 +87,18 @@ impl Call for ReverseTransfer {
     type Facts = Facts;
 
     async fn gather(&self, db: &mut PgConnection) -> Result<Facts, sqlx::Error> {
-        Ok(Facts { books: payout_books::hold(db, &self.job_id).await?, n: self.n })
+        let books = payout_books::hold(db, &self.job_id).await?;
+        let mut account = None;
+        if let Some(books) = &books {
+            account = sqlx::query!(
+                "SELECT account_id, state FROM bursar.receiver WHERE user_id = $1 FOR NO KEY UPDATE",
+                books.receiver_id
+            )
+            .fetch_optional(db)
+            .await?
+            .and_then(|receiver| receiver.account_id);
+        }
+        Ok(Facts { books, n: self.n, account })
     }
 
     fn intent(&self, facts: &Facts, _: &Terms) -> Result<Plan, JobError> {
@@ -150,6 +164,17 @@ impl Call for ReverseTransfer {
                         after: None,
                         source: format!("refused, and not for good yet: {error}").into(),
                     }),
+                    (false, saved) if error.is_account_gone("destination") => {
+                        let mut effects = if saved {
+                            books.carry(known, &format!("the receiver's account is gone: {error}"))
+                        } else {
+                            refused(books, known, &error.to_string())
+                        };
+                        let occasion = format!("{}:{}", subject(&books.job_id, known.n), known.releases);
+                        let ask = facts.account.iter().map(|account| CheckAccount::of(account, &occasion));
+                        effects.follow_ups.extend(ask);
+                        Ok(effects)
+                    }
                     (false, _) => Ok(refused(books, known, &error.to_string())),
                 }
             }
@@ -209,7 +234,11 @@ mod tests {
 
     fn facts(state: &str) -> Facts {
         let known = Known { n: 1, amount: 40, state: state.into(), reversal_id: None, releases: 0 };
-        Facts { books: Some(Books::paid("job_1", "bob", 100, "tr_1", vec![known])), n: 1 }
+        Facts {
+            books: Some(Books::paid("job_1", "bob", 100, "tr_1", vec![known])),
+            n: 1,
+            account: Some("acct_1".into()),
+        }
     }
 
     fn resolve(state: &str, answer: Answer<'_>) -> Result<Effects, JobError> {
@@ -257,6 +286,19 @@ mod tests {
             "{refused:?}"
         );
         assert_eq!(refused.follow_ups[0].kind, "check_transfer");
+    }
+
+    #[test]
+    fn an_account_that_is_gone_gives_nothing_back_and_is_asked_about() {
+        let error = StripeError { code: Some("account_invalid".into()), ..StripeError::default() };
+        let carried = resolve("open", Answer::Refused { error: &error, saved: true }).unwrap();
+        assert_eq!((carried.postings.len(), carried.postings[0].amount), (1, 40));
+        let refused = resolve("open", Answer::Refused { error: &error, saved: false }).unwrap();
+        assert!(refused.postings.is_empty() && matches!(refused.outcome, Outcome::Dead(_)), "{refused:?}");
+        for effects in [carried, refused] {
+            let asked = effects.follow_ups.iter().filter(|job| job.kind == "check_account");
+            assert_eq!(asked.map(|job| job.key.as_str()).collect::<Vec<_>>(), ["acct_1:reversal:job_1:1:0"]);
+        }
     }
 
     #[test]

@@ -7,8 +7,11 @@ pub async fn hold(db: &mut PgConnection, job_ids: &[String]) -> Result<(), sqlx:
     let mut names: Vec<String> = job_ids.iter().map(|id| format!("verdict:{id}")).collect();
     names.sort_unstable();
     names.dedup();
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest($1::text[]) AS name", &names)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended(name, 0::bigint)) FROM pg_catalog.unnest($1::text[]) AS name",
+        &names
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }

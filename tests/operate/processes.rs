@@ -37,7 +37,9 @@ async fn web_answers_and_stops_when_told() {
     let err = File::create(folder.join("err")).unwrap();
     let mut command = bursar(&["web"]);
     command.env("DATABASE_URL", &db.url).env("PORT", "0").stderr(err);
-    command.env("STRIPE_WEBHOOK_SECRET", "whsec_test").env("VERIFICATION_SECRET", "whsec_dGhlIHNlY3JldCBvZiBhIHRlc3Q=");
+    command
+        .env("STRIPE_WEBHOOK_SECRET", "whsec_of_a_test_endpoint")
+        .env("VERIFICATION_SECRET", "whsec_dGhlIHNlY3JldCBvZiBhIHRlc3Q=");
     let mut web = Child::spawn(&mut command);
     let address = eventually(SOON, || async {
         let said = fs::read_to_string(folder.join("err")).unwrap();
@@ -67,6 +69,24 @@ async fn migrate_brings_an_empty_database_to_this_version_and_again_changes_noth
     }
     let pool = PgPool::connect(&url).await.unwrap();
     assert!(bursar::migrate::is_current(&pool).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_migration_that_another_session_holds_up_names_that_session() {
+    let db = database().await;
+    let mut other = db.pool.begin().await.unwrap();
+    let pid: i32 = sqlx::query_scalar(
+        "SELECT pg_backend_pid() FROM (SELECT set_config('application_name', 'deploy.sh', true),
+         pg_advisory_xact_lock(hashtextextended('bursar.migrate', 0))) AS held",
+    )
+    .fetch_one(&mut *other)
+    .await
+    .unwrap();
+    let refused = bursar::migrate::migrate_within(&db.pool, std::time::Duration::from_millis(100)).await.unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains(&format!("session {pid} (role ")) && said.contains(", deploy.sh) has held"), "{said}");
+    other.rollback().await.unwrap();
+    bursar::migrate::migrate_within(&db.pool, std::time::Duration::from_millis(100)).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,11 +9,10 @@ use std::{
 
 use nix::pty::{Winsize, openpty};
 
-use crate::support::{Database, bursar, database};
+use crate::support::{Database, begin_at, bursar, database};
 
+const SANDBOX: &str = "INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')";
 const SHOP: &str = r#"
-    INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox');
-    INSERT INTO bursar.clock (ahead) SELECT timestamptz '2030-02-01T12:00:00Z' - clock_timestamp();
     INSERT INTO bursar.event (source, id, type, created, livemode, api_version, object_id, received_at, body) VALUES
       ('stripe', 'evt_1Nv2paid', 'checkout.session.completed', '2030-01-28T10:20:30Z', false, '2026-09-30.endive', 'cs_test_a1b2c3', '2030-01-28T10:20:31Z',
        '{"id":"evt_1Nv2paid","object":"event","type":"checkout.session.completed","data":{"object":{"id":"cs_test_a1b2c3"}}}'),
@@ -65,6 +64,8 @@ const SHOP: &str = r#"
 
 async fn shop() -> Database {
     let db = database().await;
+    sqlx::raw_sql(SANDBOX).execute(&db.pool).await.unwrap();
+    begin_at(&db.pool, "2030-02-01T12:00:00Z").await;
     sqlx::raw_sql(SHOP).execute(&db.pool).await.unwrap();
     db
 }

@@ -70,6 +70,24 @@ async fn a_job_that_was_cancelled_lets_nothing_out() {
     world.is_paid_once("job_1").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_was_cancelled_while_it_looked_lets_nothing_out() {
+    let world = World::new().await;
+    world.receiver("bob").await;
+    // Too old to be sent before a look.
+    world.verify_at("job_1", "bob", 48).await;
+    let claimed = world.claim("pay_receiver").await.unwrap();
+    let id = claimed.jobs[0].id.clone();
+    let (context, there, go) = held_at(world.context(), "after_request");
+    let performer = world.performer("pay_receiver");
+    let looking = tokio::spawn(async move { (performer.perform)(&context, &claimed).await.unwrap() });
+    there.notified().await;
+    assert!(world.bursar(&["jobs", "cancel", &id]).status.success());
+    go.notify_one();
+    assert_eq!(looking.await.unwrap().stale, [id]);
+    assert_eq!(world.sent().await, 0);
+}
+
 #[tokio::test]
 async fn a_job_that_gave_up_says_so_on_its_payout_which_can_be_released() {
     let world = World::new().await;

@@ -84,6 +84,7 @@ impl World {
             letters: None,
             lease: Arc::new(|_| true),
             points,
+            locked: Arc::default(),
         };
         sqlx::query("INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 day') ON CONFLICT DO NOTHING")
             .execute(&db.pool)

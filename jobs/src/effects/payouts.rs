@@ -1,5 +1,7 @@
 //! Payouts: recorded once for each verified job, and moved from state to state.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -103,6 +105,36 @@ async fn close_findings(db: &mut PgConnection, job_id: &str, transfer: &str) -> 
     .map(drop)
 }
 
+/// Those of these payouts whose job has another, by their owner. Reads only.
+pub(super) async fn conflicts(
+    db: &mut PgConnection,
+    wanted: &[(usize, &Payout)],
+) -> Result<Vec<(usize, String)>, sqlx::Error> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let jobs: Vec<String> = wanted.iter().map(|(_, payout)| payout.job_id.clone()).collect();
+    let known =
+        sqlx::query!("SELECT job_id, receiver_id, amount, currency FROM bursar.payout WHERE job_id = ANY($1)", &jobs)
+            .fetch_all(db)
+            .await?;
+    let known: HashMap<&str, _> = known.iter().map(|row| (row.job_id.as_str(), row)).collect();
+    let differs = |payout: &Payout| {
+        let row = known.get(payout.job_id.as_str())?;
+        let same =
+            (&row.receiver_id, row.amount, &row.currency) == (&payout.receiver_id, payout.amount, &payout.currency);
+        (!same).then(|| conflict(payout, row.amount, &row.currency, &row.receiver_id))
+    };
+    Ok(wanted.iter().filter_map(|(owner, payout)| Some((*owner, differs(payout)?))).collect())
+}
+
+fn conflict(payout: &Payout, amount: i64, currency: &str, receiver: &str) -> String {
+    format!(
+        "job {} has a payout of {amount} {currency} to {receiver}; this verification says {} {} to {}",
+        payout.job_id, payout.amount, payout.currency, payout.receiver_id
+    )
+}
+
 /// Records the payouts of a batch.
 pub(super) async fn record(
     db: &mut PgConnection,
@@ -139,16 +171,7 @@ pub(super) async fn record(
                 if (&row.receiver_id, row.amount, &row.currency)
                     != (&payout.receiver_id, payout.amount, &payout.currency) =>
             {
-                verdicts[owner].conflict = Some(format!(
-                    "job {} has a payout of {} {} to {}; this verification says {} {} to {}",
-                    payout.job_id,
-                    row.amount,
-                    row.currency,
-                    row.receiver_id,
-                    payout.amount,
-                    payout.currency,
-                    payout.receiver_id
-                ));
+                verdicts[owner].conflict = Some(conflict(payout, row.amount, &row.currency, &row.receiver_id));
             }
             Some(row) if row.new => verdicts[owner].new = true,
             Some(row) => {

@@ -102,7 +102,7 @@ pub(super) async fn attach(db: &mut PgConnection, user: &str, account: &str) -> 
         return Ok(None);
     }
     let owner = sqlx::query_scalar!(
-        "SELECT user_id FROM bursar.receiver WHERE (account_id = $1 OR former <> '{}' AND former @> ARRAY[$1]) AND user_id <> $2",
+        "SELECT user_id FROM bursar.receiver WHERE (account_id = $1 OR former OPERATOR(pg_catalog.<>) '{}' AND former OPERATOR(pg_catalog.@>) ARRAY[$1]) AND user_id <> $2",
         account,
         user
     )
@@ -127,7 +127,7 @@ pub(super) async fn attach(db: &mut PgConnection, user: &str, account: &str) -> 
     sqlx::query!(
         "UPDATE bursar.receiver SET account_id = $2, active = false, state = 'unknown', asked_at = NULL, payouts_enabled = false,
                 requirements = NULL, changed_at = bursar.now(),
-                former = CASE WHEN account_id IS NULL THEN former ELSE array_append(former, account_id) END
+                former = CASE WHEN account_id IS NULL THEN former ELSE pg_catalog.array_append(former, account_id) END
          WHERE user_id = $1",
         user,
         account,
@@ -168,7 +168,7 @@ pub(super) async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), 
          WHERE receiver_id = $1 AND state = 'held' AND held_by IS NULL
            -- One whose job is alive needs no other: it waits for this row, and then sees what we have written.
            AND NOT EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.status IN ('Pending', 'Running')
-                             AND j.idempotency_key = payout.job_id || ':' || payout.releases)
+                             AND j.idempotency_key = payout.job_id || ':' || payout.releases::text)
          RETURNING job_id, releases",
         user_id
     )

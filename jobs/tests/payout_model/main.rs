@@ -61,6 +61,19 @@ fn a_receiver_whose_account_is_another_meanwhile_is_paid_at_most_once() {
     }
 }
 
+/// Its account is gone, and another takes its place; the refusal of the first may have been saved under its key, or not.
+#[test]
+fn a_receiver_whose_account_is_gone_is_paid_at_most_once_to_the_next() {
+    for workers in [1, 2] {
+        let bound = Bound { lapses: 1, changes: 1, workers, ..CALM };
+        let found = search(&PRODUCTION, &bound);
+        println!("{bound:?}: {} worlds", found.worlds);
+        if let Some((wrong, way)) = found.wrong.filter(|(wrong, _)| *wrong != search::STUCK) {
+            panic!("{wrong}, under {bound:?}:\n{}", told(&way));
+        }
+    }
+}
+
 /// A mutation must be found out, by this sentence.
 fn is_found_out(what: &str, rules: Rules, bound: Bound, by: &[&str]) {
     let found = search(&rules, &bound);

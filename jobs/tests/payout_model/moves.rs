@@ -118,14 +118,14 @@ fn decide(here: &World, w: usize, rules: &Rules) -> Option<World> {
             }
             let is_new = db.matter.is_none_or(|before| before.generation != matter.generation);
             if is_new {
-                (db.lost, db.recent, db.intended) = (0, false, db.bytes);
+                (db.lost, db.recent, db.flying, db.intended) = (0, false, false, db.bytes);
             }
             if db.matter != Some(matter) {
                 db.rested = false;
             }
             db.matter = Some(matter);
             if begin == Begin::Send {
-                (db.lost, db.recent) = ((db.lost + 1).min(2), true);
+                (db.lost, db.flying) = ((db.lost + 1).min(2), true);
             }
             let (then, bytes) = (Some(matter), db.intended);
             next.committed[index(matter.generation)][usize::from(bytes)] = true;
@@ -166,6 +166,13 @@ fn leave(here: &World, w: usize, out: &mut Vec<(Label, World)>) {
         _ => "its request meets its key with other bytes",
     };
     out.push((of(well(said)), answered(done, word)));
+    if !base.stripe.account_active && base.stripe.keys[key].kept.is_none() {
+        let refused = Word::Refused(payout::Refusal::Account, false);
+        out.push((
+            of(well("its destination is gone: refused before it is executed, and not saved")),
+            answered(base, refused),
+        ));
+    }
     if here.faults == 0 {
         return;
     }
@@ -214,7 +221,7 @@ fn conclude(here: &World, w: usize, word: Word, rules: &Rules) -> World {
         Heard::Made if worker.bytes != next.db.bytes || (rules.turn)(was, Seen::Made).1 != Act::Book => Heard::Unlike,
         Heard::Nothing { .. } => {
             let moved = Matter { young: matter.young, ..then } != matter;
-            Heard::Nothing { moved, under_way: next.db.recent }
+            Heard::Nothing { moved, under_way: next.db.recent || next.db.flying }
         }
         heard => heard,
     };
@@ -224,9 +231,11 @@ fn conclude(here: &World, w: usize, word: Word, rules: &Rules) -> World {
         db.rested = false;
     }
     db.matter = Some(now);
-    if !looked && then.generation == matter.generation && db.lost == 1 {
-        db.lost = 0;
-        db.recent &= matches!(word, Word::Lost | Word::SavedFailure);
+    if !looked && then.generation == matter.generation {
+        if db.lost == 1 {
+            (db.lost, db.flying) = (0, false);
+        }
+        db.recent |= matches!(word, Word::Lost | Word::SavedFailure);
     }
     let turned = |seen| (rules.turn)(was, seen);
     let mut job = Job::None;
@@ -247,7 +256,7 @@ fn conclude(here: &World, w: usize, word: Word, rules: &Rules) -> World {
         Do::Unsure => (db.payout, job) = (Some(turned(Seen::NotKnown).0), Job::Ready),
         Do::Stop => db.payout = Some(turned(Seen::NotKnown).0),
         Do::Send => {
-            (db.lost, db.recent) = ((db.lost + 1).min(2), true);
+            (db.lost, db.flying) = ((db.lost + 1).min(2), true);
             next.workers[w] = Worker { step: Step::Leaving, then: Some(now), bytes: db.intended, ..worker };
             return next;
         }

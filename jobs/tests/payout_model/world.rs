@@ -78,8 +78,10 @@ pub struct Db {
     pub matter: Option<Matter>,
     /// Requests of the newest generation whose answer was not seen; two stands for many.
     pub lost: u8,
-    /// A request of the last hour to which nothing certain came back.
+    /// A request of the last hour was answered by nothing certain; another one since that was answered does not change that.
     pub recent: bool,
+    /// A request of the last hour whose answer was not seen.
+    pub flying: bool,
     pub rested: bool,
     /// The receiver's account, as far as is known here.
     pub active: bool,
@@ -196,6 +198,7 @@ impl World {
                 matter: None,
                 lost: 0,
                 recent: false,
+                flying: false,
                 rested: false,
                 active: true,
                 bytes: false,
@@ -252,9 +255,9 @@ impl World {
                 *then = Matter { generation, ..NO_MATTER };
             }
         }
-        // Nothing is decided by the one, nor by more of the other.
+        // Nothing is decided by more than one of the first, nor by more of the other.
         if let Some(matter) = &mut self.db.matter {
-            matter.refusals = 0;
+            matter.refusals = matter.refusals.min(1);
             matter.looks = matter.looks.min(MOST_LOOKS);
         }
         let rank = |w: &Worker| (w.step, w.slot, w.owns, w.bytes, w.then.map(|m| (m.generation, m.state)));
@@ -279,7 +282,7 @@ impl World {
         }
         for db in std::iter::once(&mut self.db).chain(&mut self.dump) {
             db.rested = db.matter.is_some();
-            db.recent = false;
+            (db.recent, db.flying) = (false, false);
             if day && let Some(matter) = &mut db.matter {
                 matter.young = false;
             }
@@ -305,7 +308,7 @@ impl World {
             };
         }
         let kept = if !stripe.account_active {
-            Kept::Refused(Refusal::Capability)
+            Kept::Refused(Refusal::Account)
         } else if !stripe.balance {
             Kept::Refused(Refusal::Balance)
         } else {
