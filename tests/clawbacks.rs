@@ -1,5 +1,6 @@
 //! Refunds and disputes, from an event to the books and to the team.
 
+mod parts;
 mod sandbox;
 pub mod stub;
 mod team;

@@ -5,11 +5,14 @@
 //! - Events come late and out of order (Stripe: webhooks): what counts is what Stripe answers now, never the event's snapshot.
 //! - A charge belongs to what it paid for: a session by its payment intent, an invoice by its payments, or by `charge.invoice` in layouts
 //!   before 2025-03-31.basil.
+//! - A credit note is asked for with all of its invoice. Its invoice takes the place of the charge: it may have been paid by several, or by
+//!   none of Stripe's.
 //! - An answer to an earlier question that comes later counts for nothing.
 
 use bursar_stripe::{
     Client, Seen,
     charges::{self, Told},
+    credit_notes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,6 +49,12 @@ struct Object {
     invoice: Option<Reference>,
 }
 
+impl Object {
+    fn is_credit_note(&self) -> bool {
+        self.what.as_deref() == Some("credit_note")
+    }
+}
+
 impl Call for CheckCharge {
     type Facts = Event;
 
@@ -59,14 +68,27 @@ impl Call for CheckCharge {
             return Ok(Plan::Nothing(Effects::skip(reason)));
         }
         let object: Object = event.object()?;
+        if object.is_credit_note() {
+            if object.invoice.is_none() {
+                return Err(JobError::Dead(format!("{} names no invoice", object.id)));
+            }
+            return Ok(Plan::AskAll);
+        }
         if object.what.as_deref() != Some("charge") && object.charge.is_none() && object.payment_intent.is_none() {
-            return Err(JobError::Dead(format!("{} names neither its charge nor its payment intent", object.id)));
+            // Given back of a customer's cash balance, say: no charge of ours came back.
+            let why = format!("not ours: {} names neither a charge nor a payment intent", object.id);
+            return Ok(Plan::Nothing(Effects::skip(why)));
         }
         Ok(Plan::AskAll)
     }
 
     async fn look(&self, event: &Event, stripe: &Client) -> Result<Looked, Box<Seen>> {
         let Ok(object) = event.object::<Object>() else { return Ok(Looked::Nothing) };
+        if object.is_credit_note() {
+            let Some(invoice) = object.invoice.map(Reference::into_id) else { return Ok(Looked::Nothing) };
+            let told = credit_notes::ask(stripe, &invoice).await?;
+            return Ok(Looked::Found(serde_json::to_value(told).unwrap_or(Value::Null)));
+        }
         let charge = match (object.what.as_deref(), object.charge, object.payment_intent) {
             (Some("charge"), _, _) => Some(object.id),
             (_, Some(charge), _) => Some(charge.into_id()),

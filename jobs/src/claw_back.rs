@@ -9,12 +9,14 @@
 //!   downgrade of the same month gives back of the same grant, and never both: see [`plan_paid`](crate::plan_paid).
 //! - The team is told of a refund that took credits, and of each stage of a dispute, with the day until which it can be answered.
 //! - The user gets a letter for each refund that succeeded, once; the team one for each dispute that is opened, once.
+//! - A credit note takes of its invoice's grants as a refund does; its user gets no letter of ours.
 //! - What no grant of ours was made for is not ours.
 
 mod tell;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use bursar_stripe::credit_notes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -131,7 +133,7 @@ impl Pure for ClawBack {
         }
         // See bursar.charges_back: no grant of these is made while we look, and no other clawback.
         sqlx::query!(
-            "SELECT pg_advisory_xact_lock(hashtextextended('ref:' || s.ref, 0))
+            "SELECT pg_advisory_xact_lock(hashtextextended('ref:' || s.ref, 0::bigint))
              FROM (SELECT DISTINCT ref FROM bursar.charge_ref WHERE charge = ANY ($1) ORDER BY 1) s",
             &charges
         )
@@ -174,7 +176,10 @@ impl Pure for ClawBack {
         for (refund, micros) in taken.iter().filter(|(source, _)| facts.amounts.contains_key(*source)) {
             effects.follow_ups.push(self.tell_refund(facts, first, refund, *micros));
         }
-        let untold = |refund: &&Refund| refund.status == "succeeded" && !facts.written.contains(&refund.id);
+        // Of a credit note Stripe writes itself; what it gave is no refund to a card.
+        let untold = |refund: &&Refund| {
+            refund.status == "succeeded" && !facts.written.contains(&refund.id) && !credit_notes::is_id(&refund.id)
+        };
         for refund in facts.refunds.iter().filter(untold) {
             effects.changes.push(Change::NoteRefundLetter { id: refund.id.clone() });
             effects.follow_ups.push(self.refund_letter(facts, first, refund, gone.get(&refund.id).copied()));
@@ -273,7 +278,12 @@ async fn facts_of(
     );
     for row in disputes.fetch_all(&mut *db).await? {
         facts.disputes.push(Disputed {
-            of: Dispute { id: row.id, created: row.created_at.timestamp(), status: row.status },
+            of: Dispute {
+                id: row.id,
+                created: row.created_at.timestamp(),
+                amount: (row.currency == facts.currency).then_some(row.amount),
+                status: row.status,
+            },
             amount: row.amount,
             currency: row.currency,
             reason: row.reason,
@@ -283,7 +293,9 @@ async fn facts_of(
     }
     // What came to a user out of nothing for what this charge paid for, and is no restoring.
     let grants = sqlx::query!(
-        r#"SELECT p.id, p.key, p.amount, u.name AS "user!", r.ref, r.total
+        r#"SELECT p.id, p.key, p.amount, u.name AS "user!", r.ref, r.total,
+                  (p.amount::numeric - coalesce((SELECT sum(c.amount::numeric - coalesce((SELECT sum(b.amount) FROM bursar.posting b WHERE b.reverses = c.id), 0::numeric))
+                                        FROM bursar.posting c WHERE c.reverses = p.id), 0::numeric))::bigint AS "left!"
            FROM bursar.charge_ref r
            JOIN bursar.posting p ON p.ref = r.ref AND p.reverses IS NULL
            JOIN bursar.account i ON i.id = p.debit AND i.name = 'issuance' AND i.unit = 'credits'
@@ -294,7 +306,7 @@ async fn facts_of(
     for row in grants.fetch_all(&mut *db).await? {
         // Another charge of the same invoice has refunds and disputes of its own: those here are this one's.
         let clawed = sqlx::query!(
-            r#"SELECT c.id, c.ref AS "source!", c.amount, coalesce(sum(b.amount), 0)::bigint AS "restored!", count(b.id) AS "restores!"
+            r#"SELECT c.id, c.ref AS "source!", c.amount, coalesce(sum(b.amount), 0)::bigint AS "restored!", pg_catalog.count(b.id) AS "restores!"
                FROM bursar.posting c LEFT JOIN bursar.posting b ON b.reverses = c.id
                WHERE c.reverses = $1 AND c.key LIKE 'clawback:%'
                  AND (EXISTS (SELECT FROM bursar.refund f WHERE f.id = c.ref AND f.charge = $2)
@@ -312,16 +324,17 @@ async fn facts_of(
             restored: row.restored,
             restores: usize::try_from(row.restores).unwrap_or_default(),
         });
+        let clawed: Vec<Clawed> = clawed.collect();
         facts.grants.push(Grant {
-            // Whatever other charges of its invoice take, their shares come to the whole.
-            postings: vec![(row.id, row.amount)],
-            of: HashMap::new(),
+            // Other charges of its invoice, and credit notes, take of it too: never more in all than it granted.
+            postings: vec![(row.id, row.left)],
+            of: clawed.iter().map(|clawed| (clawed.posting, row.id)).collect(),
             key: row.key,
             user: row.user.strip_prefix("user:").unwrap_or_default().to_owned(),
             amount: row.amount,
             reference: row.r#ref,
             total: row.total,
-            clawed: clawed.collect(),
+            clawed,
         });
     }
     let changes = claw_changes::grants(db, charge, standings).await?;

@@ -144,8 +144,8 @@ pub async fn grants(
 /// What plan changes of a subscription granted, by key: the posting, and what was not taken back of it.
 async fn granted(db: &mut PgConnection, subscription: &str) -> Result<BTreeMap<String, (i64, i64)>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT p.id, p.key, (p.amount - coalesce((
-                      SELECT sum(c.amount - coalesce((SELECT sum(b.amount) FROM bursar.posting b WHERE b.reverses = c.id), 0))
+        r#"SELECT p.id, p.key, (p.amount::numeric - coalesce((
+                      SELECT sum(c.amount::numeric - coalesce((SELECT sum(b.amount) FROM bursar.posting b WHERE b.reverses = c.id), 0))
                       FROM bursar.posting c WHERE c.reverses = p.id), 0))::bigint AS "left!"
            FROM bursar.posting p JOIN bursar.account i ON i.id = p.debit AND i.name = 'issuance' AND i.unit = 'credits'
            WHERE p.ref = $1 AND p.kind = 'plan_change' AND p.reverses IS NULL"#,
@@ -157,7 +157,7 @@ async fn granted(db: &mut PgConnection, subscription: &str) -> Result<BTreeMap<S
 /// What was taken of them for a charge.
 async fn clawed(db: &mut PgConnection, subscription: &str, charge: &str) -> Result<Vec<Claw>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT c.key, c.id, p.id AS of, c.ref AS "source!", c.amount, coalesce(sum(b.amount), 0)::bigint AS "restored!", count(b.id) AS "restores!"
+        r#"SELECT c.key, c.id, p.id AS of, c.ref AS "source!", c.amount, coalesce(sum(b.amount), 0)::bigint AS "restored!", pg_catalog.count(b.id) AS "restores!"
            FROM bursar.posting p JOIN bursar.posting c ON c.reverses = p.id AND c.key LIKE 'clawback:%'
            LEFT JOIN bursar.posting b ON b.reverses = c.id
            WHERE p.ref = $1 AND p.kind = 'plan_change'

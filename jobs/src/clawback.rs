@@ -6,8 +6,12 @@
 //! - Of a grant, a charge answers for the share that it paid of all that was charged (tax and all): usually the whole.
 //! - Refunds in the order of their making: the first `i` of them take `floor(grant × refunded / charged)`, so each takes that less what
 //!   those before it take. Pending counts as refunded; failed and cancelled take nothing (Stripe: refunds, statuses).
-//! - A dispute takes what the refunds leave of the charge's share, the first one that stands; an inquiry (`warning_…`) takes nothing,
-//!   nor does a dispute that was won, or prevented by a refund. Lost stays taken.
+//! - Disputes that stand take in proportion too, in the order of their making, of what the refunds leave: Stripe withdraws the disputed
+//!   amount, which may be a part of the charge (Stripe: the Dispute object, `amount`). One in another currency than its charge cannot be
+//!   compared, and takes all that is left. An inquiry (`warning_…`) takes nothing, nor does a dispute that was won, or prevented by a
+//!   refund. Lost stays taken.
+//! - A credit note counts as a refund of its invoice by what it gave back without one, to the customer's balance or outside of Stripe
+//!   (Stripe: credit notes): the `charge` is then the invoice itself. What it refunded is told by that refund.
 //! - What was posted for one refund or dispute stands. Where another one that fails or is won changes its amount, the difference is
 //!   posted under a key of its own; no key is ever posted twice.
 
@@ -42,6 +46,8 @@ pub struct Dispute {
     pub id: String,
     /// When it was made, in seconds since 1970.
     pub created: i64,
+    /// In minor units of the charge's currency; none where it is in another.
+    pub amount: Option<i64>,
     /// Stripe's word.
     pub status: String,
 }
@@ -146,14 +152,18 @@ pub fn targets(grant: i64, paid: Paid, refunds: &[Refund], disputes: &[Dispute])
     if refunded > i128::from(paid.amount) {
         return Err(Odd::RefundedBeyond { refunded, charged: paid.amount });
     }
-    let mut left = share(i128::from(paid.amount)) - share(refunded);
+    let (charged, mut gone) = (i128::from(paid.amount), refunded);
     let mut disputes: Vec<&Dispute> = disputes.iter().collect();
     disputes.sort_unstable_by_key(|dispute| (dispute.created, &dispute.id));
     for dispute in disputes {
         let stage =
             Stage::of(&dispute.status).ok_or_else(|| Odd::Unknown(dispute.id.clone(), dispute.status.clone()))?;
-        let takes = if stage.takes() { std::mem::take(&mut left) } else { 0 };
-        targets.insert(dispute.id.clone(), takes);
+        let before = share(gone);
+        if stage.takes() {
+            let left = charged - gone;
+            gone += dispute.amount.map_or(left, |amount| i128::from(amount.max(0)).min(left));
+        }
+        targets.insert(dispute.id.clone(), share(gone) - before);
     }
     Ok(targets)
 }
@@ -242,7 +252,11 @@ mod tests {
     }
 
     fn dispute(id: &str, status: &str) -> Dispute {
-        Dispute { id: id.into(), created: 0, status: status.into() }
+        of_amount(id, status, None)
+    }
+
+    fn of_amount(id: &str, status: &str, amount: Option<i64>) -> Dispute {
+        Dispute { id: id.into(), created: 0, amount, status: status.into() }
     }
 
     fn whole(amount: i64) -> Paid {
@@ -276,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn disputes_of_a_part_take_their_part_and_never_more_than_is_left() {
+        let disputes = [of_amount("du_1", "needs_response", Some(300)), of_amount("du_2", "lost", Some(900))];
+        let both = targets(50, whole(999), &[], &disputes).unwrap();
+        assert_eq!(of(&both), [("du_1", 15), ("du_2", 35)], "15 of 50 for 3.00 of 9.99");
+        let refunds = [refund("re_1", 1, 799, "succeeded")];
+        let left = targets(50, whole(999), &refunds, &disputes).unwrap();
+        assert_eq!(of(&left), [("du_1", 11), ("du_2", 0), ("re_1", 39)], "2.00 are left of it");
+        let won = [of_amount("du_1", "won", Some(300)), of_amount("du_2", "lost", Some(900))];
+        assert_eq!(of(&targets(50, whole(999), &[], &won).unwrap()), [("du_1", 0), ("du_2", 45)]);
+        let other = [of_amount("du_1", "lost", None)];
+        assert_eq!(of(&targets(50, whole(999), &refunds, &other).unwrap()), [("du_1", 11), ("re_1", 39)]);
+    }
+
+    #[test]
     fn an_inquiry_and_what_is_not_known() {
         for status in ["warning_needs_response", "warning_under_review", "warning_closed", "won", "prevented"] {
             assert_eq!(of(&targets(200, whole(1000), &[], &[dispute("du", status)]).unwrap()), [("du", 0)]);
@@ -288,6 +316,9 @@ mod tests {
     fn more_than_was_charged_is_refused() {
         let beyond = targets(200, whole(1000), &[refund("re", 1, 1001, "succeeded")], &[]);
         assert_eq!(beyond, Err(Odd::RefundedBeyond { refunded: 1001, charged: 1000 }));
+        for (amount, total) in [(0, 0), (0, 5), (-1, 5), (6, 5)] {
+            assert_eq!(targets(200, Paid { amount, total }, &[], &[]), Err(Odd::Charge { amount, total }));
+        }
     }
 
     #[test]
@@ -363,3 +394,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "clawback_moves_tests.rs"]
+mod moves_tests;

@@ -26,6 +26,8 @@ pub struct State {
     pub charges: Vec<Value>,
     pub refunds: Vec<Value>,
     pub disputes: Vec<Value>,
+    pub invoices: Vec<Value>,
+    pub credit_notes: Vec<Value>,
     pub sessions: Vec<Value>,
     pub payments: Vec<Value>,
     /// What meters were told, by identifier.
@@ -144,6 +146,11 @@ fn answer(state: &mut State, asked: &Asked) -> (u16, &'static str, String) {
         }
         ("GET", "/v1/refunds") => list(&state.refunds, &is("charge")),
         ("GET", "/v1/disputes") => list(&state.disputes, &is("charge")),
+        ("GET", "/v1/credit_notes") => list(&state.credit_notes, &is("invoice")),
+        ("GET", path) if path.starts_with("/v1/invoices/") => {
+            let found = state.invoices.iter().find(|invoice| path.ends_with(invoice["id"].as_str().unwrap()));
+            found.map_or_else(missing, |invoice| (200, "", invoice.to_string()))
+        }
         ("GET", "/v1/checkout/sessions") => list(&state.sessions, &is("payment_intent")),
         ("GET", "/v1/invoice_payments") => {
             let intent = query.get("payment[payment_intent]").cloned();

@@ -109,6 +109,7 @@ impl World {
             notify: Some(Outgoing::new(&format!("{}/team", stub.url), SECRET).unwrap()),
             lease: Arc::new(|_| true),
             points,
+            locked: Arc::default(),
         };
         sqlx::query("INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 day')")
             .execute(&db.pool)

@@ -1,5 +1,6 @@
 //! Refunds and disputes that nobody heard of.
 
+use bursar_jobs::ledger::{self, Account, CREDITS, Posting};
 use serde_json::json;
 
 use super::world::{World, found};
@@ -100,6 +101,48 @@ async fn a_refund_that_was_heard_of_and_whose_job_never_ran_is_found_by_the_book
     assert_eq!(world.reconcile(true).await, []);
 }
 
+/// Before a dispute took its part alone, one over 9.00 of 29.99 took the whole grant.
+#[tokio::test]
+async fn what_an_older_version_took_whole_for_a_dispute_over_a_part_is_given_back() {
+    let world = World::new().await;
+    let (session, intent) = world.buy("alice").await;
+    world.hear_all().await;
+    // The sandbox disputes what is not refunded; the refund fails afterwards.
+    let refund = world.stripe.post("/v1/refunds", &format!("payment_intent={intent}&amount=2099")).await.id();
+    let charge = world.stripe.get(&format!("/v1/payment_intents/{intent}")).await.body["latest_charge"].clone();
+    let path = format!("/_sandbox/charges/{}/dispute", charge.as_str().unwrap());
+    let opened = world.stripe.send("POST", &path, "{}", &[]).await.unwrap();
+    let dispute = opened.body["id"].as_str().unwrap_or_else(|| panic!("{}", opened.text)).to_owned();
+    assert_eq!(opened.body["amount"], 900);
+    let body = json!({ "status": "failed" }).to_string();
+    world.stripe.send("POST", &format!("/_sandbox/refunds/{refund}"), &body, &[]).await.unwrap();
+    // All of it is on record, and what took back is the older version's.
+    sqlx::query("INSERT INTO bursar.paused_kind (kind) VALUES ('claw_back')").execute(&world.db.pool).await.unwrap();
+    world.hear_all().await;
+    sqlx::query("DELETE FROM apalis.jobs WHERE job_type = 'claw_back'").execute(&world.db.pool).await.unwrap();
+    sqlx::query("DELETE FROM bursar.paused_kind").execute(&world.db.pool).await.unwrap();
+    let (grant, key): (i64, String) = sqlx::query_as("SELECT id, key FROM bursar.posting WHERE ref = $1")
+        .bind(&session)
+        .fetch_one(&world.db.pool)
+        .await
+        .unwrap();
+    let user = Account::User("alice".into());
+    let taken = Posting {
+        reverses: Some(grant),
+        reference: Some(dispute.clone()),
+        ..Posting::new("reversal", format!("clawback:{key}:{dispute}"), user, Account::Issuance, CREDITS, 200_000_000)
+    };
+    ledger::post(&world.db.pool, &[taken]).await.unwrap();
+    assert_eq!(world.balance("alice").await, "0");
+
+    world.month_is_over().await;
+    let seen = world.reconcile(true).await;
+    assert_eq!(seen, [found("dispute_not_taken", &dispute, "alice", "-139.979994", "repaired")]);
+    assert_eq!(world.balance("alice").await, "139.979994");
+    assert_eq!(world.reconcile(true).await, []);
+    world.verify();
+}
+
 /// An upgrade in the middle of the month, paid at once: its invoice's payment intent.
 async fn upgraded(world: &World) -> String {
     let (subscription, _) = world.subscribe("bob", &world.monthly).await;
@@ -157,5 +200,33 @@ async fn a_refund_of_an_upgrade_that_a_repair_granted_takes_it_back() {
     world.hear_all().await;
     world.drain().await;
     assert_eq!(world.balance("bob").await, before, "what was refunded is taken back");
+    world.verify();
+}
+
+#[tokio::test]
+async fn a_credit_note_that_was_not_heard_of_is_found_and_taken_back_once() {
+    let world = World::new().await;
+    let (_, invoice) = world.subscribe("alice", &world.monthly).await;
+    world.hear_all().await;
+    let granted: f64 = world.balance("alice").await.parse().unwrap();
+    let total = world.stripe.get(&format!("/v1/invoices/{invoice}")).await.body["total"].as_i64().unwrap();
+    // Half to the balance, and half of the rest outside of Stripe.
+    let half = total / 2;
+    let form = format!("invoice={invoice}&credit_amount={}&out_of_band_amount={}", half / 2, half - half / 2);
+    let note = world.stripe.post("/v1/credit_notes", &form).await.id();
+    world.hear(|_| true).await;
+    world.month_is_over().await;
+    let seen = world.reconcile(false).await;
+    assert_eq!(
+        (seen.len(), seen[0].0.as_str(), seen[0].1.as_str(), seen[0].4.as_str()),
+        (1, "refund_not_clawed", note.as_str(), "open"),
+        "{seen:?}"
+    );
+    assert_eq!(world.balance("alice").await, granted.to_string());
+    let repaired = world.reconcile(true).await;
+    assert_eq!((repaired.len(), repaired[0].4.as_str()), (1, "repaired"), "{repaired:?}");
+    let left: f64 = world.balance("alice").await.parse().unwrap();
+    assert!((left - granted / 2.0).abs() < 0.1, "{granted}: {left}");
+    assert_eq!(world.reconcile(true).await, []);
     world.verify();
 }

@@ -119,6 +119,7 @@ impl World {
             notify: None,
             lease: Arc::new(|_| true),
             points,
+            locked: Arc::default(),
         };
         let performers = bursar_jobs::performers();
         let (month, heard) = (next, Mutex::default());

@@ -63,7 +63,7 @@ async fn record(db: &mut PgConnection, told: &Told, asked_at: DateTime<Utc>) -> 
     .await?;
     sqlx::query!(
         "INSERT INTO bursar.refund (id, charge, amount, status, created_at)
-         SELECT r.id, $1, r.amount, coalesce(r.status, 'none'), to_timestamp(r.created)
+         SELECT r.id, $1, r.amount, coalesce(r.status, 'none'), to_timestamp(r.created::float8)
          FROM jsonb_to_recordset($2) AS r (id text, amount bigint, status text, created bigint)
          ON CONFLICT (id) DO UPDATE SET amount = excluded.amount, status = excluded.status",
         charge.id,
@@ -73,7 +73,7 @@ async fn record(db: &mut PgConnection, told: &Told, asked_at: DateTime<Utc>) -> 
     .await?;
     sqlx::query!(
         "INSERT INTO bursar.dispute AS d (id, charge, amount, currency, status, reason, due_by, created_at)
-         SELECT d.id, $1, d.amount, d.currency, d.status, d.reason, to_timestamp((d.evidence_details ->> 'due_by')::bigint), to_timestamp(d.created)
+         SELECT d.id, $1, d.amount, d.currency, d.status, d.reason, to_timestamp((d.evidence_details ->> 'due_by'::text)::float8), to_timestamp(d.created::float8)
          FROM jsonb_to_recordset($2)
              AS d (id text, amount bigint, currency text, status text, reason text, evidence_details jsonb, created bigint)
          ON CONFLICT (id) DO UPDATE SET amount = excluded.amount, currency = excluded.currency, status = excluded.status,

@@ -127,7 +127,7 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             .execute(&mut *db)
             .await?;
             sqlx::query!(
-                "INSERT INTO bursar.reconciled (run, id) SELECT $1, id FROM unnest($2::text[]) AS id ON CONFLICT DO NOTHING",
+                "INSERT INTO bursar.reconciled (run, id) SELECT $1, id FROM pg_catalog.unnest($2::text[]) AS id ON CONFLICT DO NOTHING",
                 run,
                 seen
             )
@@ -244,11 +244,11 @@ async fn release(db: &mut PgConnection, job_id: &str) -> Result<(), sqlx::Error>
            SET state = CASE WHEN p.state IN ('held', 'skipped', 'rejected') THEN 'held' ELSE p.state END,
                releases = p.releases + 1, reason = 'released by reconciliation', changed_at = bursar.now()
            WHERE p.job_id = $1 AND p.state IN ('held', 'skipped', 'rejected', 'sending', 'unknown')
-             AND NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0)))
+             AND NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), timestamptz 'epoch'))
              AND NOT EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id AND i.state IN ('open', 'unknown')
                              AND coalesce(bursar.is_young(i.young_since), false))
              AND NOT EXISTS (SELECT FROM bursar.job j WHERE j.kind = 'pay_receiver' AND j.state IN ('ready', 'scheduled', 'running')
-                             AND j.key = p.job_id || ':' || p.releases)
+                             AND j.key = p.job_id || ':' || p.releases::text)
            RETURNING p.releases"#,
         job_id
     )

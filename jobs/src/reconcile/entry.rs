@@ -1,14 +1,17 @@
 //! What is put down of an object of Stripe's until it is judged: what is compared, and nothing else.
 
-use bursar_stripe::{charges::Told, checkout::Session, transfers::Transfer};
+use std::collections::BTreeMap;
+
+use bursar_stripe::{charges::Told, checkout::Session, credit_notes::CreditNote, transfers::Transfer};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    charge::Price,
     invoice::Invoice,
+    invoice_refills::{advice, paid_without_tier, refills},
     link_subscriber::Customer as Reference,
-    refill_tier::{self, paid_without_tier},
     terms::Terms,
 };
 
@@ -61,6 +64,9 @@ pub(super) struct PaidInvoice {
     pub changes: Vec<Changed>,
     /// Why it is not known what it is worth.
     pub problem: Option<String>,
+    /// What to do about that.
+    #[serde(default)]
+    pub remedy: Option<String>,
 }
 
 /// A posting that must be there.
@@ -150,9 +156,10 @@ struct ReversalWire {
 }
 
 impl PaidInvoice {
-    /// Reads an invoice with all its lines.
-    pub fn read(object: &Value, terms: &Terms) -> Result<Self, serde_json::Error> {
-        let (invoice, wire) = (Invoice::deserialize(object)?, Wire::deserialize(object)?);
+    /// Reads an invoice with all its lines, and the prices that were asked for.
+    pub fn read(object: &Value, prices: &BTreeMap<String, Price>, terms: &Terms) -> Result<Self, serde_json::Error> {
+        let (mut invoice, wire) = (Invoice::deserialize(object)?, Wire::deserialize(object)?);
+        invoice.prices.clone_from(prices);
         let paid_at = wire.status_transitions.and_then(|transitions| transitions.paid_at).or(wire.created);
         let mut paid = Self {
             customer: invoice.customer.clone(),
@@ -163,7 +170,7 @@ impl PaidInvoice {
             changes: changes(&invoice, terms),
             ..Self { id: invoice.id.clone(), ..Self::default() }
         };
-        match refill_tier::refills(&invoice, terms) {
+        match refills(&invoice, terms) {
             Ok(refills) => {
                 for (service, due) in refills {
                     paid.grants.extend(due.due(&service).into_iter().map(|(key, credits)| Due { key, credits }));
@@ -172,7 +179,9 @@ impl PaidInvoice {
             Err(error) => paid.problem = Some(error.to_string()),
         }
         if paid.grants.is_empty() && paid.problem.is_none() {
-            paid.problem = paid_without_tier(&invoice, terms).map(|price| format!("{price} sells no tier"));
+            let without = paid_without_tier(&invoice, terms);
+            paid.problem = without.map(|price| format!("{price} sells no tier"));
+            paid.remedy = without.map(|price| advice(price, "run `bursar reconcile --repair`", "leave it as it is"));
         }
         Ok(paid)
     }
@@ -215,6 +224,21 @@ impl Back {
             amount: wire.amount,
             status: wire.status.unwrap_or_else(|| "none".to_owned()),
         })
+    }
+}
+
+impl Back {
+    /// What a credit note gave back of its invoice; none where it gave nothing.
+    pub fn of_credit_note(object: &Value) -> Result<Option<Self>, serde_json::Error> {
+        let note = CreditNote::read(object)?;
+        let refund = note.as_refund();
+        Ok((refund.amount > 0).then(|| Self {
+            id: note.id,
+            charge: note.invoice,
+            payment_intent: None,
+            amount: refund.amount,
+            status: refund.status.unwrap_or_default(),
+        }))
     }
 }
 
@@ -263,7 +287,7 @@ mod tests {
     }
 
     fn line(price: &str, amount: i64, proration: bool, legacy: bool) -> Value {
-        let mut line = json!({"id": "il_1", "amount": amount, "quantity": 1, "period": {"start": 1_790_000_000, "end": 1_792_000_000}});
+        let mut line = json!({"id": "il_1", "amount": amount, "quantity": 1, "period": {"start": 1_790_000_000, "end": 1_792_592_000}});
         if legacy {
             line["price"] = json!({"id": price});
             line["proration"] = json!(proration);
@@ -292,7 +316,7 @@ mod tests {
     fn an_invoice_is_worth_the_same_in_both_layouts() {
         for legacy in [false, true] {
             let lines = [line("price_pro", 1900, false, legacy)];
-            let paid = PaidInvoice::read(&invoice(&lines, legacy), &terms()).unwrap();
+            let paid = PaidInvoice::read(&invoice(&lines, legacy), &BTreeMap::new(), &terms()).unwrap();
             let due = Due { key: "refill:sub_1:pro:2026-09-21T14:13:20Z".into(), credits: 150_000_000 };
             assert_eq!(
                 (paid.grants, paid.named, paid.problem),
@@ -307,19 +331,21 @@ mod tests {
     fn a_rise_of_plan_is_read_of_its_two_lines_in_both_layouts_and_a_fall_is_none() {
         for legacy in [false, true] {
             let rise = [line("price_pro", -900, true, legacy), line("price_team", 2400, true, legacy)];
-            let paid = PaidInvoice::read(&invoice(&rise, legacy), &terms()).unwrap();
+            let paid = PaidInvoice::read(&invoice(&rise, legacy), &BTreeMap::new(), &terms()).unwrap();
             let values: Vec<(i64, i64)> =
                 paid.changes.iter().map(|change| (change.old_value, change.new_value)).collect();
             assert_eq!((values, paid.grants.len()), (vec![(150_000_000, 500_000_000)], 0), "{legacy}");
             let fall = [line("price_team", -2400, true, legacy), line("price_pro", 900, true, legacy)];
-            assert!(!PaidInvoice::read(&invoice(&fall, legacy), &terms()).unwrap().is_worth_something());
+            assert!(
+                !PaidInvoice::read(&invoice(&fall, legacy), &BTreeMap::new(), &terms()).unwrap().is_worth_something()
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_judged_says_why() {
         let lines = [line("price_gone", 1900, false, false)];
-        let paid = PaidInvoice::read(&invoice(&lines, false), &terms()).unwrap();
+        let paid = PaidInvoice::read(&invoice(&lines, false), &BTreeMap::new(), &terms()).unwrap();
         assert_eq!(paid.problem.as_deref(), Some("price_gone sells no tier"));
     }
 

@@ -133,7 +133,7 @@ fn of_invoice(
     };
     if let Some(problem) = &invoice.problem {
         let found = Finding::new(Type::MissingGrant, &invoice.id, evidence(json!({ "why": problem })));
-        let remedy = "add the price to a tier (STRIPE_PRICE_…), then: bursar reconcile --repair";
+        let remedy = invoice.remedy.as_deref().unwrap_or("do what is said there, then: bursar reconcile --repair");
         return ours.then(|| found.of_user(user.as_deref().ok()).by_hand(remedy));
     }
     let due: Vec<&str> = invoice.grants.iter().map(|due| due.key.as_str()).collect();
@@ -211,7 +211,7 @@ async fn of_change(
 ) -> Result<Option<Finding>, sqlx::Error> {
     // Seen late by a look, it is noted later than it was made: within the time that was paid for.
     let noted = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM bursar.plan_change WHERE subscription_id = $1 AND new_value = $2
+        r#"SELECT EXISTS (SELECT FROM bursar.plan_change WHERE subscription_id = $1 AND new_value = $2 AND billed
                           AND at >= $3::timestamptz - interval '5 minutes' AND at < $4) AS "noted!""#,
         change.subscription,
         change.new_value,

@@ -58,6 +58,8 @@ pub enum Phase {
     Refunds,
     /// Disputes, against clawbacks.
     Disputes,
+    /// Credit notes, against clawbacks.
+    CreditNotes,
     /// Transfers, against payouts.
     Transfers,
     /// Reversals of Transfers, against the books.
@@ -74,12 +76,13 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Invoices,
         Self::Sessions,
         Self::Charges,
         Self::Refunds,
         Self::Disputes,
+        Self::CreditNotes,
         Self::Transfers,
         Self::Reversals,
         Self::Grants,
@@ -96,6 +99,7 @@ impl Phase {
             Self::Charges => "charges",
             Self::Refunds => "refunds",
             Self::Disputes => "disputes",
+            Self::CreditNotes => "credit_notes",
             Self::Transfers => "transfers",
             Self::Reversals => "reversals",
             Self::Grants => "grants",
@@ -118,6 +122,7 @@ impl Phase {
             Self::Charges => Some(List::Charges),
             Self::Refunds => Some(List::Refunds),
             Self::Disputes => Some(List::Disputes),
+            Self::CreditNotes => Some(List::CreditNotes),
             Self::Transfers => Some(List::Transfers),
             Self::Reversals => Some(List::Reversals),
             Self::Grants | Self::Payouts | Self::Months | Self::Stuck => None,
@@ -252,7 +257,7 @@ mod tests {
             seen.push(step.phase);
         }
         assert_eq!(seen, Phase::ALL);
-        assert_eq!(step.nth, 10);
+        assert_eq!(step.nth, 11);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Money that went back: refunds and disputes against the clawbacks in the books.
+//! Money that went back: refunds, credit notes and disputes against the clawbacks in the books.
 //!
 //! What the books know of a refund as Stripe has it now is judged by the books alone. What they do not know is asked for with its charge
 //! and what that paid for, and is a finding only where something was granted for it, or should have been.
@@ -29,7 +29,7 @@ pub(super) async fn of_charges(db: &mut PgConnection, charges: &[Returned]) -> R
         r#"SELECT c.id AS "id!",
                   coalesce((SELECT sum(r.amount) FROM bursar.refund r WHERE r.charge = c.id AND r.status NOT IN ('failed', 'canceled')), 0)::bigint AS "back!",
                   EXISTS (SELECT FROM bursar.dispute d WHERE d.charge = c.id) AS "disputed!"
-           FROM unnest($1::text[]) AS c (id)"#,
+           FROM pg_catalog.unnest($1::text[]) AS c (id)"#,
         &ids
     )
     .fetch_all(db)
@@ -186,7 +186,12 @@ async fn of_charge(db: &mut PgConnection, run: &Run, told: &Told) -> Result<Vec<
     let disputes: Vec<Dispute> = told
         .disputes
         .iter()
-        .map(|d| Dispute { id: d.id.clone(), created: d.created, status: d.status.clone() })
+        .map(|d| Dispute {
+            id: d.id.clone(),
+            created: d.created,
+            amount: (d.currency == told.charge.currency).then_some(d.amount),
+            status: d.status.clone(),
+        })
         .collect();
     let evidence = json!({ "charge": told.charge.id, "paid_for": told.paid_for, "refunds": told.refunds, "disputes": told.disputes });
     let is_dispute = |source: &str| disputes.iter().any(|dispute| dispute.id == source);
@@ -226,7 +231,7 @@ async fn of_charge(db: &mut PgConnection, run: &Run, told: &Told) -> Result<Vec<
 /// What was taken of a grant for these refunds and disputes.
 async fn clawed(db: &mut PgConnection, grant: i64, sources: &[String]) -> Result<Vec<Clawed>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT c.id, c.ref AS "source!", c.amount, coalesce(sum(b.amount), 0)::bigint AS "restored!", count(b.id) AS "restores!"
+        r#"SELECT c.id, c.ref AS "source!", c.amount, coalesce(sum(b.amount), 0)::bigint AS "restored!", pg_catalog.count(b.id) AS "restores!"
            FROM bursar.posting c LEFT JOIN bursar.posting b ON b.reverses = c.id
            WHERE c.reverses = $1 AND c.key LIKE 'clawback:%' AND c.ref = ANY ($2)
            GROUP BY c.id, c.ref, c.amount ORDER BY c.id"#,

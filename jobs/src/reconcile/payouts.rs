@@ -69,9 +69,9 @@ pub(super) async fn stuck(db: &mut PgConnection, after: Option<&str>) -> Result<
     let rows = sqlx::query!(
         r#"SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, p.reason, p.changed_at,
                   (SELECT j.id FROM bursar.job j WHERE j.kind = 'pay_receiver' AND j.state IN ('ready', 'scheduled', 'running')
-                     AND j.key = p.job_id || ':' || p.releases) AS live,
+                     AND j.key = p.job_id || ':' || p.releases::text) AS live,
                   -- Under a young key it would be sent again without a look.
-                  (bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0)))
+                  (bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), timestamptz 'epoch'))
                    OR EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id AND i.state IN ('open', 'unknown')
                               AND coalesce(bursar.is_young(i.young_since), false))) AS "young!"
            FROM bursar.payout p

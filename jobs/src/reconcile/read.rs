@@ -1,7 +1,9 @@
 //! Reading a page: one question to Stripe, or a few one by one; what came back is put down for [`compare`](super::compare).
 
+use std::collections::BTreeMap;
+
 use bursar_stripe::{
-    Client, Reply, Seen, charges,
+    Client, Seen, charges, credit_notes, embedded,
     lists::{self, Listed},
     subscriptions,
 };
@@ -15,14 +17,13 @@ use super::{
 };
 use crate::{
     call::{Answer, Call, Looked, Plan},
+    charge::Price,
     effects::{Change, Reconciled},
+    invoice::Invoice,
     job::{Effects, Job, JobError},
     kinds::{Kind, RECONCILE_READ},
     terms::Terms,
 };
-
-/// More lines than an invoice of Stripe's can have by its subscription and a year of prorations.
-const MOST_LINES: usize = 2_000;
 
 /// Reads what a step asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,13 +61,14 @@ impl Call for Read {
         let Some(list) = self.0.phase.list() else { return Ok(Looked::Nothing) };
         let from = (run.from - self.0.phase.margin()).timestamp();
         let request = lists::page(list, from, run.before.timestamp(), self.0.after.as_deref());
-        let mut page = success(stripe.send(&request, None).await)?;
+        // The lists within the objects too: the lines of invoices, what was bought in sessions.
+        let mut page = embedded::whole(stripe, stripe.send(&request, None).await).await.into_success()?;
         if self.0.phase == Phase::Invoices {
-            for invoice in page.get_mut("data").and_then(Value::as_array_mut).into_iter().flatten() {
-                if invoice.pointer("/lines/has_more") == Some(&json!(true)) && !read_lines(stripe, invoice).await? {
-                    return Ok(Looked::Different(format!("{} has more than {MOST_LINES} lines", id_of(invoice))));
-                }
+            let mut prices = BTreeMap::new();
+            for invoice in page["data"].as_array().into_iter().flatten() {
+                read_prices(stripe, invoice, &mut prices).await?;
             }
+            page["prices"] = prices.into_iter().filter_map(|(id, price)| Some((id, json!(price?)))).collect();
         }
         Ok(Looked::Found(page))
     }
@@ -90,6 +92,11 @@ impl Call for Read {
                 .map_err(|error| JobError::Dead(format!("what was asked for does not read: {error}")))?;
             return Ok(self.put_down(&entries, Vec::new(), 0, step.compare(true)));
         }
+        let prices: BTreeMap<String, Price> = match answer.get("prices") {
+            Some(prices) => Deserialize::deserialize(prices)
+                .map_err(|error| JobError::Dead(format!("the prices of the page do not read: {error}")))?,
+            None => BTreeMap::new(),
+        };
         let Listed { data, has_more } = lists::read(answer.clone()).ok_or_else(|| JobError::Retry {
             after: None,
             source: format!("the page of {} is not whole", step.phase.word()).into(),
@@ -106,7 +113,7 @@ impl Call for Read {
         let (mut entries, mut seen) = (Vec::new(), Vec::new());
         for object in &data {
             let does_not_read = |error| JobError::Dead(format!("{} does not read: {error}", id_of(object)));
-            if let Some(entry) = entry(step.phase, object, run, terms, &mut seen).map_err(does_not_read)? {
+            if let Some(entry) = entry(step.phase, object, run, (terms, &prices), &mut seen).map_err(does_not_read)? {
                 entries.push(entry);
             }
         }
@@ -139,6 +146,10 @@ impl Read {
                     Err(seen) => return Err(seen),
                 },
                 Some(("ch" | "py", _)) => told(stripe, id).await?,
+                // Asked for with the grants of the month an invoice is looked for; with credit notes, what it gave back.
+                Some(("in", _)) if self.0.phase == Phase::CreditNotes => {
+                    Some(Entry::Told(Box::new(credit_notes::ask(stripe, id).await?)))
+                }
                 _ => Some(there(stripe, id).await?),
             };
             entries.extend(entry);
@@ -165,7 +176,7 @@ async fn there(stripe: &Client, id: &str) -> Result<Entry, Box<Seen>> {
     if seen.status == Some(404) {
         return Ok(missing("Stripe does not know it".into()));
     }
-    let object = success(seen)?;
+    let object = seen.into_success()?;
     let status = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
     Ok(match status("object").as_str() {
         "invoice" if status("status") != "paid" => missing(format!("the invoice is {}", status("status"))),
@@ -178,30 +189,21 @@ async fn there(stripe: &Client, id: &str) -> Result<Entry, Box<Seen>> {
     })
 }
 
-fn success(seen: Seen) -> Result<Value, Box<Seen>> {
-    match seen.reply {
-        Reply::Success(value) => Ok(value),
-        _ => Err(Box::new(seen)),
+/// Asks for the prices of which the lines of an invoice may charge a part. One that Stripe does not know stays unknown, and is asked once.
+async fn read_prices(
+    stripe: &Client,
+    invoice: &Value,
+    prices: &mut BTreeMap<String, Option<Price>>,
+) -> Result<(), Box<Seen>> {
+    let Ok(mut invoice) = Invoice::deserialize(invoice) else { return Ok(()) };
+    invoice.prices = prices.iter().filter_map(|(id, price)| Some((id.clone(), price.clone()?))).collect();
+    while let Some(id) = invoice.unknown_price(|id| !prices.contains_key(id)).map(str::to_owned) {
+        let seen = stripe.send(&subscriptions::full_price(&id), None).await;
+        let price = if seen.status == Some(404) { None } else { Price::deserialize(seen.into_success()?).ok() };
+        invoice.prices.extend(price.clone().map(|price| (id.clone(), price)));
+        prices.insert(id, price);
     }
-}
-
-/// Puts all lines into an invoice that carries only the first ones; false: there are too many.
-async fn read_lines(stripe: &Client, invoice: &mut Value) -> Result<bool, Box<Seen>> {
-    let id = id_of(invoice).to_owned();
-    let mut lines: Vec<Value> = Vec::new();
-    loop {
-        let after = lines.last().map(|line| id_of(line).to_owned());
-        let page = success(stripe.send(&subscriptions::invoice_lines(&id, after.as_deref()), None).await)?;
-        let Some(Listed { data, has_more }) = lists::read(page) else { return Ok(false) };
-        lines.extend(data);
-        if lines.len() > MOST_LINES {
-            return Ok(false);
-        }
-        if !has_more {
-            invoice["lines"] = json!({ "object": "list", "data": lines, "has_more": false });
-            return Ok(true);
-        }
-    }
+    Ok(())
 }
 
 fn id_of(object: &Value) -> &str {
@@ -213,13 +215,13 @@ fn entry(
     phase: Phase,
     object: &Value,
     run: &Run,
-    terms: &Terms,
+    (terms, prices): (&Terms, &BTreeMap<String, Price>),
     seen: &mut Vec<String>,
 ) -> Result<Option<Entry>, serde_json::Error> {
     Ok(match phase {
         Phase::Invoices => {
             seen.push(id_of(object).to_owned());
-            let invoice = PaidInvoice::read(object, terms)?;
+            let invoice = PaidInvoice::read(object, prices, terms)?;
             let counts = invoice.paid_at.is_none_or(|at| run.holds(at)) && invoice.is_worth_something();
             counts.then_some(Entry::Invoice(invoice))
         }
@@ -237,6 +239,7 @@ fn entry(
         }
         Phase::Refunds => Some(Entry::Refund(Back::read(object)?)),
         Phase::Disputes => Some(Entry::Dispute(Back::read(object)?)),
+        Phase::CreditNotes => Back::of_credit_note(object)?.map(Entry::Refund),
         Phase::Transfers => {
             seen.push(id_of(object).to_owned());
             Some(Entry::Transfer(serde_json::from_value(object.clone())?))

@@ -7,7 +7,7 @@
 //!   before anything can leave.
 //! - Each repair is on record in the transaction that makes it. A finding that is not open any more is repaired by nobody.
 
-use bursar_stripe::{API_VERSION, Client, Seen, lists};
+use bursar_stripe::{API_VERSION, Client, Seen, credit_notes, lists};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ impl Call for Repair {
                               AND e.id IN ('reconcile:' || f.object || ':paid', 'reconcile:' || f.object || ':back',
                                            'reconcile:' || f.object || ':reversed')) AS "heard!",
                       (SELECT p.event_id FROM bursar.service_month m JOIN bursar.posting p ON p.key = m.refill_key
-                       WHERE m.subscription_id = f.evidence ->> 'subscription' AND m.start_at = (f.evidence ->> 'start')::timestamptz) AS told
+                       WHERE m.subscription_id = f.evidence ->> 'subscription'::text AND m.start_at = (f.evidence ->> 'start'::text)::timestamptz) AS told
                FROM bursar.finding f WHERE f.run = $1 AND f.id > $2 AND f.state = 'open' AND f.automatic ORDER BY f.id LIMIT 1"#,
             self.run,
             self.after
@@ -181,6 +181,7 @@ impl Found {
             old_value: rise.old_value,
             new_value: rise.new_value,
             event_id: None,
+            billed: true,
         });
         Ok(Some((noted, sync)))
     }
@@ -200,6 +201,10 @@ impl Repair {
         let charge = || found.evidence["charge"].as_str().unwrap_or_default();
         let occasion = found.occasion(run);
         let mut effects = match found.what.as_str() {
+            "refund_not_clawed" if credit_notes::is_id(&found.object) => {
+                let object = json!({ "id": found.object, "object": "credit_note", "invoice": charge() });
+                return self.heard_of(run, found, "credit_note.updated", &object, None);
+            }
             "refund_not_clawed" => {
                 let object = json!({ "id": charge(), "object": "charge" });
                 return self.heard_of(run, found, "charge.refunded", &object, None);

@@ -49,15 +49,15 @@ pub(super) async fn sent(db: &mut PgConnection, transfers: &[Transfer]) -> Resul
         r#"SELECT w.id AS "id!", p.state, p.currency, p.receiver_id, p.transfer_id,
                   (SELECT b.amount FROM bursar.posting b WHERE b.key = 'transfer:' || p.job_id) AS booked,
                   (EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id
-                             AND '&' || (i.request ->> 'form') || '&' LIKE '%&destination=' || w.destination || '&%')
+                             AND '&' || (i.request ->> 'form'::text) || '&' LIKE '%&destination=' || w.destination || '&%')
                    OR EXISTS (SELECT FROM bursar.receiver r WHERE r.user_id = p.receiver_id AND r.account_id = w.destination)) AS "fits!",
                   -- Under a young key it would be sent again without a look, and this Transfer may have another key: not from here.
                   (p.state IN ('unknown', 'sending', 'held', 'skipped', 'rejected')
-                   AND NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), to_timestamp(0)))
+                   AND NOT bursar.is_young(coalesce(least(p.recorded_at, p.verified_at), timestamptz 'epoch'))
                    AND NOT EXISTS (SELECT FROM bursar.intent i WHERE i.subject = 'payout:' || p.job_id AND i.state IN ('open', 'unknown')
                                    AND coalesce(bursar.is_young(i.young_since), false))) AS "releasable!",
                   (SELECT j.id FROM bursar.job j WHERE j.kind = 'pay_receiver' AND j.state IN ('ready', 'scheduled', 'running')
-                     AND j.key = p.job_id || ':' || p.releases) AS live
+                     AND j.key = p.job_id || ':' || p.releases::text) AS live
            FROM unnest($1::text[], $2::text[], $3::text[]) AS w (id, job, destination)
            JOIN bursar.payout p ON p.job_id = w.job"#,
         &ids,
