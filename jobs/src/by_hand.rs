@@ -60,6 +60,21 @@ pub async fn post(db: impl PgExecutor<'_>, hand: Move<'_>) -> Result<Posted, sql
     posted.first().copied().ok_or_else(|| sqlx::Error::Protocol("bursar.post answered nothing".to_owned()))
 }
 
+/// Why a person moved it, in their words; none of what no person moved.
+pub async fn why(db: impl PgExecutor<'_>, posting: i64) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT why FROM bursar.posting WHERE id = $1", posting).fetch_one(db).await
+}
+
+/// Whether a posting was made in this transaction.
+pub async fn is_new(db: impl PgExecutor<'_>, posting: i64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT xmin = pg_current_xact_id()::xid AS "new!" FROM bursar.posting WHERE id = $1"#,
+        posting
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// What a person has spent for a user.
 #[derive(Debug, Clone, Copy)]
 pub struct Spend<'a> {
@@ -77,13 +92,7 @@ pub struct Spend<'a> {
 
 /// Writes down what was spent in this transaction. What a repetition finds was written down by the first.
 pub async fn note_spend(db: &mut PgConnection, by: &Operator, spend: Spend<'_>) -> Result<(), sqlx::Error> {
-    let is_new = sqlx::query_scalar!(
-        r#"SELECT xmin = pg_current_xact_id()::xid AS "new!" FROM bursar.posting WHERE id = $1"#,
-        spend.posting
-    )
-    .fetch_one(&mut *db)
-    .await?;
-    if is_new {
+    if is_new(&mut *db, spend.posting).await? {
         let after = json!({ "amount": spend.amount, "key": spend.key, "posting": spend.posting });
         by.note(db, "credits.spend", spend.user, (None, Some(after)), spend.reference).await?;
     }

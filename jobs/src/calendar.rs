@@ -8,7 +8,7 @@
 use chrono::{DateTime, Months, TimeDelta, Utc};
 
 /// A paid period longer than this holds more than one month of service.
-const MORE_THAN_A_MONTH: TimeDelta = TimeDelta::days(45);
+pub(crate) const MORE_THAN_A_MONTH: TimeDelta = TimeDelta::days(45);
 
 /// Whether a paid period holds several months of service.
 pub fn is_longer_than_a_month(start: DateTime<Utc>, end: DateTime<Utc>) -> bool {

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
 
 /// Millionths of a credit in one credit.
 const MICROS: i64 = 1_000_000;
@@ -20,6 +23,9 @@ pub enum CreditsError {
     /// More than can be counted in 64 bits of millionths.
     #[error("an amount of credits can be at most 9223372036854")]
     TooLarge,
+    /// A number with more digits than JSON's numbers are read with.
+    #[error("a number of more than 15 digits is not exact: write the amount as a string")]
+    Inexact,
 }
 
 impl Credits {
@@ -89,20 +95,44 @@ impl Serialize for Credits {
     }
 }
 
-/// Reads a decimal string or a JSON number.
+/// Digits that a JSON number carries exactly on its way through 64 bits of floating point.
+const EXACT_DIGITS: usize = 15;
+
+/// Reads a decimal string or a JSON number, however the number is written: `0.000001`, `1e-6`.
 impl<'de> Deserialize<'de> for Credits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Wire {
-            Text(String),
-            Number(serde_json::Number),
+        struct Amount;
+        impl Visitor<'_> for Amount {
+            type Value = Credits;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an amount of credits, as a decimal string or a number")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Credits, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, whole: i64) -> Result<Credits, E> {
+                Credits::whole(whole).ok_or_else(|| E::custom(CreditsError::TooLarge))
+            }
+
+            fn visit_u64<E: de::Error>(self, whole: u64) -> Result<Credits, E> {
+                i64::try_from(whole).ok().and_then(Credits::whole).ok_or_else(|| E::custom(CreditsError::TooLarge))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Credits, E> {
+                // Without an exponent, in as few digits as tell it from its neighbours.
+                let text = number.to_string();
+                let amount = text.parse::<Credits>().map_err(E::custom)?;
+                let digits = text.trim_start_matches(['-', '0', '.']).bytes().filter(u8::is_ascii_digit).count();
+                if digits > EXACT_DIGITS {
+                    return Err(E::custom(CreditsError::Inexact));
+                }
+                Ok(amount)
+            }
         }
-        let text = match Wire::deserialize(deserializer)? {
-            Wire::Text(text) => text,
-            Wire::Number(number) => number.to_string(),
-        };
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_any(Amount)
     }
 }
 
@@ -124,6 +154,28 @@ mod tests {
             if let Ok(amount) = text.parse::<Credits>() {
                 prop_assert_eq!(amount.to_string().parse::<Credits>(), Ok(amount));
             }
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_however_it_is_written_and_only_where_it_is_exact() {
+        let read = |text: &str| serde_json::from_str::<Credits>(text).map(Credits::micros);
+        for (text, micros) in [
+            ("0.000001", 1),
+            ("1e-6", 1),
+            ("2.5", 2_500_000),
+            ("150", 150_000_000),
+            ("1e3", 1_000_000_000),
+            ("-0.25", -250_000),
+            ("123456789.123456", 123_456_789_123_456),
+            ("\"9223372036854.775807\"", i64::MAX),
+        ] {
+            assert_eq!(read(text).unwrap(), micros, "{text}");
+        }
+        for bad in
+            ["1e-7", "0.0000001", "1e300", "9223372036855", "9223372036854.775807", "\"1e-6\"", "null", "[1]", "true"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

@@ -18,7 +18,7 @@ pub async fn new_among(db: &mut PgConnection, users: &[String]) -> Result<HashSe
         return Ok(HashSet::new());
     }
     let new = sqlx::query_scalar!(
-        r#"SELECT u AS "user!" FROM unnest($1::text[]) AS u
+        r#"SELECT u AS "user!" FROM pg_catalog.unnest($1::text[]) AS u
            WHERE NOT EXISTS (SELECT FROM bursar.posting p WHERE p.key = 'initial:' || u)
              AND NOT EXISTS (SELECT FROM bursar.account a WHERE a.name = 'user:' || u AND a.unit = 'credits'
                                AND a.opened_at < (SELECT bursar.now()) - interval '3 days')"#,

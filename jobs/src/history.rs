@@ -55,12 +55,12 @@ pub async fn of(db: impl PgExecutor<'_>, user: &str, before: Option<i64>, most: 
                ) p ORDER BY p.id DESC LIMIT $2
            ), upto AS MATERIALIZED (
                -- What the account held after the newest of the page: what it holds now, less what came since.
-               SELECT h.balance - coalesce((SELECT sum(c.amount) FROM bursar.posting c WHERE c.credit = h.id AND c.id >= $3), 0)
+               SELECT h.balance::numeric - coalesce((SELECT sum(c.amount) FROM bursar.posting c WHERE c.credit = h.id AND c.id >= $3), 0)
                                 + coalesce((SELECT sum(d.amount) FROM bursar.posting d WHERE d.debit = h.id AND d.id >= $3), 0) AS balance
                FROM held h
            )
            SELECT m.id AS "id!", m.posted_at AS "posted_at!", m.kind AS "kind!", m.delta AS "delta!",
-                  (t.balance + m.delta - sum(m.delta) OVER (ORDER BY m.id DESC))::bigint AS "balance!", m.key AS "key!",
+                  (t.balance + m.delta::numeric - sum(m.delta) OVER (ORDER BY m.id DESC))::bigint AS "balance!", m.key AS "key!",
                   m.event_id, m.job_id, m.ref, m.reverses, m.actor, m.why,
                   (SELECT e.object_id FROM bursar.event e WHERE e.id = m.event_id ORDER BY e.source LIMIT 1) AS object_id
            FROM page m, upto t ORDER BY m.id DESC"#,

@@ -3,7 +3,7 @@
 //! A posting debits one account and credits another, so the books balance by construction. It carries a key that is unique for
 //! ever; the same key with other content is a conflict. A mistake is undone by a reversal, never by a change.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use serde::Serialize;
 use sqlx::PgExecutor;
@@ -146,6 +146,40 @@ pub async fn post(db: impl PgExecutor<'_>, postings: &[Posting]) -> Result<Vec<P
         .collect()
 }
 
+/// Those of these postings whose key stands with other content, by their place, and what has it. Reads only.
+pub(crate) async fn conflicts(
+    db: impl PgExecutor<'_>,
+    postings: &[&Posting],
+) -> Result<Vec<(usize, i64)>, sqlx::Error> {
+    if postings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<String> = postings.iter().map(|posting| posting.key.clone()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT p.id, p.key, p.kind, d.name AS debit, c.name AS credit, d.unit, p.amount, p.reverses
+           FROM bursar.posting p JOIN bursar.account d ON d.id = p.debit JOIN bursar.account c ON c.id = p.credit
+           WHERE p.key = ANY($1)"#,
+        &keys,
+    )
+    .fetch_all(db)
+    .await?;
+    let stands: HashMap<&str, _> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
+    let differs = |posting: &Posting| {
+        let row = stands.get(posting.key.as_str())?;
+        let same = (row.kind.as_str(), &row.unit, row.amount, row.reverses)
+            == (posting.kind, &posting.unit, posting.amount, posting.reverses)
+            && row.debit == posting.debit.to_string()
+            && row.credit == posting.credit.to_string();
+        (!same).then_some(row.id)
+    };
+    Ok(postings.iter().enumerate().filter_map(|(nth, posting)| Some((nth, differs(posting)?))).collect())
+}
+
+/// What is said of a posting whose key stands with other content.
+pub(crate) fn conflict(id: i64, key: &str) -> String {
+    format!("posting {id} has the key {key} with other content; look at both before you do anything")
+}
+
 /// What a spend came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spent {
@@ -185,8 +219,8 @@ pub async fn spend(
     why: Option<&str>,
 ) -> Result<Spent, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT status AS "status!", posting_id, (balance * 1000000)::bigint AS balance
-           FROM bursar.spend($1, $2::bigint * 0.000001, $3, $4, $5)"#,
+        r#"SELECT status AS "status!", posting_id, (balance * 1000000.0)::bigint AS balance
+           FROM bursar.spend($1, $2::bigint::numeric * 0.000001, $3, $4, $5)"#,
         user,
         amount.micros(),
         key,
@@ -208,7 +242,7 @@ pub async fn spend(
 
 /// A user's credits, read without a lock. A user never seen has none.
 pub async fn balance(db: impl PgExecutor<'_>, user: &str) -> Result<Credits, sqlx::Error> {
-    let micros = sqlx::query_scalar!(r#"SELECT (bursar.balance($1) * 1000000)::bigint AS "micros!""#, user)
+    let micros = sqlx::query_scalar!(r#"SELECT (bursar.balance($1) * 1000000.0)::bigint AS "micros!""#, user)
         .fetch_one(db)
         .await?;
     Ok(Credits::from_micros(micros))

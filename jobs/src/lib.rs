@@ -7,10 +7,12 @@ pub mod backoff;
 pub mod by_hand;
 pub mod calendar;
 pub mod call;
+pub mod charge;
 pub mod checkout;
 pub mod clawback;
 pub mod clock;
 pub mod connect;
+pub mod context;
 pub mod credits;
 pub mod db;
 pub mod desk;
@@ -24,8 +26,10 @@ pub mod history;
 pub mod inbox;
 pub mod intent;
 pub mod job;
+pub mod json_object;
 pub mod kinds;
 pub mod ledger;
+pub mod locked;
 pub mod meters;
 pub mod money;
 pub mod owed;
@@ -43,9 +47,11 @@ pub mod turns;
 pub mod watch;
 pub mod worth;
 
+mod aside;
 mod ask_customer;
 mod cancel_subscription;
 pub mod check_account;
+mod check_change;
 mod check_charge;
 pub mod check_checkout;
 mod check_transfer;
@@ -59,9 +65,12 @@ pub mod create_customer;
 mod create_portal;
 mod dunning_step;
 mod expire_checkout;
+mod expire_subscription;
+mod fail_checkout;
 mod grant_purchase;
 mod granted;
 mod invoice;
+mod invoice_refills;
 mod letter;
 mod limits;
 mod link_subscriber;
@@ -117,6 +126,8 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<create_portal::CreatePortal>(),
         Performer::of_call::<check_checkout::CheckCheckout>(),
         Performer::of_call::<expire_checkout::ExpireCheckout>(),
+        Performer::of_call::<expire_subscription::ExpireSubscription>(),
+        Performer::of::<fail_checkout::FailCheckout>(),
         Performer::of_call::<create_account::CreateAccount>(),
         Performer::of_call::<create_account_link::CreateAccountLink>(),
         Performer::of::<refill_tier::RefillTier>(),
@@ -134,6 +145,7 @@ pub fn performers() -> Vec<Performer> {
         Performer::of_call::<read_invoice::ReadInvoice>(),
         Performer::of_call::<refill_month::RefillMonth>(),
         Performer::of_call::<sync_subscription::SyncSubscription>(),
+        Performer::of_call::<check_change::CheckChange>(),
         Performer::of_call::<move_subscription::MoveSubscription>(),
         Performer::of_outside::<send_letter::SendLetter>(),
         Performer::of::<close_dunning::CloseDunning>(),

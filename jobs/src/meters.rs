@@ -69,8 +69,8 @@ pub async fn spend_skill(
     reference: Option<&str>,
 ) -> Result<Spent, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT status AS "status!", posting_id, (balance * 1000000)::bigint AS balance
-           FROM bursar.spend_skill($1, $2, $3::bigint * 0.000001, $4, $5)"#,
+        r#"SELECT status AS "status!", posting_id, (balance * 1000000.0)::bigint AS balance
+           FROM bursar.spend_skill($1, $2, $3::bigint::numeric * 0.000001, $4, $5)"#,
         user,
         skill,
         amount.micros(),

@@ -1,12 +1,18 @@
 //! Note an event: it is stored, seen and counted (`bursar.event_counts`), and this version does not act on it. A later one can replay it.
+//!
+//! The team is told of a type of the application's own events that nothing acts on, once a day for each: it may be a typo, and a job that was
+//! verified under it is never paid. Of Stripe's types there are many that nobody needs.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::{
+    envelope::Source,
     event::{self, Event, OfEvent},
-    job::{Effects, Job, JobError, Pure},
-    kinds::{Kind, NOTE_EVENT},
+    job::{Effects, Job, JobError, NewJob, Pure},
+    kinds::{self, Kind, NOTE_EVENT},
+    notify_team::NotifyTeam,
     terms::Terms,
 };
 
@@ -34,6 +40,20 @@ impl Pure for NoteEvent {
             }
             other => format!("this version does not act on {other}"),
         };
-        Ok(Effects::skip(event.foreign(terms).unwrap_or_else(why)))
+        let tell = (self.0.source == Source::Verification.as_str()).then(|| unknown_type(event));
+        Ok(Effects {
+            follow_ups: tell.into_iter().collect(),
+            ..Effects::skip(event.foreign(terms).unwrap_or_else(why))
+        })
     }
+}
+
+/// Tells the team of a type that nothing acts on.
+fn unknown_type(event: &Event) -> NewJob {
+    let known: Vec<&str> = kinds::APPLICATION_EVENTS.iter().map(|(kind, _)| *kind).collect();
+    let data = json!({ "type": event.kind, "event": event.id, "acted_on": known });
+    // The key is sent as a header.
+    let word: String = event.kind.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(150).collect();
+    let key = format!("unknown_type:{}:{word}", event.received_at.format("%Y-%m-%d"));
+    NotifyTeam::of("event.unknown_type", &key, &data, None)
 }

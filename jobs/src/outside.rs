@@ -10,8 +10,8 @@ use sqlx::PgConnection;
 use crate::{
     db,
     job::{Batch, Claimed, Job, JobError, Outcome},
-    perform::{Context, Disturbed, Report, is_disturbance},
-    settle::{Settlement, settle},
+    perform::{Context, Disturbed, Report, is_code, is_disturbance},
+    settle::{Settlement, settle, times_locked},
     traced,
 };
 
@@ -33,6 +33,13 @@ pub(crate) async fn perform<J: Outside>(context: &Context, batch: &Batch) -> Res
         let attempt = J::attempt(context, &alone, claimed);
         let ended = match traced::under(&[claimed.id.as_str()], attempt).await {
             Ok(ended) => ended,
+            Err(error) if is_code(&error, &["55P03"]) => {
+                let mut tx = db::begin(&context.pool).await?;
+                let times = times_locked(&mut *tx, std::slice::from_ref(&claimed.id)).await?;
+                tx.rollback().await?;
+                let times = times.get(&claimed.id).copied().unwrap_or_default();
+                conclude(context, &alone, Settlement::of_lock(claimed, times, None)).await?
+            }
             Err(error) if is_disturbance(&error) => return Err(Disturbed(error)),
             Err(error) => {
                 let retry = JobError::Retry { after: None, source: error.into() };

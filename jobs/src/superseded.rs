@@ -52,7 +52,7 @@ async fn cancel(
          SET status = 'Killed', done_at = bursar.now(), reason = $4, waits_for = NULL
          WHERE id IN (SELECT j.id FROM apalis.jobs j
                       WHERE j.job_type = $1 AND j.status = 'Failed'
-                        AND j.idempotency_key IN (SELECT $2 || ':' || n FROM generate_series(0, $3::integer - 1) n)
+                        AND j.idempotency_key IN (SELECT $2 || ':' || n::text FROM generate_series(0, $3::integer - 1) n)
                       FOR UPDATE SKIP LOCKED)
          RETURNING id",
         kind,

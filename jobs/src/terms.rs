@@ -38,6 +38,8 @@ pub struct Selling {
     pub credits_per_unit: Credits,
     /// Stripe prices that are charged by use: they sell no tier, and are no mistake.
     pub metered: Vec<String>,
+    /// What buyers read, by package; a package without a title has its name only.
+    pub titles: BTreeMap<String, String>,
 }
 
 impl Default for Selling {
@@ -46,6 +48,7 @@ impl Default for Selling {
             currencies: vec!["usd".into()],
             credits_per_unit: Credits::whole(1).unwrap_or_default(),
             metered: Vec::new(),
+            titles: BTreeMap::new(),
         }
     }
 }
@@ -156,6 +159,21 @@ pub struct SkillRate {
     pub currency: String,
 }
 
+impl SkillRate {
+    /// What a receiver is owed for a cost in credits: exact, or what is wrong with it.
+    pub fn owed(&self, cost: Credits) -> Result<i64, String> {
+        let scaled = i128::from(cost.micros()) * i128::from(self.minor_units_per_credit);
+        let of = format!("{cost} credits at {} a credit", self.minor_units_per_credit);
+        let amount = i64::try_from(scaled / 1_000_000).ok().filter(|amount| *amount > 0 && scaled % 1_000_000 == 0);
+        let amount =
+            amount.ok_or_else(|| format!("{of} is no whole, positive amount of {}'s minor unit", self.currency))?;
+        match money::off_step(amount, money::payout_step(&self.currency), &self.currency) {
+            None => Ok(amount),
+            Some(why) => Err(format!("{of} is no amount that Stripe pays out: {why}")),
+        }
+    }
+}
+
 /// What holds payouts in one currency; in its minor units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
@@ -211,11 +229,30 @@ mod tests {
     }
 
     #[test]
+    fn a_receiver_is_owed_what_stripe_pays_out() {
+        let owed = |cost: &str, rate: i64, currency: &str| {
+            SkillRate { minor_units_per_credit: rate, currency: currency.into() }.owed(cost.parse().unwrap())
+        };
+        assert_eq!(owed("2", 50, "usd"), Ok(100));
+        assert_eq!(owed("2", 50, "huf"), Ok(100));
+        for (cost, rate, currency, wanted) in [
+            ("0.5", 1, "usd", "no whole, positive amount"),
+            ("1", 50, "huf", "0.50 HUF is no multiple of 1.00 HUF"),
+            ("3", 50, "twd", "1.50 TWD is no multiple"),
+            ("3", 50, "ugx", "1.50 UGX is no multiple"),
+            ("1", 55, "kwd", "0.055 KWD is no multiple of 0.010 KWD"),
+        ] {
+            let refused = owed(cost, rate, currency).unwrap_err();
+            assert!(refused.contains(wanted), "{refused}");
+        }
+    }
+
+    #[test]
     fn an_amount_of_any_currency_buys_exactly_its_worth() {
         let selling = |per: &str| Selling {
-            currencies: ["usd", "jpy", "kwd"].map(str::to_owned).to_vec(),
+            currencies: ["usd", "jpy", "kwd", "ugx", "isk"].map(str::to_owned).to_vec(),
             credits_per_unit: per.parse().unwrap(),
-            metered: Vec::new(),
+            ..Selling::default()
         };
         let buys = |per: &str, amount, currency: &str| {
             selling(per).credits_for(amount, currency).map(|credits| credits.to_string())
@@ -224,6 +261,8 @@ mod tests {
         assert_eq!(buys("1", 1, "usd").as_deref(), Some("0.01"));
         assert_eq!(buys("1", 2500, "jpy").as_deref(), Some("2500"));
         assert_eq!(buys("1", 2500, "kwd").as_deref(), Some("2.5"));
+        assert_eq!(buys("1", 1_200_000, "ugx").as_deref(), Some("12000"), "Stripe writes it with two decimals");
+        assert_eq!(buys("1", 500, "isk").as_deref(), Some("5"));
         assert_eq!(buys("0.000001", 1, "usd"), None, "less than a millionth");
         assert_eq!(buys("9000000000000", 99_999_999, "jpy"), None, "more than can be counted");
         for (amount, currency) in [(0, "usd"), (-5, "usd"), (5, "eur"), (5, "USD")] {

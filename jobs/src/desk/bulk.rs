@@ -130,9 +130,13 @@ pub async fn begin(db: &mut PgConnection, by: &Operator, asked: Asked<'_>) -> Re
     )
     .fetch_one(&mut *tx)
     .await?;
-    sqlx::query!("INSERT INTO bursar.bulk_job (bulk, job_id) SELECT $1, * FROM unnest($2::text[])", id, &ids)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query!(
+        "INSERT INTO bursar.bulk_job (bulk, job_id) SELECT $1, * FROM pg_catalog.unnest($2::text[])",
+        id,
+        &ids
+    )
+    .execute(&mut *tx)
+    .await?;
     let after = json!({"matching": dry.matching, "safe": dry.safe, "done": dry.done, "unknown": dry.unknown, "amounts": dry.amounts});
     let states = (Some(json!(filter)), Some(after));
     by.note(&mut *tx, &format!("jobs.{}_all", verb.word()), &id, states, asked.why).await?;

@@ -177,7 +177,7 @@ async fn steps(db: &mut PgConnection, invoice: &str) -> Result<Vec<Taken>, sqlx:
     .await?;
     let letters = sqlx::query!(
         r#"SELECT w.place AS "place!", l.state = 'sent' AS "sent?", j.id AS "job?", j.state AS "state?", j.reason AS "reason?"
-           FROM unnest($2::text[]) AS w (place)
+           FROM pg_catalog.unnest($2::text[]) AS w (place)
            LEFT JOIN bursar.letter l ON l.key = 'dunning:' || $1 || ':' || w.place
            LEFT JOIN bursar.job j ON j.kind = 'send_letter' AND j.key = 'dunning:' || $1 || ':' || w.place
            WHERE l.key IS NOT NULL OR j.id IS NOT NULL"#,

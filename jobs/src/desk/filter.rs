@@ -97,10 +97,10 @@ impl JobFilter {
              WHERE ($1::text IS NULL OR j.status = $1) AND ($2::text IS NULL OR j.job_type = $2)
                AND ($3::text IS DISTINCT FROM 'ready' OR j.run_at <= (SELECT bursar.now()))
                AND ($3::text IS DISTINCT FROM 'scheduled' OR j.run_at > (SELECT bursar.now()))
-               AND ($4::text IS NULL OR position(lower($4) IN lower(coalesce(j.reason, '') || ' ' || coalesce(j.last_result ->> 'Err', ''))) > 0)
+               AND ($4::text IS NULL OR position(lower($4) IN lower(coalesce(j.reason, '') || ' ' || coalesce(j.last_result ->> 'Err'::text, ''))) > 0)
                AND ($5::text IS NULL OR position(lower($5) IN lower(concat_ws(' ', j.id, j.idempotency_key, j.cause))) > 0
                     -- Arguments of another version may be no text at all.
-                    OR position(encode(convert_to(lower($5), 'UTF8'), 'escape') IN lower(encode(j.job, 'escape'))) > 0)
+                    OR position(encode(convert_to(lower($5), 'UTF8'::name), 'escape') IN lower(encode(j.job, 'escape'))) > 0)
                AND ($6::timestamptz IS NULL OR coalesce(j.done_at, j.enqueued_at) < $6)
                AND ($7::timestamptz IS NULL OR coalesce(j.done_at, j.enqueued_at) >= $7)
                AND ($8::text IS NULL OR j.id < $8)

@@ -148,7 +148,7 @@ pub async fn read(db: &mut PgConnection) -> Result<Overview, sqlx::Error> {
         Payouts,
         r#"SELECT p.state, count(*) AS "count!", coalesce(sum(p.amount), 0)::bigint AS "amount!", p.currency, min(p.recorded_at) AS oldest_at,
                   count(*) FILTER (WHERE p.state IN ('sending', 'unknown') AND NOT EXISTS
-                      (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.idempotency_key = p.job_id || ':' || p.releases
+                      (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.idempotency_key = p.job_id || ':' || p.releases::text
                        AND j.status IN ('Pending', 'Running'))) AS "stopped!"
            FROM bursar.payout p WHERE p.state NOT IN ('paid', 'reversed') GROUP BY p.state, p.currency ORDER BY p.state, p.currency"#
     )
@@ -164,7 +164,7 @@ pub async fn read(db: &mut PgConnection) -> Result<Overview, sqlx::Error> {
     )
     .fetch_all(&mut *db)
     .await?;
-    let flagged = sqlx::query_scalar!(r#"SELECT count(DISTINCT user_id) AS "count!" FROM bursar.user_flag"#)
+    let flagged = sqlx::query_scalar!(r#"SELECT pg_catalog.count(DISTINCT user_id) AS "count!" FROM bursar.user_flag"#)
         .fetch_one(db)
         .await?;
     Ok(Overview {

@@ -143,7 +143,7 @@ pub async fn page(db: &mut PgConnection, job: &str) -> Result<Option<Page>, sqlx
         r#"SELECT c.what, i.generation AS "generation?", i.idempotency_key AS "idempotency_key?", c.begun_at, c.answered_at, c.status,
                   c.request_id, c.replayed, c.answer, c.job_id, c.attempt
            FROM bursar.call c LEFT JOIN bursar.intent i ON i.id = c.intent_id
-           WHERE c.subject = $1 OR c.subject IN (SELECT 'reversal:' || r.job_id || ':' || r.n FROM bursar.reversal r WHERE r.job_id = $2)
+           WHERE c.subject = $1 OR c.subject IN (SELECT 'reversal:' || r.job_id || ':' || r.n::text FROM bursar.reversal r WHERE r.job_id = $2)
            ORDER BY c.id"#,
         format!("payout:{job}"),
         job,
@@ -169,10 +169,10 @@ pub async fn page(db: &mut PgConnection, job: &str) -> Result<Option<Page>, sqlx
         Run,
         r#"SELECT v.id AS "id!", v.kind AS "kind!", v.state AS "state!", v.reason FROM bursar.job v
            WHERE v.id IN (SELECT j.id FROM apalis.jobs j WHERE j.job_type = 'pay_receiver'
-                            AND j.idempotency_key IN (SELECT $1 || ':' || n FROM generate_series(0, $2::integer) n)
+                            AND j.idempotency_key IN (SELECT $1 || ':' || n::text FROM generate_series(0, $2::integer) n)
                           UNION ALL
                           SELECT j.id FROM apalis.jobs j WHERE j.job_type = 'reverse_transfer'
-                            AND j.idempotency_key IN (SELECT r.job_id || ':' || r.n || ':' || k
+                            AND j.idempotency_key IN (SELECT r.job_id || ':' || r.n::text || ':' || k::text
                                                       FROM bursar.reversal r, generate_series(0, r.releases) k WHERE r.job_id = $1))
            ORDER BY v.id"#,
         job,

@@ -105,7 +105,7 @@ pub async fn judge(db: &mut PgConnection, ids: &[String]) -> Result<Vec<Judged>,
            FROM bursar.payout p
            LEFT JOIN bursar.receiver r ON r.user_id = p.receiver_id
            -- A held one whose job waits for another attempt can be let go at once.
-           LEFT JOIN LATERAL (SELECT j.id FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.idempotency_key = p.job_id || ':' || p.releases
+           LEFT JOIN LATERAL (SELECT j.id FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.idempotency_key = p.job_id || ':' || p.releases::text
                               AND (j.status = 'Running' OR j.status = 'Pending' AND (p.state <> 'held' OR j.run_at <= (SELECT bursar.now())))
                               LIMIT 1) live ON true
            WHERE p.job_id = ANY ($1) ORDER BY p.recorded_at DESC, p.job_id DESC"#,
@@ -259,7 +259,7 @@ pub async fn release(db: &mut PgConnection, by: &Operator, asked: Asked<'_>) -> 
     let Some(was) = State::parse(&payout.state) else { return Ok(Came::Not(payout.state)) };
     let (state, Act::Enqueue) = turn(was, Seen::Released) else { return Ok(Came::Not(payout.state)) };
     let live = sqlx::query_scalar!(
-        "SELECT id FROM bursar.job WHERE kind = 'pay_receiver' AND state IN ('ready', 'scheduled', 'running') AND key = $1 || ':' || $2::int",
+        "SELECT id FROM bursar.job WHERE kind = 'pay_receiver' AND state IN ('ready', 'scheduled', 'running') AND key = $1 || ':' || $2::int::text",
         job,
         payout.releases
     )

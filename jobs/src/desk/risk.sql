@@ -2,7 +2,7 @@
 -- Keys are read, and not arguments: a key is text, while what PostgreSQL takes for JSON is narrower than what Stripe sends.
 WITH asked AS MATERIALIZED (
     SELECT j.id, j.job_type AS kind, j.idempotency_key AS key, j.cause, j.job_type IN ('grant_purchase', 'refill_tier') AS grants
-    FROM unnest($1::text[]) AS wanted (id) JOIN apalis.jobs j ON j.id = wanted.id
+    FROM pg_catalog.unnest($1::text[]) AS wanted (id) JOIN apalis.jobs j ON j.id = wanted.id
 ), sent AS (
     -- The newest intent under which each of them let something out.
     SELECT DISTINCT ON (a.id) a.id, i.state,
@@ -16,7 +16,7 @@ SELECT a.id AS "id!", a.kind AS "kind!",
             ELSE 'safe' END AS "verdict!",
        CASE WHEN p.state IN ('paid', 'reversed') THEN 'its payout is ' || p.state
             WHEN s.state = 'succeeded' THEN 'what it sent had its effect'
-            WHEN posted.id IS NOT NULL THEN 'posting ' || posted.id || ' is its effect'
+            WHEN posted.id IS NOT NULL THEN 'posting ' || posted.id::text || ' is its effect'
             WHEN p.state IN ('sending', 'unknown') THEN 'its payout is ' || p.state || ': it is looked for first'
             WHEN s.state = 'unknown' OR s.unanswered THEN 'it sent something, and the answer is not known: it is looked for first'
             ELSE 'nothing has come of it' END AS "why!",

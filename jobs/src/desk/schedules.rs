@@ -50,7 +50,7 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<Schedule>, sqlx::Error> {
                SELECT j.id FROM apalis.jobs j
                WHERE j.job_type = s.kind AND j.idempotency_key = s.name || ':' || to_char(s.last_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
                UNION ALL
-               (SELECT a.after ->> 'job' FROM bursar.audit a WHERE a.subject = s.name AND a.what = 'schedule.run' ORDER BY a.id DESC LIMIT 1)
+               (SELECT a.after ->> 'job'::text FROM bursar.audit a WHERE a.subject = s.name AND a.what = 'schedule.run' ORDER BY a.id DESC LIMIT 1)
                -- Ids grow with time.
                ORDER BY 1 DESC LIMIT 1
            ) l ON true

@@ -263,7 +263,7 @@ async fn heard(db: &mut PgConnection, invoice: &str, failed_at: DateTime<Utc>) -
     }
     sqlx::query!(
         "WITH moved AS (
-             UPDATE bursar.dunning_step SET due_at = $2::timestamptz + day * interval '1 day'
+             UPDATE bursar.dunning_step SET due_at = $2::timestamptz + day::float8 * interval '1 day'
              WHERE invoice_id = $1 AND state = 'planned' RETURNING invoice_id || ':' || step AS key, due_at)
          UPDATE apalis.jobs j SET run_at = moved.due_at FROM moved
          WHERE j.job_type = 'dunning_step' AND j.idempotency_key = moved.key AND j.status = 'Pending'",
@@ -290,7 +290,7 @@ async fn close(db: &mut PgConnection, invoice: &str, state: &str, reason: &str) 
     let reason = reason.replace('\0', "\u{fffd}");
     let closed = sqlx::query!(
         r#"UPDATE bursar.dunning_case SET state = $2, reason = $3, changed_at = bursar.now() WHERE invoice_id = $1 AND state = ANY ($4)
-           RETURNING schedule ->> 'final' = 'pause' AS "pauses!""#,
+           RETURNING schedule ->> 'final'::text = 'pause' AS "pauses!""#,
         invoice,
         state,
         reason,
@@ -342,7 +342,7 @@ async fn ended(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Er
 async fn resume(db: &mut PgConnection, invoice: &str, occasion: &str, delay: TimeDelta) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO bursar.dunning_step AS s (invoice_id, step, day, due_at)
-         VALUES ($1, $2, 0, bursar.now() + $3::bigint * interval '1 millisecond')
+         VALUES ($1, $2, 0, bursar.now() + $3::bigint::float8 * interval '1 millisecond')
          ON CONFLICT (invoice_id, step) DO UPDATE SET state = 'planned', outcome = NULL, due_at = excluded.due_at
              WHERE s.state = 'skipped'",
         invoice,

@@ -101,7 +101,7 @@ async fn end(db: &mut PgConnection, walk: DateTime<Utc>) -> Result<(), sqlx::Err
     .execute(&mut *db)
     .await?;
     let missed = sqlx::query!(
-        r#"SELECT count(*) AS "count!", min(created) AS since, coalesce(array_agg(DISTINCT type), '{}') AS "types!"
+        r#"SELECT count(*) AS "count!", min(created) AS since, coalesce(pg_catalog.array_agg(DISTINCT type), '{}') AS "types!"
            FROM bursar.missed_event WHERE walk = $1 AND overdue"#,
         walk
     )

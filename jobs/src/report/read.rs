@@ -44,8 +44,8 @@ async fn payments(db: &mut PgConnection, period: Period) -> Result<Payments, sql
                  AND e.type IN ('invoice.paid', 'invoice.payment_succeeded', 'invoice.payment_failed', 'checkout.session.async_payment_failed')
                  AND e.livemode IS NOT DISTINCT FROM coalesce((SELECT s.value = 'live' FROM bursar.setting s WHERE s.name = 'stripe'), e.livemode)
                  AND NOT (e.type IN ('invoice.paid', 'invoice.payment_succeeded') AND e.body IS NOT NULL
-                          AND convert_from(e.body, 'LATIN1') ~ '"amount_paid"\s*:\s*0\s*[,}]'
-                          AND convert_from(e.body, 'LATIN1') !~ '"amount_paid"\s*:\s*[1-9]')
+                          AND convert_from(e.body, 'LATIN1'::name) ~ '"amount_paid"\s*:\s*0\s*[,}]'
+                          AND convert_from(e.body, 'LATIN1'::name) !~ '"amount_paid"\s*:\s*[1-9]')
                  -- What was known as paid before is not paid again, and has not failed since.
                  AND NOT EXISTS (SELECT FROM bursar.event b WHERE b.source = 'stripe' AND b.object_id = e.object_id AND b.received_at < $1
                                  AND b.type IN ('invoice.paid', 'invoice.payment_succeeded'))
@@ -84,7 +84,7 @@ async fn revenue(db: &mut PgConnection, period: Period) -> Result<Vec<Revenue>, 
                       coalesce(sum(l.yearly) FILTER (WHERE l.n = 2), 0) AS after,
                       bool_or(l.n = 1) AS paid_before, bool_or(l.n = 2) AS pays_after
                FROM last l WHERE (l.yearly > 0 OR l.yearly IS NULL) AND l.currency IS NOT NULL
-               GROUP BY l.user_id, l.currency HAVING sum(l.yearly) > 0
+               GROUP BY l.user_id, l.currency HAVING sum(l.yearly) > 0.0
            ), judged AS (
                SELECT u.*,
                       NOT u.paid_before AND EXISTS (SELECT FROM bursar.subscription_worth w
@@ -103,7 +103,7 @@ async fn revenue(db: &mut PgConnection, period: Period) -> Result<Vec<Revenue>, 
                   coalesce(sum(j.before - j.after) FILTER (WHERE j.pays_after AND j.after < j.before), 0)::bigint AS "contraction!",
                   coalesce(sum(j.before) FILTER (WHERE NOT j.pays_after), 0)::bigint AS "churn!",
                   coalesce(sum(j.before) FILTER (WHERE j.involuntary), 0)::bigint AS "involuntary!",
-                  count(*) FILTER (WHERE j.before > 0) AS "users_before!", count(*) FILTER (WHERE j.after > 0) AS "users!",
+                  count(*) FILTER (WHERE j.before > 0.0) AS "users_before!", count(*) FILTER (WHERE j.after > 0.0) AS "users!",
                   count(*) FILTER (WHERE NOT j.pays_after) AS "churned_users!", count(*) FILTER (WHERE j.involuntary) AS "involuntary_users!"
            FROM judged j GROUP BY j.currency ORDER BY sum(j.after) DESC, j.currency"#,
         period.from,
@@ -201,7 +201,7 @@ async fn movements(db: &mut PgConnection, period: Period) -> Result<Movements, s
                      UNION ALL SELECT p.debit, -p.amount FROM bursar.posting p WHERE p.posted_at >= $1) m
                GROUP BY m.account
            ), ends AS (
-               SELECT a.balance - coalesce(s.delta, 0) AS balance
+               SELECT a.balance::numeric - coalesce(s.delta, 0) AS balance
                FROM bursar.account a LEFT JOIN since s ON s.account = a.id WHERE a.unit = 'credits' AND NOT a.derived
            )
            SELECT coalesce(sum(greatest(e.balance, 0)), 0)::bigint AS "outstanding!",

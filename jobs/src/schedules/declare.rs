@@ -53,7 +53,7 @@ struct Row {
 /// keeps its next tick: what was missed since is caught up. One worker at a time.
 pub async fn declare(pool: &PgPool, declared: &[Declared]) -> Result<Laid, sqlx::Error> {
     let mut tx = crate::db::begin(pool).await?;
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('schedules', 0))").execute(&mut *tx).await?;
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('schedules', 0::bigint))").execute(&mut *tx).await?;
     let now = clock::business(&mut *tx).await?;
     let mut laid = Laid::default();
     let names: Vec<String> = declared.iter().map(|one| one.name.clone()).collect();
@@ -82,7 +82,7 @@ async fn lay(
         r#"SELECT s.cron, s.chain, s.next_at,
                   (s.cron, s.kind, s.args, s.catch_up, s.source) = ($2, $3, $4, $5, $6) AS "same!",
                   EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'fire_schedule' AND j.status IN ('Pending', 'Running')
-                          AND j.idempotency_key = s.name || ':' || s.chain || ':' || to_char(s.next_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) AS "waits!"
+                          AND j.idempotency_key = s.name || ':' || s.chain::text || ':' || to_char(s.next_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) AS "waits!"
            FROM bursar.schedule s WHERE s.name = $1 FOR UPDATE OF s"#,
         name,
         cron,
