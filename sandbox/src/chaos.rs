@@ -163,7 +163,9 @@ fn fault(dice: &mut Dice, route: &Route, keyed: bool) -> Fault {
 /// Whether Stripe could answer this request so.
 fn fits(kind: Kind, route: &Route, keyed: bool) -> bool {
     match kind {
-        Kind::BalanceInsufficient | Kind::CapabilityInactive => route.name() == "POST /v1/transfers",
+        Kind::BalanceInsufficient | Kind::CapabilityInactive | Kind::DestinationGone => {
+            route.name() == "POST /v1/transfers"
+        }
         // A key is in use, or keeps an answer, only where there is one.
         Kind::Conflict409 | Kind::Saved500 | Kind::ShouldRetryFalse500 | Kind::ShouldRetryTrue500 => keyed,
         Kind::LockTimeout => route.method != "GET",

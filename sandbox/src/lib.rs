@@ -169,6 +169,7 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     let seed = options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let mut world = World::new(url.clone(), options.key, seed, options.balance);
     world.ahead = options.ahead;
+    world.is_public = options.public;
     world.tick(clock::now().timestamp());
     world.sessions.set_secret(options.listen_secret);
     world.chaos = Chaos::new(options.chaos.unwrap_or_default(), seed);

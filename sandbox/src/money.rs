@@ -9,13 +9,15 @@ use super::failure::Failure;
 /// The currencies the sandbox deals in, in lower case; a part of Stripe's.
 const CURRENCIES: &[&str] = &[
     "aed", "aud", "bgn", "bhd", "brl", "cad", "chf", "czk", "dkk", "eur", "gbp", "hkd", "huf", "idr", "ils", "inr",
-    "jod", "jpy", "krw", "kwd", "mxn", "myr", "nok", "nzd", "omr", "php", "pln", "ron", "sar", "sek", "sgd", "thb",
-    "tnd", "try", "twd", "uah", "usd", "vnd", "zar",
+    "isk", "jod", "jpy", "krw", "kwd", "mxn", "myr", "nok", "nzd", "omr", "php", "pln", "ron", "sar", "sek", "sgd",
+    "thb", "tnd", "try", "twd", "uah", "ugx", "usd", "vnd", "zar",
 ];
 /// Currencies without decimals, and with three (Stripe: supported currencies).
 const ZERO: &[&str] =
-    &["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"];
+    &["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
 const THREE: &[&str] = &["bhd", "jod", "kwd", "omr", "tnd"];
+/// Currencies without decimals that the API writes with two, in steps of a whole unit (Stripe: currencies, special cases).
+const WHOLE: &[&str] = &["isk", "ugx"];
 
 /// How many of an amount's digits stand behind the point.
 pub(super) fn decimals(currency: &str) -> usize {
@@ -28,7 +30,8 @@ pub(super) fn decimals(currency: &str) -> usize {
     }
 }
 
-/// Refuses what no card network moves: a currency of three decimals is charged in steps of ten of its minor unit.
+/// Refuses what no card network moves: a currency of three decimals is charged in steps of ten of its minor unit, and one that has none in
+/// life in whole units.
 pub(super) fn check(amount: i64, currency: &str, param: &str) -> Result<(), Failure> {
     if decimals(currency) == 3 && amount % 10 != 0 {
         let message = format!(
@@ -36,6 +39,13 @@ pub(super) fn check(amount: i64, currency: &str, param: &str) -> Result<(), Fail
             currency.to_uppercase()
         );
         return Err(Failure::invalid(message).param(param));
+    }
+    if WHOLE.contains(&currency) && amount % 100 != 0 {
+        let message = format!(
+            "Invalid amount. Currency {} has become effectively zero-decimal and charged amounts must be evenly divisible by 100.",
+            currency.to_uppercase()
+        );
+        return Err(Failure::invalid(message).code("invalid_charge_amount_no_decimal_compatible").param(param));
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ use super::{
     deliveries::Delivery,
     failure::Failure,
     listen::socket,
-    stopped,
+    pages, stopped,
     world::{Fate, Reply, Request, Response, World},
 };
 
@@ -153,6 +153,14 @@ async fn answer(
     request: hyper::Request<Incoming>,
 ) -> io::Result<HttpResponse<Answer>> {
     if request.uri().path() == socket::PATH {
+        let asked = head_of(&request);
+        let is_own = {
+            let world = shared.world();
+            pages::guard::is_own(&world.url, world.is_public, &asked)
+        };
+        if !is_own {
+            return Ok(http(pages::guard::foreign().into(), Answer::whole));
+        }
         return Ok(socket::upgrade(&shared, request, stop));
     }
     let reply = match read(request).await {
@@ -181,10 +189,21 @@ async fn answer(
     }
 }
 
-async fn read(request: hyper::Request<Incoming>) -> Result<Request, Failure> {
-    let (head, body) = request.into_parts();
+/// A request without its body.
+fn head_of(request: &hyper::Request<Incoming>) -> Request {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    Request {
+        method: request.method().as_str().to_owned(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        headers: request.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+        body: Vec::new(),
+    }
+}
+
+async fn read(request: hyper::Request<Incoming>) -> Result<Request, Failure> {
+    let head = head_of(&request);
+    let body = request.into_body();
     let body = match timeout(PATIENCE, Limited::new(body, BODY_BYTES).collect()).await {
         Ok(Ok(body)) => body.to_bytes().to_vec(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -197,13 +216,7 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, Failure> {
         Ok(Err(_)) => return Err(Failure::invalid("The body ended early.")),
         Err(_) => return Err(Failure::new(408, "invalid_request_error", "The body did not arrive in time.")),
     };
-    Ok(Request {
-        method: head.method.as_str().to_owned(),
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or_default().to_owned(),
-        headers,
-        body,
-    })
+    Ok(Request { body, ..head })
 }
 
 fn http(response: Response, body: impl FnOnce(String) -> Answer) -> HttpResponse<Answer> {

@@ -123,6 +123,7 @@ fn minimal(route: &Route, ids: &[String]) -> String {
         "/v1/payment_intents" => "amount=100&currency=usd".to_owned(),
         "/v1/payment_methods" => "type=card&card[token]=tok_visa".to_owned(),
         "/v1/refunds" => "charge=ch_none".to_owned(),
+        "/v1/credit_notes" => "invoice=in_none&credit_amount=1".to_owned(),
         "/v1/prices" => format!("product={product}&currency=usd&unit_amount=1"),
         "/v1/products" => "name=Team".to_owned(),
         "/v1/coupons" => "percent_off=10".to_owned(),

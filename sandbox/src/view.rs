@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::store::{Store, text};
 
+/// Stripe: a list within an object shows ten entries at most; the others are on its own pages.
+const SHOWN: usize = 10;
+
 /// Fields that an object carries only in answers that expand them.
 const ON_REQUEST: &[(&str, &str)] =
     &[("checkout.session", "line_items"), ("invoice", "payments"), ("invoice", "confirmation_secret")];
@@ -37,9 +40,25 @@ fn walk(store: &Store, mut object: Value, paths: &[&[&str]]) -> Value {
         let named = value.as_str().filter(|_| !below.is_empty()).and_then(|id| store.any(id)).cloned();
         let whole = named.unwrap_or_else(|| value.take());
         // Below a list's own frame and below what was asked for, the same rules hold.
-        *value = if whole.is_array() || whole.is_object() { walk(store, whole, &below) } else { whole };
+        *value = if whole.is_array() || whole.is_object() { walk(store, within(whole), &below) } else { whole };
     }
     object
+}
+
+/// What an object shows of a list within it.
+fn within(mut list: Value) -> Value {
+    let is_list = list["object"] == "list";
+    let more = match list.get_mut("data").and_then(Value::as_array_mut).filter(|_| is_list) {
+        Some(data) if data.len() > SHOWN => {
+            data.truncate(SHOWN);
+            true
+        }
+        _ => false,
+    };
+    if more {
+        list["has_more"] = json!(true);
+    }
+    list
 }
 
 /// What of `after` differs, as it was before: an event's `previous_attributes`. Of an object below, that is what differs in it; a list

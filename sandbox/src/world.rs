@@ -120,6 +120,8 @@ pub struct World {
     pub(super) request_id: String,
     pub(super) idempotency_key: Option<String>,
     api_key: Option<String>,
+    /// Others than this machine are meant to reach it.
+    pub(super) is_public: bool,
     executed: bool,
     injected: Option<Failure>,
 }
@@ -151,6 +153,7 @@ impl World {
             request_id: String::new(),
             idempotency_key: None,
             api_key,
+            is_public: false,
             executed: false,
             injected: None,
         }
@@ -166,11 +169,12 @@ impl World {
         let mut happened = None;
         let arrived = |response| Reply { response, fate: Fate::Arrives };
         let is_admin = request.path == "/_sandbox" || request.path.starts_with("/_sandbox/");
-        let mut reply = if pages::is_page(request) {
+        let is_own = pages::guard::is_own(&self.url, self.is_public, request);
+        let mut reply = if !is_own && (request.method != "POST" || !pages::is_page(request)) {
+            // A browser sends what another site's page makes it send, and would show the answer to a site whose name leads here.
+            arrived(pages::guard::foreign().into())
+        } else if pages::is_page(request) {
             arrived(pages::answer(self, request))
-        } else if is_admin && request.method != "GET" && !pages::guard::is_own(&self.url, request) {
-            // It asks for no key, and a browser sends what another site's page makes it send.
-            arrived(Failure::new(403, "invalid_request_error", "This was sent from another site's page.").into())
         } else if is_admin {
             self.executed = true;
             arrived(admin::answer(self, request).map_or_else(Response::from, |body| Response::json(200, &body)))

@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     BalanceInsufficient,
     /// An executed, saved 400: the destination may not receive.
     CapabilityInactive,
+    /// A 400 before execution, which is not saved: there is no such destination.
+    DestinationGone,
     /// A gateway's page instead of an answer. Applied unless told otherwise.
     #[serde(rename = "html_502")]
     Html502,
@@ -81,6 +83,9 @@ impl Fault {
             Kind::Limit429 => {
                 let message = "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.";
                 Some(self.too_many(message, "rate_limit"))
+            }
+            Kind::DestinationGone => {
+                Some(Failure::no_such_param("destination", "acct_gone00000000", "destination").into())
             }
             Kind::LockTimeout => {
                 let message = "This object cannot be accessed right now because another API request or Stripe process is \

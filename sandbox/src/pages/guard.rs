@@ -5,20 +5,33 @@ use std::net::IpAddr;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::digest;
 
-use crate::world::Request;
+use crate::{failure::Failure, world::Request};
 
-/// Whether a form comes from one of our own pages. A browser always says where a form comes from; other clients need not.
+/// Whether a request is for this sandbox, and not sent by another site's page. A browser always says whom it asks for, and where what it
+/// sends comes from; other clients need not.
 ///
-/// A name other than `localhost` is not ours even when it leads here: a site could have let its own name do so.
-pub(crate) fn is_own(url: &str, request: &Request) -> bool {
-    let Some(origin) = request.header("origin") else { return true };
-    if origin == url {
-        return true;
+/// A name other than `localhost` is not ours even when it leads here: a site could have let its own name do so. Where others are meant to
+/// reach the sandbox (`--public`), any name may be its own.
+pub(crate) fn is_own(url: &str, is_public: bool, request: &Request) -> bool {
+    let host = request.header("host");
+    if !is_public && host.is_some_and(|host| !is_local(host)) {
+        return false;
     }
-    let host = request.header("host").unwrap_or_default();
+    let Some(origin) = request.header("origin") else { return true };
+    origin == url || origin.split_once("://").is_some_and(|(_, named)| Some(named) == host)
+}
+
+/// What another site's page is told.
+pub(crate) fn foreign() -> Failure {
+    let told = "This was sent from another site's page, or to a name that is not this machine's: ask 127.0.0.1 or localhost, or start the \
+                sandbox with --public.";
+    Failure::new(403, "invalid_request_error", told)
+}
+
+fn is_local(host: &str) -> bool {
     let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
-    let is_address = name == "localhost" || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    is_address && origin.strip_prefix("http://") == Some(host)
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
 }
 
 /// Headers of every page. The one style is allowed by its hash. `form-action` is left out on purpose: browsers apply it to where a

@@ -88,7 +88,7 @@ fn back(from: &str) -> Shown {
 /// Answers a request for a page, or a form sent from one.
 pub(super) fn answer(world: &mut World, request: &Request) -> Response {
     let form = (request.method == "POST").then(|| Form(params::decode(&request.body)));
-    if form.is_some() && !guard::is_own(&world.url, request) {
+    if form.is_some() && !guard::is_own(&world.url, world.is_public, request) {
         let told = "<section><p>This form was sent from another site’s page. Open the page again and send it from there.</p></section>";
         return page(403, "Not sent from here", Html::default(), Html::own(told));
     }

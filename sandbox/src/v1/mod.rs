@@ -8,6 +8,7 @@ mod billing_meters;
 pub(super) mod billing_portal;
 pub(super) mod checkout;
 mod coupons;
+mod credit_notes;
 mod customer_balance;
 mod customers;
 mod discounts;
@@ -49,6 +50,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     billing_portal::ROUTES,
     checkout::ROUTES,
     coupons::ROUTES,
+    credit_notes::ROUTES,
     customer_balance::ROUTES,
     customers::ROUTES,
     disputes::ROUTES,

@@ -11,9 +11,6 @@ use crate::{
     world::World,
 };
 
-/// How many a Transfer shows of its own.
-const INLINE: usize = 10;
-
 pub(super) const ROUTES: &[Route] = &[
     Route {
         method: "POST",
@@ -84,8 +81,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     transfer["reversed"] = json!(amount == left);
     let newest: Vec<&Value> = of(world, call.id());
     transfer["reversals"]["total_count"] = json!(newest.len());
-    transfer["reversals"]["has_more"] = json!(newest.len() > INLINE);
-    transfer["reversals"]["data"] = newest.into_iter().take(INLINE).cloned().collect();
+    transfer["reversals"]["data"] = newest.into_iter().cloned().collect();
     world.change("transfer", "transfer.reversed", transfer);
     Ok(reversal)
 }

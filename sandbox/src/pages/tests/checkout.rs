@@ -105,6 +105,34 @@ fn a_form_from_another_site_does_nothing() {
         assert_eq!(admin.status, 403, "{origin}");
     }
     assert_eq!(told(&world, "charge.succeeded"), 0);
+    // Every route, reads too: a name that was made to lead here would show its site the answer.
+    for (origin, host) in [
+        (None, "evil.example:12111"),
+        (None, "127.0.0.1.evil.example"),
+        (Some("http://evil.example"), "127.0.0.1:12111"),
+    ] {
+        let mut headers = vec![("authorization", "Bearer sk_test_123456789"), ("host", host)];
+        headers.extend(origin.map(|origin| ("origin", origin)));
+        let all = ["/_sandbox", "/_sandbox/ledger", "/_sandbox/requests", "/v1/balance", "/v1/customers", &path(&made)];
+        for route in all {
+            let refused = send(&mut world, "GET", route, "", &headers);
+            assert_eq!(refused.status, 403, "{route} {host} {origin:?}: {}", refused.body);
+        }
+        assert_eq!(send(&mut world, "POST", "/v1/customers", "name=a", &headers).status, 403);
+    }
+    for host in ["127.0.0.1:12111", "localhost:12111", "[::1]:12111", "bursar.localhost"] {
+        let headers = [("authorization", "Bearer sk_test_123456789"), ("host", host)];
+        for route in ["/_sandbox/ledger", "/v1/balance"] {
+            assert_eq!(send(&mut world, "GET", route, "", &headers).status, 200, "{route} {host}");
+        }
+    }
+    // Where others are meant to reach it, it has any name, and its pages are still its own alone.
+    world.is_public = true;
+    let named = [("authorization", "Bearer sk_test_123456789"), ("host", "sandbox:12111")];
+    assert_eq!(send(&mut world, "GET", "/v1/balance", "", &named).status, 200);
+    let foreign = [named[0], named[1], ("origin", "http://evil.example")];
+    assert_eq!(send(&mut world, "GET", "/v1/balance", "", &foreign).status, 403);
+    world.is_public = false;
     let own = send(
         &mut world,
         "POST",

@@ -8,9 +8,6 @@ use crate::{
     world::World,
 };
 
-/// Stripe inlines ten of them; the rest is paged.
-const INLINED: usize = 10;
-
 /// A line for the period of a subscription's item.
 pub(crate) fn of_subscription_item(world: &mut World, subscription: &Value, item: &Value, is_trial: bool) -> Value {
     let price = &item["price"];
@@ -132,26 +129,19 @@ fn money(amount: i64, price: &Value) -> String {
     }
 }
 
-/// Every line of an invoice; those that are not inlined are a private note.
+/// Every line of an invoice.
 pub(crate) fn all(invoice: &Value) -> Vec<Value> {
-    let whole = invoice.get("_lines").or_else(|| invoice.pointer("/lines/data"));
-    whole.and_then(Value::as_array).cloned().unwrap_or_default()
+    invoice.pointer("/lines/data").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 /// Puts the lines into their invoice.
 pub(crate) fn put(invoice: &mut Value, mut lines: Vec<Value>) {
-    let (id, count) = (invoice["id"].clone(), lines.len());
+    let id = invoice["id"].clone();
     for line in &mut lines {
         line["invoice"] = id.clone();
     }
-    let shown: Vec<&Value> = lines.iter().take(INLINED).collect();
     invoice["lines"] = json!({
-        "object": "list", "data": shown, "has_more": count > INLINED, "total_count": count,
+        "object": "list", "has_more": false, "total_count": lines.len(), "data": lines,
         "url": format!("/v1/invoices/{}/lines", id.as_str().unwrap_or_default()),
     });
-    if count > INLINED {
-        invoice["_lines"] = lines.into();
-    } else if let Some(fields) = invoice.as_object_mut() {
-        fields.remove("_lines");
-    }
 }

@@ -125,6 +125,7 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
         after["discounts"] = discounts::make(world, asked, customer, Some(id));
     }
     let moved = change.anchor_now || change.trial_end.is_some();
+    let ends_trial = matches!(change.trial_end, Some(TrialEnd::Now)) && text(&before, "status") == "trialing";
     let behavior = change.behavior;
     let (refuses, waits, off_session) = (change.refuses, change.waits, change.off_session);
     let Reckoned { mut after, waiting, plan } = reckon(world, &before, after, change)?;
@@ -153,6 +154,11 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
         invoice_items::put_on(world, &on, text(invoice, "id"));
     }
     let after = settle(world, after, billed, &how);
+    if ends_trial {
+        // Stripe: types of events, `customer.subscription.trial_will_end`: also when a trial is ended by `trial_end=now`.
+        let now = world.object("subscription", "subscription", id)?;
+        world.emit("customer.subscription.trial_will_end", &now);
+    }
     if plan.period.is_some() || moved {
         cycle::plan(world, &after);
         cycle::plan_trial(world, &after);

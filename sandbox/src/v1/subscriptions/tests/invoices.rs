@@ -123,6 +123,31 @@ fn a_draft_that_advances_by_itself_is_paid_in_an_hour() {
 }
 
 #[test]
+fn more_than_ten_items_are_paged_wherever_they_are_shown() {
+    let mut shop = Shop::new();
+    let prices: Vec<String> = (1..=12).map(|n| shop.price(n * 100, "month")).collect();
+    let items: Vec<String> =
+        prices.iter().enumerate().map(|(n, price)| format!("&items[{n}][price]={price}")).collect();
+    let subscription = shop.subscribe(&prices[0], &items[1..].concat());
+    let shown =
+        |object: &Value| (object["items"]["data"].as_array().unwrap().len(), object["items"]["has_more"] == true);
+    assert_eq!((shown(&subscription), &subscription["items"]["total_count"]), ((10, true), &12.into()));
+    assert_eq!(shown(&shop.get("/v1/subscriptions")["data"][0]), (10, true));
+    assert_eq!(shown(&shop.event("customer.subscription.created")["data"]["object"]), (10, true));
+    let listed = shop.get(&format!("/v1/subscription_items?subscription={}&limit=100", id(&subscription)));
+    assert_eq!((listed["data"].as_array().unwrap().len(), &listed["has_more"]), (12, &false.into()));
+    let (first, last) = (id(&listed["data"][0]), id(&listed["data"][11]));
+    // All of them are there all the same: the invoice has each, and a change shows what they were.
+    assert_eq!(shop.invoices(&subscription)[0]["total"], 7800);
+    let rest =
+        shop.get(&format!("/v1/subscription_items?subscription={}&limit=5&starting_after={first}", id(&subscription)));
+    assert_eq!((rest["data"].as_array().unwrap().len(), &rest["has_more"]), (5, &true.into()));
+    shop.post(&format!("/v1/subscription_items/{last}"), "quantity=2&proration_behavior=none");
+    let previous = shop.event("customer.subscription.updated")["data"]["previous_attributes"].clone();
+    assert_eq!(previous["items"]["data"].as_array().unwrap().len(), 10, "{previous}");
+}
+
+#[test]
 fn more_than_ten_lines_are_paged() {
     let mut shop = Shop::new();
     let customer = shop.customer.clone();

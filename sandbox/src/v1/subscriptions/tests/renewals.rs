@@ -115,6 +115,23 @@ fn years_of_days_pass_quickly() {
 }
 
 #[test]
+fn a_trial_that_is_ended_at_once_is_told_of_as_one_that_ends() {
+    let mut shop = Shop::new();
+    let price = shop.price(1900, "month");
+    let subscription = shop.subscribe(&price, "&trial_period_days=14");
+    let path = format!("/v1/subscriptions/{}", id(&subscription));
+    assert_eq!(shop.post(&path, "trial_end=now")["status"], "active");
+    let told = shop.event("customer.subscription.trial_will_end");
+    assert_eq!(told["data"]["object"]["status"], "active");
+    let since = shop.count();
+    shop.post(&path, "trial_end=now");
+    assert!(
+        !shop.told(since).contains(&"customer.subscription.trial_will_end".to_owned()),
+        "there is no trial any more"
+    );
+}
+
+#[test]
 fn a_trial_is_warned_of_and_becomes_paid() {
     let mut shop = Shop::new();
     let price = shop.price(1900, "month");
