@@ -4,6 +4,7 @@ pub mod client;
 mod drain;
 mod outage;
 mod refusals;
+mod strangers;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -54,7 +55,7 @@ impl Server {
 fn settings() -> Settings {
     let variables = [
         ("DATABASE_URL", "postgres://nobody@localhost/unused"),
-        ("STRIPE_WEBHOOK_SECRET", "whsec_old, whsec_new"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_old_of_the_endpoint, whsec_new_of_the_endpoint"),
         ("VERIFICATION_SECRET", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
         ("BURSAR_WEB__WEBHOOK_PATHS", "/api/stripe/webhook,/stripe/connect"),
     ];
@@ -64,7 +65,10 @@ fn settings() -> Settings {
 
 /// Sends an event as Stripe would, over a connection of its own.
 async fn deliver(server: &Server, body: &str) -> Reply {
-    Client::connect(server.address).await.post(WEBHOOK, &[stripe_signature("whsec_new", body)], body).await
+    Client::connect(server.address)
+        .await
+        .post(WEBHOOK, &[stripe_signature("whsec_new_of_the_endpoint", body)], body)
+        .await
 }
 
 async fn events(pool: &PgPool) -> i64 {
@@ -106,7 +110,8 @@ async fn any_secret_any_v1_and_any_configured_path_will_do() {
     let time = clock::now().timestamp();
     for (nth, path) in [WEBHOOK, "/stripe/connect?from=stripe"].into_iter().enumerate() {
         let body = CHECKOUT.replace("evt_1", &format!("evt_{nth}"));
-        let [stranger, old] = ["whsec_stranger", "whsec_old"].map(|secret| client::hex_hmac(secret, time, &body));
+        let [stranger, old] =
+            ["whsec_stranger", "whsec_old_of_the_endpoint"].map(|secret| client::hex_hmac(secret, time, &body));
         let header = ("stripe-signature", format!("t={time},v1={stranger},v1={old},v0={stranger}"));
         assert_eq!(client.post(path, &[header], &body).await.status, 200, "{path}");
     }
@@ -141,7 +146,7 @@ async fn the_same_event_a_thousand_times_at_once_is_one() {
         let start = std::sync::Arc::clone(&start);
         senders.spawn(async move {
             let mut client = Client::connect(address).await;
-            let header = stripe_signature("whsec_new", CHECKOUT);
+            let header = stripe_signature("whsec_new_of_the_endpoint", CHECKOUT);
             start.wait().await;
             let mut new = 0;
             for _ in 0..20 {
@@ -177,4 +182,54 @@ async fn a_verification_becomes_a_payout_to_record() {
     assert_eq!(reply.status, 400);
     assert!(reply.detail().contains("VERIFICATION_SECRET"), "{}", reply.body);
     assert_eq!(events(&database.pool).await, 1);
+}
+
+#[tokio::test]
+async fn a_type_that_nothing_acts_on_is_told_or_refused_as_the_settings_say() {
+    let database = support::database().await;
+    let server = Server::start(&database.pool).await;
+    let body = r#"{"type":"job.verifed","data":{"job_id":"job_1","skill":"research","receiver_id":"r1"}}"#;
+    let headers = client::standard_signature("ver_1", body);
+    let mut client = Client::connect(server.address).await;
+    for answer in [r#"{"received":true,"acted_on":false}"#, r#"{"received":true,"duplicate":true,"acted_on":false}"#] {
+        let reply = client.post("/api/verifications", &headers, body).await;
+        assert_eq!((reply.status, reply.body.as_str()), (202, answer));
+    }
+    let strict = Server::start_with(&database.pool, |settings| settings.refuse_unknown_types = true).await;
+    let headers = client::standard_signature("ver_2", body);
+    let reply = Client::connect(strict.address).await.post("/api/verifications", &headers, body).await;
+    assert_eq!(reply.status, 422);
+    assert!(reply.detail().contains("job.verified"), "{}", reply.body);
+    assert_eq!(events(&database.pool).await, 1);
+}
+
+#[tokio::test]
+async fn a_signed_event_that_no_database_keeps_or_no_job_reads_is_refused_by_name() {
+    let database = support::database().await;
+    let server = Server::start(&database.pool).await;
+    let mut client = Client::connect(server.address).await;
+    for (field, body) in [
+        (
+            "timestamp",
+            r#"{"type":"job.verified","timestamp":"-4800-01-01T00:00:00Z","data":{"job_id":"j","skill":"s","receiver_id":"r"}}"#,
+        ),
+        ("data.receiver_id", r#"{"type":"job.verified","data":{"job_id":"j","skill":"s","receiver_id":7}}"#),
+        ("data.job_id", r#"{"type":"job.verified","data":{"job_id":7,"skill":"s","receiver_id":"r"}}"#),
+        ("data.receiver_id", r#"{"type":"job.verified","data":{"job_id":"j","skill":"s"}}"#),
+        ("a JSON object", r#"["job.verified",null,{"job_id":"j","skill":"s","receiver_id":"r"}]"#),
+    ] {
+        let headers = client::standard_signature("ver_1", body);
+        let reply = client.post("/api/verifications", &headers, body).await;
+        assert_eq!(reply.status, 400, "{body}: {}", reply.body);
+        assert!(reply.detail().contains(field), "{body}: {}", reply.body);
+    }
+    for body in [
+        r#"{"id":"evt_1","type":"invoice.paid","created":-210898425600}"#,
+        r#"["evt_1","invoice.paid",1,false,null,null,null,null]"#,
+    ] {
+        let (name, signature) = client::stripe_signature("whsec_new_of_the_endpoint", body);
+        let reply = client.post("/api/stripe/webhook", &[(name, signature)], body).await;
+        assert_eq!(reply.status, 400, "{body}: {}", reply.body);
+    }
+    assert_eq!(events(&database.pool).await, 0);
 }

@@ -29,30 +29,48 @@ use tokio::{
 
 use bursar_jobs::clock;
 
-use super::{Peer, Service};
-use crate::telemetry::counts;
+use super::{Opened, Peer, Service, connections::Place, reply::Problem, seat::Seat};
+use crate::{http::reply::Reply, telemetry::counts};
 
 /// How long a connection that has sent nothing yet is still listened to after stop: it was accepted, and its request may be in
 /// our socket already.
 const FIRST_BYTES: Duration = Duration::from_millis(250);
 
 /// Serves a connection until either side closes it. After stop, what has begun to arrive is still answered.
-pub(super) async fn serve<S: Service>(server: Arc<S>, stream: TcpStream) -> Result<(), hyper::Error> {
-    let seen = Arc::new(Seen::default());
-    let peer = stream.peer_addr().ok().map(Peer);
+pub(super) async fn serve<S: Service>(server: Arc<S>, stream: TcpStream, place: Place) -> Result<(), hyper::Error> {
+    let seat = Arc::clone(&place.seat);
+    let place = Arc::new(place);
+    let seen = Arc::new(Seen { seat: Arc::clone(&seat), read: AtomicU64::new(0), answered: AtomicU64::new(0) });
+    let peer = stream.peer_addr().ok().map(|peer| peer.ip());
     let service = service_fn(|mut request: Request<Incoming>| {
-        let (server, seen) = (Arc::clone(&server), Arc::clone(&seen));
+        let (server, seen, place) = (Arc::clone(&server), Arc::clone(&seen), Arc::clone(&place));
         async move {
-            if let Some(peer) = peer {
-                request.extensions_mut().insert(peer);
+            seen.seat.begin();
+            let client = peer.map(|peer| server.limits().proxies.client(peer, request.headers()));
+            if let Some(client) = client {
+                request.extensions_mut().insert(Peer(client));
             }
+            let is_probe = S::is_probe(&request);
+            // A probe is answered beside all others, and takes no seat from them.
+            let is_beside = place.is_reserved() && (is_probe || !place.promote().await);
             let begun = clock::monotonic();
-            let mut reply = server.answer(request).await;
+            let mut reply = if is_beside && !is_probe {
+                Reply::from(Problem::unavailable("All connections are at work. Send it again."))
+            } else {
+                let counted = client.and_then(|client| place.connections().counted(client));
+                request.extensions_mut().insert(Opened {
+                    connections: Arc::clone(place.connections()),
+                    counted,
+                    seat: Arc::clone(&seen.seat),
+                });
+                server.answer(request).await
+            };
             counts::answered(S::NAME, reply.status().as_u16(), begun.elapsed());
-            if server.stop().is_said() {
+            if server.stop().is_said() || is_beside || seen.seat.is_spent(server.limits()) {
                 // The connection closes behind the answer.
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            seen.seat.end(reply.status().is_success() && !is_probe);
             seen.answered.store(seen.read.load(Relaxed), Relaxed);
             Ok::<_, Infallible>(reply)
         }
@@ -75,6 +93,8 @@ pub(super) async fn serve<S: Service>(server: Arc<S>, stream: TcpStream) -> Resu
         // First, so that the bytes which are there are seen before the stop is.
         biased;
         end = connection.as_mut() => return end,
+        // For another one: its sender has no answer, and loses nothing.
+        () = seat.closing() => return Ok(()),
         () = server.stop().wait() => {}
     }
     if seen.read.load(Relaxed) == 0
@@ -90,8 +110,9 @@ pub(super) async fn serve<S: Service>(server: Arc<S>, stream: TcpStream) -> Resu
 
 /// What went through a connection, by which a request that is half here is told from silence. The HTTP library alone would close
 /// a kept-alive connection on the first half of its next request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
+    seat: Arc<Seat>,
     /// Bytes read.
     read: AtomicU64,
     /// Bytes that had been read when the last answer was made.
@@ -136,6 +157,9 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         let done = Pin::new(&mut self.stream).poll_read(cx, buf);
         let more = buf.filled().len() - before;
+        if more > 0 {
+            self.seen.seat.received();
+        }
         self.seen.read.fetch_add(u64::try_from(more).unwrap_or(u64::MAX), Relaxed);
         done
     }

@@ -2,24 +2,43 @@
 //! `application/problem+json`, and an end in good order.
 
 pub(crate) mod body;
+mod budget;
 mod connection;
+mod connections;
+pub(crate) mod host;
+mod proxies;
 pub(crate) mod reply;
+mod seat;
+pub(crate) mod throttle;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::IpAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::{JoinError, JoinSet},
 };
 
-use self::reply::Reply;
+pub use self::proxies::Proxies;
+use self::{
+    connections::{Admission, Connections},
+    reply::Reply,
+    seat::Seat,
+};
 use crate::stop::Stop;
 
-/// Who is at the other end, in a request's extensions.
+/// Whom a request comes from, in its extensions: who is at the other end, or whom a trusted proxy there names.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub SocketAddr);
+pub(crate) struct Peer(pub IpAddr);
+
+/// The connection that a request came by, in its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    connections: Arc<Connections>,
+    seat: Arc<Seat>,
+    /// Whose share of the memory its body is of.
+    counted: Option<IpAddr>,
+}
 
 /// What answers requests.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -36,6 +55,11 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// What tells it to end.
     fn stop(&self) -> &Stop;
 
+    /// Whether a request only asks how the process is: it is answered where there is room for nothing else.
+    fn is_probe(request: &Request<Incoming>) -> bool {
+        matches!(request.uri().path(), "/healthz" | "/readyz")
+    }
+
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Reply> + Send;
 }
@@ -43,8 +67,18 @@ pub(crate) trait Service: Send + Sync + 'static {
 /// What one sender, and all of them together, may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections served at once; more wait to be accepted. Each may hold one body in memory.
+    /// Connections served at once. Where there are more, the idlest is closed; where none is idle, more wait.
     pub connections: u32,
+    /// Those of one address among them. This machine and trusted proxies have no such limit: they are many senders.
+    pub connections_per_address: u32,
+    /// Requests after which a connection is closed.
+    pub requests: u32,
+    /// Its age after which a connection is closed behind its next answer.
+    pub age: Duration,
+    /// The proxies that are believed about whom a request comes from.
+    pub proxies: Proxies,
+    /// Bytes of all bodies together, beyond the first 8 KiB of each.
+    pub bodies_bytes: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
     /// Bytes read ahead of what is wanted.
@@ -64,9 +98,15 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 512,
-            head_bytes: 16 << 10,
-            buffer_bytes: 64 << 10,
+            connections: 256,
+            connections_per_address: 128,
+            requests: 1000,
+            age: Duration::from_mins(5),
+            proxies: Proxies::default(),
+            bodies_bytes: 4 << 20,
+            // No sender of events needs more. All connections together: 3 MiB.
+            head_bytes: 8 << 10,
+            buffer_bytes: 8 << 10,
             body_bytes: 1 << 20,
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
@@ -93,25 +133,31 @@ pub(crate) async fn serve<S: Service>(service: &Arc<S>, listener: TcpListener) -
     } else {
         tracing::info!(%address, "{name} listens");
     }
-    let room = Arc::new(Semaphore::new(limits.connections as usize));
+    let seats = Connections::new(name, &limits);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             () = service.stop().wait() => break,
             Some(end) = connections.join_next() => note(end),
-            (stream, permit) = accept(&listener, &room) => {
-                let service = Arc::clone(service);
-                connections.spawn(async move {
-                    let end = connection::serve(service, stream).await;
-                    drop(permit);
-                    end
-                });
+            (stream, peer) = accept(&listener, &seats) => match seats.admit(peer) {
+                Admission::Seated(place) => {
+                    connections.spawn(connection::serve(Arc::clone(service), stream, place));
+                }
+                Admission::Refused => drop(stream),
+                // What was idle a moment ago is at work again.
+                Admission::Full => {
+                    let (service, seats) = (Arc::clone(service), Arc::clone(&seats));
+                    connections.spawn(async move {
+                        let Some(place) = seats.admit_soon(peer).await else { return Ok(()) };
+                        connection::serve(service, stream, place).await
+                    });
+                }
             }
         }
     }
     for stream in waiting(listener)? {
-        connections.spawn(connection::serve(Arc::clone(service), stream));
+        connections.spawn(connection::serve(Arc::clone(service), stream, seats.last()));
     }
     tracing::info!(connections = connections.len(), "{name} stops: it accepts no more and answers what it has");
     let drained = tokio::time::timeout(limits.drain, async {
@@ -131,17 +177,14 @@ pub(crate) async fn serve<S: Service>(service: &Arc<S>, listener: TcpListener) -
 }
 
 /// The next connection, once there is room for it. Its failures end nothing: what is wrong is out of our hands and may pass.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
-    // An error would mean that the semaphore was closed, which nobody does.
-    let permit = Arc::clone(room).acquire_owned().await.ok();
+async fn accept(listener: &TcpListener, seats: &Connections) -> (TcpStream, Option<IpAddr>) {
+    // Before it is accepted: whoever waits in the kernel's queue is not lost when the process stops.
+    seats.has_room().await;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 prepare(&stream);
-                return (stream, permit);
+                return (stream, Some(peer.ip()));
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
             }

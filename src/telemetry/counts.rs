@@ -38,6 +38,10 @@ fn counters(name: &str) -> Family<Labels, Counter> {
     kept(name, Family::default())
 }
 
+fn gauges(name: &str) -> Family<Labels, Gauge> {
+    kept(name, Family::default())
+}
+
 fn histograms(name: &str, make: fn() -> Durations) -> Histograms {
     kept(name, Family::new_with_constructor(make))
 }
@@ -86,7 +90,14 @@ const SERVERS: [&str; 2] = ["web", "api"];
 static HTTP: LazyLock<HashMap<&'static str, Served>> = LazyLock::new(|| {
     let requests = counters("bursar_http_requests_total");
     let durations = histograms("bursar_http_request_duration_seconds", || Durations::new(QUICK));
+    let (open, limit) = (gauges("bursar_http_connections"), gauges("bursar_http_connections_limit"));
+    let closed = counters("bursar_http_connections_closed_total");
+    let refused = counters("bursar_http_bodies_refused_total");
     let served = |server| Served {
+        open: open.get_or_create_owned(&vec![("server", server)]),
+        limit: limit.get_or_create_owned(&vec![("server", server)]),
+        closed: CLOSED.map(|reason| closed.get_or_create_owned(&vec![("server", server), ("reason", reason)])),
+        bodies_refused: refused.get_or_create_owned(&vec![("server", server)]),
         classes: ["1xx", "2xx", "3xx", "4xx", "5xx"]
             .map(|class| requests.get_or_create_owned(&vec![("server", server), ("class", class)])),
         took: durations.get_or_create_owned(&vec![("server", server)]),
@@ -98,14 +109,61 @@ static HTTP: LazyLock<HashMap<&'static str, Served>> = LazyLock::new(|| {
 struct Served {
     classes: [Counter; 5],
     took: Durations,
+    open: Gauge,
+    limit: Gauge,
+    closed: [Counter; 3],
+    bodies_refused: Counter,
+}
+
+/// Why a connection was closed, or a request on it refused, before its sender wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Closed {
+    /// All were taken, and it was the idlest.
+    Full,
+    /// Its address had as many as it may.
+    Address,
+    /// All were at work, and its request waited for a place in vain.
+    Busy,
+}
+
+const CLOSED: [&str; 3] = ["full", "address", "busy"];
+
+/// What is counted of a server; nothing of one that is not of those.
+fn of_server(server: &str) -> Option<&'static Served> {
+    SERVERS.contains(&server).then(|| HTTP.get(server)).flatten()
+}
+
+/// How many connections a server may have.
+pub(crate) fn connections_limit(server: &str, most: u32) {
+    if let Some(of) = of_server(server) {
+        of.limit.set(most.into());
+    }
+}
+
+/// How many connections a server has.
+pub(crate) fn connections(server: &str, open: usize) {
+    if let Some(of) = of_server(server) {
+        of.open.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+}
+
+/// Counts a connection that was closed for others.
+pub(crate) fn closed(server: &str, why: Closed) {
+    if let Some(of) = of_server(server) {
+        of.closed[why as usize].inc();
+    }
+}
+
+/// Counts a body that there was no memory for.
+pub(crate) fn body_refused(server: &str) {
+    if let Some(of) = of_server(server) {
+        of.bodies_refused.inc();
+    }
 }
 
 /// Counts an answer of a server.
 pub(crate) fn answered(server: &'static str, status: u16, took: Duration) {
-    if !SERVERS.contains(&server) {
-        return;
-    }
-    let Some(of) = HTTP.get(server) else { return };
+    let Some(of) = of_server(server) else { return };
     if let Some(class) = of.classes.get(usize::from(status / 100).wrapping_sub(1)) {
         class.inc();
     }

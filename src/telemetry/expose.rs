@@ -151,7 +151,9 @@ pub async fn listen(address: Option<SocketAddr>, exposed: Exposed, stop: Stop) {
     let seconds = Duration::from_secs;
     let limits = Limits {
         connections: 16,
+        connections_per_address: 8,
         body_bytes: 0,
+        bodies_bytes: 0,
         head: seconds(5),
         body: seconds(1),
         store: seconds(1),

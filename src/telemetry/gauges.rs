@@ -28,7 +28,7 @@ const FRESH: Duration = Duration::from_secs(5);
 /// A reading that takes longer is given up: by the database, and a little later by us.
 /// And the tables are gone through by their indexes, whatever the statistics say: what is over outgrows what is open.
 const LIMIT: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '1s'; SET LOCAL lock_timeout = '500ms'; \
-                     SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+                     SET LOCAL enable_seqscan = off; SET LOCAL jit = off; SET LOCAL search_path = pg_catalog, pg_temp";
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// All readings together: less than a scraper waits.
 const ALTOGETHER: Duration = Duration::from_secs(6);

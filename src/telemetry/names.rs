@@ -93,6 +93,23 @@ pub const ALL: &[Metric] = &[
         Worker,
         "Attempts settled: `done`, `skip`, `snooze`, `retry`, `dead`; `lost` was swept up after another worker",
     ),
+    of("bursar_http_connections", Gauge, &["server"], Http, "Open connections"),
+    of("bursar_http_connections_limit", Gauge, &["server"], Http, "Connections that it may have (`max_connections`)"),
+    of(
+        "bursar_http_connections_closed_total",
+        Counter,
+        &["server", "reason"],
+        Http,
+        "Connections closed for others: `full` (the idlest, all were taken), `address` (its address had its share); `busy`: a request \
+         that found all at work",
+    ),
+    of(
+        "bursar_http_bodies_refused_total",
+        Counter,
+        &["server"],
+        Http,
+        "Bodies answered 503, because all bodies together hold the memory they may",
+    ),
     of("bursar_job_duration_seconds", Histogram, &["kind"], Worker, "From the claim of a batch to its settlement"),
     of(
         "bursar_receipt_to_effect_seconds",

@@ -4,7 +4,7 @@
 use bursar_jobs::letters::redacted;
 
 /// What a secret of Stripe's begins with.
-const SECRETS: [&str; 5] = ["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"];
+const SECRETS: [&str; 6] = ["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_", "bursar_dev_"];
 /// Before a text that a reader of JSON did not expect, and quotes.
 const QUOTES: [(&str, char); 2] = [("string \"", '"'), ("unknown variant `", '`')];
 

@@ -2,12 +2,15 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use bursar_jobs::{clock, inbox::Received};
+use bursar_jobs::inbox::Received;
 
-use crate::telemetry::counts::{Refused, WEB};
+use crate::{
+    http::throttle::Throttle,
+    telemetry::counts::{Refused, WEB},
+};
 
 /// At most one line about refused signatures in this time.
 const QUIET: Duration = Duration::from_secs(1);
@@ -19,11 +22,7 @@ pub(super) struct Counters {
     duplicate: AtomicU64,
     rejected: AtomicU64,
     unavailable: AtomicU64,
-    /// Refusals since the last line about one.
-    unsaid: AtomicU64,
-    /// When that line was written, in milliseconds after `started`; 0: never.
-    said_at: AtomicU64,
-    started: Instant,
+    refusals: Throttle,
 }
 
 impl Counters {
@@ -34,9 +33,7 @@ impl Counters {
             duplicate: zero(),
             rejected: zero(),
             unavailable: zero(),
-            unsaid: zero(),
-            said_at: zero(),
-            started: clock::monotonic(),
+            refusals: Throttle::new(QUIET),
         }
     }
 
@@ -67,14 +64,7 @@ impl Counters {
     /// Counts a refusal; when a line about it is due, how many went unsaid before it.
     pub fn rejected_and_due(&self, source: &str) -> Option<u64> {
         self.rejected(source, Refused::Signature);
-        let now = u64::try_from(clock::monotonic().duration_since(self.started).as_millis()).unwrap_or(u64::MAX).max(1);
-        let last = self.said_at.load(Relaxed);
-        let quiet = last != 0 && u128::from(now - last.min(now)) < QUIET.as_millis();
-        if quiet || self.said_at.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
-            self.unsaid.fetch_add(1, Relaxed);
-            return None;
-        }
-        Some(self.unsaid.swap(0, Relaxed))
+        self.refusals.due()
     }
 
     pub fn log(&self) {
@@ -98,6 +88,6 @@ mod tests {
         let counters = Counters::new();
         assert_eq!(counters.rejected_and_due("stripe"), Some(0));
         assert_eq!(counters.rejected_and_due("stripe"), None);
-        assert_eq!((counters.rejected.load(Relaxed), counters.unsaid.load(Relaxed)), (2, 1));
+        assert_eq!(counters.rejected.load(Relaxed), 2);
     }
 }

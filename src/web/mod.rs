@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use self::{counters::Counters, readiness::Readiness};
-pub use crate::http::Limits;
+pub use crate::http::{Limits, Proxies};
 use crate::{
     http::{self, reply::Reply},
     stop::Stop,
@@ -40,6 +40,8 @@ pub struct Settings {
     pub stripe: Option<stripe_signature::Secrets>,
     /// The secrets shared with the application; none where verifications are off.
     pub verifications: Option<standard_webhooks::Secrets>,
+    /// Whether an application's event of a type that nothing acts on is refused, instead of stored and told to the team.
+    pub refuse_unknown_types: bool,
     /// What one sender, and all of them, may take.
     pub limits: Limits,
 }

@@ -22,6 +22,8 @@ pub(super) struct Readiness(Mutex<Option<(Instant, State)>>);
 enum State {
     Ready,
     NotMigrated,
+    /// A standby, or a server that was told to take no writes, as some do when their disk is full.
+    ReadOnly,
     Unreachable,
 }
 
@@ -41,6 +43,10 @@ impl Readiness {
             State::NotMigrated => {
                 Err(Problem::unavailable("The database lacks this version's schema: run `bursar migrate`."))
             }
+            State::ReadOnly => Err(Problem::unavailable(
+                "The database takes no writes: point DATABASE_URL at the primary, or see why it is read-only \
+                 (default_transaction_read_only).",
+            )),
             State::Unreachable => Err(Problem::unavailable(
                 "The database does not answer: check that it runs and that DATABASE_URL is right.",
             )),
@@ -49,9 +55,19 @@ impl Readiness {
 }
 
 async fn ask(pool: &PgPool) -> State {
-    match tokio::time::timeout(PATIENCE, migrate::is_current(pool)).await {
-        Ok(Ok(true)) => State::Ready,
-        Ok(Ok(false)) => State::NotMigrated,
+    let asked = async {
+        // Also true of every session of a standby.
+        let is_read_only: bool =
+            sqlx::query_scalar("SELECT pg_catalog.current_setting('transaction_read_only')::boolean")
+                .fetch_one(pool)
+                .await?;
+        if is_read_only {
+            return Ok::<_, sqlx::Error>(State::ReadOnly);
+        }
+        Ok(if migrate::is_current(pool).await? { State::Ready } else { State::NotMigrated })
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(state)) => state,
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready: the database does not answer");
             State::Unreachable

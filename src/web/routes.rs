@@ -4,6 +4,7 @@ use bursar_jobs::{
     clock,
     envelope::{Envelope, EnvelopeError},
     inbox::{self, Received},
+    kinds,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming};
 
@@ -72,14 +73,14 @@ async fn webhook(web: &Web, request: Request<Incoming>) -> Result<Reply, Problem
     {
         return Err(unsigned(web, "stripe", *error));
     }
-    let bytes = body::read(&head.headers, stream, &web.settings.limits)
+    let bytes = body::read(&head, stream, &web.settings.limits)
         .await
         .inspect_err(|_| web.counters.rejected("stripe", Refused::Body))?;
     signature
         .and_then(|signature| secrets.verify(signature, &bytes, clock::now().timestamp()))
         .map_err(|error| unsigned(web, "stripe", error))?;
     let envelope = Envelope::stripe(&bytes).map_err(|error| not_an_event(web, "stripe", &error))?;
-    reply::received(StatusCode::OK, store(web, &envelope, &bytes, None).await?)
+    reply::received(StatusCode::OK, store(web, &envelope, &bytes, None).await?, true)
 }
 
 /// One of the application's own events.
@@ -97,14 +98,19 @@ async fn verification(web: &Web, request: Request<Incoming>) -> Result<Reply, Pr
         })
     };
     let signed = signed().map_err(|error| unsigned(web, "verification", error))?;
-    let bytes = body::read(&head.headers, stream, &web.settings.limits)
+    let bytes = body::read(&head, stream, &web.settings.limits)
         .await
         .inspect_err(|_| web.counters.rejected("verification", Refused::Body))?;
     secrets.verify(signed, &bytes, clock::now().timestamp()).map_err(|error| unsigned(web, "verification", error))?;
     let envelope =
         Envelope::verification(signed.id, &bytes).map_err(|error| not_an_event(web, "verification", &error))?;
+    let acted_on = kinds::of_event(&envelope) != kinds::NOTE_EVENT;
+    if !acted_on && web.settings.refuse_unknown_types {
+        web.counters.rejected("verification", Refused::NotAnEvent);
+        return Err(unknown_type(&envelope.kind));
+    }
     let sender = traces::Context::of(&head.headers);
-    reply::received(StatusCode::ACCEPTED, store(web, &envelope, &bytes, sender).await?)
+    reply::received(StatusCode::ACCEPTED, store(web, &envelope, &bytes, sender).await?, acted_on)
 }
 
 /// A header that must be there once.
@@ -114,6 +120,15 @@ fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Sig
         (Some(value), None) => value.to_str().map_err(|_| SignatureError::Malformed(name)),
         _ => Err(SignatureError::Missing(name)),
     }
+}
+
+fn unknown_type(kind: &str) -> Problem {
+    let known: Vec<&str> = kinds::APPLICATION_EVENTS.iter().map(|(known, _)| *known).collect();
+    let detail = format!(
+        "Nothing acts on the type {kind:?} (`[web] unknown_types`): send one of {}. Nothing was stored.",
+        known.join(", ")
+    );
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
 }
 
 fn unsigned(web: &Web, source: &'static str, error: SignatureError) -> Problem {

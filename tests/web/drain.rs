@@ -17,9 +17,10 @@ const SOON: Duration = Duration::from_secs(20);
 async fn what_has_begun_to_arrive_is_finished_and_the_rest_is_closed() {
     let database = support::database().await;
     let server = Server::start(&database.pool).await;
-    let request = head("POST", WEBHOOK, &[stripe_signature("whsec_new", CHECKOUT)], CHECKOUT.len()) + CHECKOUT;
+    let request =
+        head("POST", WEBHOOK, &[stripe_signature("whsec_new_of_the_endpoint", CHECKOUT)], CHECKOUT.len()) + CHECKOUT;
     let second = CHECKOUT.replace("evt_1", "evt_2");
-    let next = head("POST", WEBHOOK, &[stripe_signature("whsec_new", &second)], second.len()) + &second;
+    let next = head("POST", WEBHOOK, &[stripe_signature("whsec_new_of_the_endpoint", &second)], second.len()) + &second;
 
     // One half a body in, one half a head into its second request, one idle, one that has said nothing yet.
     let mut half_body = Client::connect(server.address).await;
@@ -65,7 +66,9 @@ async fn a_connection_that_waited_for_room_is_answered_after_stop() {
     assert_eq!(first.request("GET", "/healthz").await.status, 200);
     // The kernel accepts it; the server has no room for it.
     let mut second = Client::connect(server.address).await;
-    second.send(&head("POST", WEBHOOK, &[stripe_signature("whsec_new", CHECKOUT)], CHECKOUT.len())).await;
+    second
+        .send(&head("POST", WEBHOOK, &[stripe_signature("whsec_new_of_the_endpoint", CHECKOUT)], CHECKOUT.len()))
+        .await;
     second.send(CHECKOUT).await;
     assert_eq!(first.request("GET", "/healthz").await.status, 200);
     assert_eq!(events(&database.pool).await, 0);
@@ -87,7 +90,7 @@ async fn a_sender_that_never_finishes_does_not_hold_up_the_stop() {
     })
     .await;
     let mut client = Client::connect(server.address).await;
-    client.send(&head("POST", WEBHOOK, &[stripe_signature("whsec_new", "")], 100)).await;
+    client.send(&head("POST", WEBHOOK, &[stripe_signature("whsec_new_of_the_endpoint", "")], 100)).await;
     server.stopper.stop();
     assert_eq!(client.reply().await.status, 408);
     server.ended().await;

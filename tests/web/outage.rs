@@ -48,6 +48,30 @@ async fn while_the_database_is_down_events_wait_at_their_sender() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_no_writes_is_not_ready() {
+    let database = support::database().await;
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&database.pool).await.unwrap();
+    for (setting, status) in [("on", 503), ("off", 200)] {
+        let alter = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {setting}");
+        // The first one leaves its own session as it was, and the second has to write in a session that may not.
+        let mut db = database.pool.begin().await.unwrap();
+        sqlx::raw_sql("SET TRANSACTION READ WRITE").execute(&mut *db).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(&mut *db).await.unwrap();
+        db.commit().await.unwrap();
+        let pool = PgPool::connect(&database.url).await.unwrap();
+        let server = Server::start(&pool).await;
+        let mut probe = Client::connect(server.address).await;
+        let ready = probe.request("GET", "/readyz").await;
+        assert_eq!(ready.status, status, "{ready:?}");
+        assert_eq!(deliver(&server, CHECKOUT).await.status, status);
+        if status == 503 {
+            assert!(ready.detail().contains("takes no writes"), "{ready:?}");
+        }
+        assert_eq!(probe.request("GET", "/healthz").await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_hangs_or_has_no_connection_left_is_a_503_in_time() {
     let database = support::database().await;
     let pool = PgPoolOptions::new().max_connections(2).connect(&database.url).await.unwrap();

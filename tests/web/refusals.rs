@@ -18,7 +18,7 @@ async fn a_signature_that_proves_nothing_is_a_400_and_no_row() {
     let database = support::database().await;
     let server = Server::start(&database.pool).await;
     let now = clock::now().timestamp();
-    let good = stripe_signature("whsec_new", CHECKOUT);
+    let good = stripe_signature("whsec_new_of_the_endpoint", CHECKOUT);
     let compact = serde_json::from_str::<serde_json::Value>(CHECKOUT).unwrap().to_string();
     // To the second it is tested beside the code; here the clock moves while the request is on its way.
     let cases: [(&str, Vec<Header>, &str, &str); 8] = [
@@ -28,13 +28,13 @@ async fn a_signature_that_proves_nothing_is_a_400_and_no_row() {
         ("wrong secret", vec![stripe_signature("whsec_other", CHECKOUT)], CHECKOUT, "STRIPE_WEBHOOK_SECRET"),
         (
             "v0 only",
-            vec![("stripe-signature", format!("t={now},v0={}", hex_hmac("whsec_new", now, CHECKOUT)))],
+            vec![("stripe-signature", format!("t={now},v0={}", hex_hmac("whsec_new_of_the_endpoint", now, CHECKOUT)))],
             CHECKOUT,
             "no signature",
         ),
         ("re-serialised", vec![good], &compact, "rewrites the body"),
-        ("stale", vec![stripe_signature_at("whsec_new", CHECKOUT, now - 301)], CHECKOUT, "clock"),
-        ("ahead", vec![stripe_signature_at("whsec_new", CHECKOUT, now + 310)], CHECKOUT, "clock"),
+        ("stale", vec![stripe_signature_at("whsec_new_of_the_endpoint", CHECKOUT, now - 301)], CHECKOUT, "clock"),
+        ("ahead", vec![stripe_signature_at("whsec_new_of_the_endpoint", CHECKOUT, now + 310)], CHECKOUT, "clock"),
     ];
     for (what, headers, body, words) in cases {
         let reply = Client::connect(server.address).await.post(WEBHOOK, &headers, body).await;
@@ -82,7 +82,7 @@ async fn one_mebibyte_is_taken_and_one_byte_more_is_not() {
     }
     // In chunks that declare nothing.
     let mut client = Client::connect(server.address).await;
-    let (name, signature) = stripe_signature("whsec_new", &over);
+    let (name, signature) = stripe_signature("whsec_new_of_the_endpoint", &over);
     client
         .send(&format!(
             "POST {WEBHOOK} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n{name}: {signature}\r\n\r\n"
@@ -96,7 +96,7 @@ async fn one_mebibyte_is_taken_and_one_byte_more_is_not() {
     assert_eq!(client.reply().await.status, 413);
     // More than declared: the rest is no request.
     let mut client = Client::connect(server.address).await;
-    client.send(&client::head("POST", WEBHOOK, &[stripe_signature("whsec_new", "")], 10)).await;
+    client.send(&client::head("POST", WEBHOOK, &[stripe_signature("whsec_new_of_the_endpoint", "")], 10)).await;
     client.send(CHECKOUT).await;
     assert_eq!(client.reply().await.status, 400);
     assert_eq!(events(&database.pool).await, 0);
@@ -160,7 +160,14 @@ async fn a_sender_that_dawdles_or_rambles_is_let_go() {
     assert!(client.is_closed().await);
     // Half a body, and silence.
     let mut client = Client::connect(server.address).await;
-    client.send(&client::head("POST", WEBHOOK, &[stripe_signature("whsec_new", CHECKOUT)], CHECKOUT.len())).await;
+    client
+        .send(&client::head(
+            "POST",
+            WEBHOOK,
+            &[stripe_signature("whsec_new_of_the_endpoint", CHECKOUT)],
+            CHECKOUT.len(),
+        ))
+        .await;
     client.send(&CHECKOUT[..20]).await;
     assert_eq!(client.reply().await.status, 408);
     // A head without end.
