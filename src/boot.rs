@@ -1,10 +1,10 @@
 //! What the processes do between their settings and their work: judge every setting, then reach for the database.
 
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{future::Future, path::Path, str::FromStr, sync::Arc, time::Duration};
 
-use bursar_jobs::{packages, terms::Terms, watch};
+use bursar_jobs::{clock, db, packages, terms::Terms, watch};
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::net::TcpListener;
@@ -26,6 +26,11 @@ const API_PATIENCE: Duration = Duration::from_secs(8);
 /// A batch that gets no connection repeats; its lease is renewed meanwhile.
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a start may take in the database. A lock that a stranger holds is said, and not waited for.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often it is looked who holds a start up.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Where letters go that no mail server is there for.
 pub const MAILDIR: &str = "mail";
 
@@ -44,6 +49,15 @@ pub enum BootError {
     /// The schema could not be brought to this version's.
     #[error("the migrations failed: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Another session stands in the way.
+    #[error(
+        "the database has not let the start go on within {} s: {holder} holds a lock that it needs. End that session \
+         (SELECT pg_terminate_backend(pid)), or wait for it, and start again", BOOT_TIMEOUT.as_secs()
+    )]
+    Locked {
+        /// Who, as far as the database says.
+        holder: String,
+    },
     /// The schema is not this version's.
     #[error("the database is not at this version's schema. Run `bursar migrate` first")]
     Behind,
@@ -86,6 +100,7 @@ pub async fn web() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
     let (web, metrics, destination) = (settings.web()?, settings.web_metrics()?, settings.traces()?);
     telemetry::init(&settings.log()?)?;
+    settings.warn();
     traces::start(destination, "web");
     let pool = lazily(settings.database_url()?.expose(), settings.database_max_connections()?, WEB_PATIENCE)?;
     let address = web.address;
@@ -102,12 +117,16 @@ pub async fn api() -> Result<(), BootError> {
     let settings = Settings::load(&[])?;
     let (api, destination) = (settings.api()?, settings.traces()?);
     telemetry::init(&settings.log()?)?;
+    settings.warn();
     traces::start(destination, "api");
     let pool = lazily(settings.database_url()?.expose(), settings.database_max_connections()?, API_PATIENCE)?;
-    if !migrate::is_current(&pool).await? {
-        return Err(BootError::Behind);
-    }
-    seed(&pool, &api.terms).await?;
+    timely(&pool, async {
+        if !migrate::is_current(&pool).await? {
+            return Err(BootError::Behind);
+        }
+        Ok(seed(&pool, &api.terms).await?)
+    })
+    .await?;
     match api.seller {
         api::Seller::Stripe => {}
         api::Seller::Dummy => {
@@ -124,10 +143,48 @@ pub async fn api() -> Result<(), BootError> {
     Ok(ended?)
 }
 
+/// Does what a start does in the database, within its time. Where a lock holds it up, the error says who holds that.
+async fn timely(pool: &PgPool, start: impl Future<Output = Result<(), BootError>>) -> Result<(), BootError> {
+    let (mut start, deadline) = (std::pin::pin!(start), clock::monotonic() + BOOT_TIMEOUT);
+    let mut holder = None;
+    loop {
+        match tokio::time::timeout(LOOK, start.as_mut()).await {
+            Ok(Err(BootError::Database(sqlx::Error::Database(error)))) if error.code().as_deref() == Some("55P03") => {
+                return Err(BootError::Locked { holder: holder.unwrap_or_else(|| "another session".to_owned()) });
+            }
+            Ok(done) => return done,
+            Err(_) => holder = tokio::time::timeout(LOOK, holder_of(pool)).await.ok().flatten().or(holder),
+        }
+        if clock::monotonic() >= deadline {
+            return match holder {
+                Some(holder) => Err(BootError::Locked { holder }),
+                None => Err(BootError::Database(sqlx::Error::PoolTimedOut)),
+            };
+        }
+    }
+}
+
+/// Who holds the lock that a session of this deployment waits for.
+async fn holder_of(pool: &PgPool) -> Option<String> {
+    let mut db = PgConnection::connect_with(&pool.connect_options()).await.ok()?;
+    let row: Option<(i32, String, String)> = sqlx::query_as(
+        "SELECT h.pid, coalesce(h.usename, '?')::text, coalesce(h.application_name, '')
+         FROM pg_catalog.pg_stat_activity w, LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b (pid)
+         JOIN pg_catalog.pg_stat_activity h ON h.pid = b.pid
+         WHERE w.datname = current_database() AND w.usename = current_user AND w.pid <> pg_backend_pid() LIMIT 1",
+    )
+    .fetch_optional(&mut db)
+    .await
+    .ok()?;
+    row.map(|(pid, role, program)| migrate::session(pid, &role, &program))
+}
+
 /// Takes the configuration's packages over into the database, where operators may change them.
 pub async fn seed(pool: &PgPool, terms: &Terms) -> Result<(), sqlx::Error> {
-    let mut db = pool.acquire().await?;
-    for name in packages::seed(&mut db, &terms.packages).await? {
+    let mut tx = db::begin(pool).await?;
+    let left_out = packages::seed(&mut tx, &terms.packages).await?;
+    tx.commit().await?;
+    for name in left_out {
         tracing::warn!(
             name,
             "a package of the configuration is left out: its price or amount is another's in bursar.credit_packages"
@@ -166,22 +223,27 @@ pub async fn worker() -> Result<(), BootError> {
         ..queue::Options::default()
     };
     telemetry::init(&settings.log()?)?;
+    settings.warn();
     traces::start(destination, "worker");
     let pool = lazily(url, settings.database_max_connections()?, WORKER_PATIENCE)?;
-    if !migrate::is_current(&pool).await? {
-        return Err(BootError::Behind);
-    }
-    remember_mode(&pool, &stripe).await?;
-    if stripe.is_on() {
-        watch::begin(&pool).await?;
-    }
-    seed(&pool, &terms).await?;
-    say_checks(&pool, &stripe, false).await?;
+    timely(&pool, async {
+        if !migrate::is_current(&pool).await? {
+            return Err(BootError::Behind);
+        }
+        remember_mode(&pool, &stripe).await?;
+        if stripe.is_on() {
+            watch::begin(&pool).await?;
+        }
+        seed(&pool, &terms).await?;
+        say_checks(&pool, &stripe, false).await?;
+        schedule::declare(&pool, &calendar).await?;
+        Ok(())
+    })
+    .await?;
     say_terms(&terms, &stripe);
     if let Some(folder) = options.letters.as_ref().and_then(|postbox| postbox.folder()) {
         tracing::warn!("SMTP_URL is not set: letters are written into {}, and nobody receives them", folder.display());
     }
-    schedule::declare(&pool, &calendar).await?;
     let stop = on_signal();
     telemetry::listen(metrics, Exposed::of_worker(pool.clone()), stop.clone()).await;
     let ended = queue::run(pool, options, Arc::new(terms), stop).await;

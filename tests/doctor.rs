@@ -52,10 +52,12 @@ async fn people_see_symbols_words_and_remedies_and_the_counts_on_stderr() {
 /// Which variable is set wrong, and how; which check says so, as what, and a word of its remedy.
 const SET_WRONG: &[[&str; 5]] = &[
     ["STRIPE_WEBHOOK_SECRET", "whsec_a b", "secret.webhook", "fail", "dashboard"],
-    ["STRIPE_WEBHOOK_SECRET", "whsec_short", "secret.webhook", "warn", "whole signing secret"],
+    ["STRIPE_WEBHOOK_SECRET", "whsec_short", "secret.webhook", "fail", "dashboard"],
+    ["STRIPE_WEBHOOK_SECRET", "whsec_cut_off_somewhere", "secret.webhook", "warn", "whole signing secret"],
     ["VERIFICATION_SECRET", "c2hvcnQ=", "secret.verification", "fail", "openssl rand"],
     ["API_TOKEN", "hunter2hunter2", "secret.api_token", "fail", "openssl rand"],
     ["API_TOKEN", "hunter2hunter2hunter2", "secret.api_token", "warn", "openssl rand"],
+    ["NOTIFY_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "notify", "fail", "openssl rand"],
     ["BURSAR_API__BIND", "0.0.0.0", "listen.api", "warn", "127.0.0.1"],
     ["STRIPE_PRICE_PRO", "price_of_nobody", "stripe.tier.pro", "fail", "same mode"],
     ["STRIPE_PRICE_TEAM", "", "stripe.tier.team", "fail", "STRIPE_PRICE_TEAM"],
@@ -87,6 +89,26 @@ async fn several_webhook_secrets_are_fine_while_one_rolls() {
     let report = bench.examine(&[("STRIPE_WEBHOOK_SECRET", &both)]).await;
     assert_eq!(report.result("secret.webhook"), "ok");
     assert!(report.seen("secret.webhook").starts_with("2: whsec_…"), "{}", report.seen("secret.webhook"));
+}
+
+#[tokio::test]
+async fn secret_files_that_others_may_read_or_write_are_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new().await;
+    let well = bench.examine(&[]).await;
+    let path = std::env::temp_dir().join(format!("bursar-token-{}", uuid::Uuid::new_v4()));
+    std::fs::write(&path, bench.secret("API_TOKEN")).unwrap();
+    for (mode, word) in [(0o600, None), (0o644, Some("may read (mode 644)")), (0o666, Some("may write (mode 666)"))] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let report = bench.examine(&[("API_TOKEN", ""), ("API_TOKEN_FILE", path.to_str().unwrap())]).await;
+        let expected = word.map(|_| ("secret.files", "warn"));
+        report.differs_only_by(&well, expected.as_slice());
+        if let Some(word) = word {
+            assert!(report.seen("secret.files").contains(word), "{report:?}");
+            assert!(report.remedy("secret.files").contains("chmod 600"), "{report:?}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[tokio::test]
@@ -217,6 +239,23 @@ async fn a_role_needs_its_tables_and_no_more() {
     )
     .await;
     assert_eq!(report.seen("database.role"), "lacks EXECUTE on bursar.spend");
+}
+
+#[tokio::test]
+async fn who_else_may_create_where_names_are_looked_up_is_said() {
+    let bench = Bench::new().await;
+    let after = async |change: &'static str| {
+        sqlx::raw_sql(change).execute(&bench.db.pool).await.unwrap();
+        bench.examine(&[]).await
+    };
+    let report = after("GRANT CREATE ON SCHEMA public TO PUBLIC").await;
+    assert_eq!((report.code, report.result("database.search_path")), (Some(0), "warn"), "{report:?}");
+    assert!(report.seen("database.search_path").ends_with("everybody in public"), "{report:?}");
+    let report = after("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+    assert_eq!(report.result("database.search_path"), "ok", "{report:?}");
+    let report = after("ALTER FUNCTION bursar.wake() RESET search_path").await;
+    assert_eq!((report.code, report.result("database.search_path")), (Some(1), "fail"), "{report:?}");
+    assert!(report.seen("database.search_path").starts_with("bursar.wake() sets no search_path"), "{report:?}");
 }
 
 impl Report {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Provider, Settings, SettingsError, at_least_one, number, raw::Text};
+use super::{Provider, Settings, SettingsError, at_least_one, number, raw::Text, strength};
 use crate::api::{self, Checkout, Connect, Seller, Token};
 
 impl Settings {
@@ -26,9 +26,32 @@ impl Settings {
             checkout: self.checkout()?,
             connect: self.connect()?,
             terms: self.terms()?,
-            limits: api::limits(at_least_one("api.max_connections", &raw.max_connections.0)?),
+            is_over_tls: match &raw.public_url {
+                Some(url) if api::is_url(&url.0) => url.0.starts_with("https://"),
+                Some(url) => {
+                    let remedy =
+                        "Write where operators reach the console, like https://bursar.acme.example, or unset it.";
+                    return Err(SettingsError::new("api.public_url", format!("is {:?}", url.0), remedy));
+                }
+                // On loopback there is no TLS, and nobody between.
+                None => !bind.is_loopback(),
+            },
+            is_for_this_machine: false,
+            limits: crate::http::Limits {
+                connections_per_address: at_least_one(
+                    "api.max_connections_per_address",
+                    &raw.max_connections_per_address.0,
+                )?,
+                proxies: strength::proxies("api.trusted_proxies", &raw.trusted_proxies.0)?,
+                ..api::limits(at_least_one("api.max_connections", &raw.max_connections.0)?)
+            },
             patience: api::PATIENCE,
         })
+    }
+
+    /// Whether it is reached under a name of its own.
+    pub fn api_is_public(&self) -> bool {
+        self.raw.api.public_url.is_some()
     }
 
     /// The token, as it was set: for a development run, which prints it.
@@ -48,6 +71,7 @@ impl Settings {
                 remedy,
             ));
         }
+        strength::token(token).map_err(|problem| SettingsError::new(KEY, problem, remedy))?;
         Ok(Token::new(text))
     }
 
@@ -112,11 +136,38 @@ mod tests {
     use super::*;
 
     fn connect(own: &[(&str, &str)]) -> Result<Connect, String> {
-        let base = [("DATABASE_URL", "postgres://nobody@localhost/unused"), ("API_TOKEN", "t")];
+        let base = [("DATABASE_URL", "postgres://nobody@localhost/unused"), ("API_TOKEN", "0123456789abcdef")];
         let all: BTreeMap<_, _> =
             base.iter().chain(own).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let settings = Settings::from_parts(&[], all, None).unwrap();
         settings.api().map(|api| api.connect).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_token_that_can_be_guessed_is_refused_and_tls_is_told_by_the_public_address() {
+        let api = |own: &[(&str, &str)]| {
+            let base = [("DATABASE_URL", "postgres://nobody@localhost/unused"), ("API_TOKEN", "0123456789abcdef")];
+            let all: BTreeMap<_, _> =
+                base.iter().chain(own).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Settings::from_parts(&[], all, None).unwrap().api()
+        };
+        for weak in ["x", "0123456789abcde", "aaaaaaaaaaaaaaaaaaaaaaaa"] {
+            for bind in ["127.0.0.1", "0.0.0.0"] {
+                let refused = api(&[("API_TOKEN", weak), ("BURSAR_API__BIND", bind)]).unwrap_err().to_string();
+                assert!(refused.contains("API_TOKEN") && refused.contains("can be guessed"), "{refused}");
+                assert!(refused.contains("openssl rand -hex 32"), "{refused}");
+            }
+        }
+        let over_tls = |own: &[(&str, &str)]| api(own).unwrap().is_over_tls;
+        assert!(!over_tls(&[]) && over_tls(&[("BURSAR_API__BIND", "0.0.0.0")]));
+        assert!(over_tls(&[("BURSAR_API__PUBLIC_URL", "https://bursar.acme.example")]));
+        assert!(!over_tls(&[("BURSAR_API__PUBLIC_URL", "http://10.0.0.5:3001"), ("BURSAR_API__BIND", "0.0.0.0")]));
+        assert!(
+            api(&[("BURSAR_API__PUBLIC_URL", "bursar.acme.example")])
+                .unwrap_err()
+                .to_string()
+                .contains("api.public_url")
+        );
     }
 
     #[test]

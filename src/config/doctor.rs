@@ -19,6 +19,11 @@ impl Settings {
         Err(SettingsError::new("web.public_url", format!("is {url:?}"), remedy))
     }
 
+    /// Secret files that others may read or write, each with its remedy.
+    pub fn open_secret_files(&self) -> &[(String, String)] {
+        &self.warnings
+    }
+
     /// Where Stripe's events come in, on web.
     pub fn stripe_paths(&self) -> Result<Vec<String>, SettingsError> {
         self.webhook_paths()
@@ -136,8 +141,8 @@ mod tests {
         let settings = settings(&[
             ("DATABASE_URL", "postgres://u:p%40ssword@h/d"),
             ("STRIPE_SECRET_KEY", "sk_test_abc"),
-            ("STRIPE_WEBHOOK_SECRET", "whsec_one, whsec_two"),
-            ("VERIFICATION_SECRET", "c2VjcmV0"),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_one_endpoint, whsec_two_endpoint"),
+            ("VERIFICATION_SECRET", "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
             ("API_TOKEN", "token"),
             ("NOTIFY_SECRET", "whsec_three"),
             ("SMTP_URL", "smtps://user:hunter2@mail.example.com"),
@@ -147,9 +152,9 @@ mod tests {
             "p%40ssword",
             "p@ssword",
             "sk_test_abc",
-            "whsec_one",
-            "whsec_two",
-            "c2VjcmV0",
+            "whsec_one_endpoint",
+            "whsec_two_endpoint",
+            "C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
             "token",
             "whsec_three",
             "hunter2",
@@ -157,6 +162,6 @@ mod tests {
             assert!(secrets.iter().any(|known| known == secret), "{secret}");
         }
         assert_eq!(settings.webhook_secret_each().unwrap().len(), 2);
-        assert_eq!(settings.verification_secret_bytes().unwrap(), Some(vec![6]));
+        assert_eq!(settings.verification_secret_bytes().unwrap(), Some(vec![24]));
     }
 }

@@ -1,6 +1,6 @@
 //! The layers of the settings, lowest first: built-in defaults, the caller's own, `bursar.toml`, variables.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
 use config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
@@ -138,6 +138,28 @@ fn with_secret_files(variables: &BTreeMap<String, String>) -> Result<BTreeMap<St
         all.insert((*name).to_owned(), text.trim().to_owned());
     }
     Ok(all)
+}
+
+/// What is wrong with the rights of the files that secrets come from, each with its remedy. An orchestrator's own mounts are readable for
+/// all by custom.
+pub(super) fn open_secret_files(variables: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let pointers = SECRETS.iter().map(|name| format!("{name}_FILE"));
+    let named = pointers
+        .filter_map(|pointer| variables.get(&pointer).filter(|path| !path.is_empty()).map(|path| (pointer, path)));
+    named
+        .filter_map(|(pointer, path)| {
+            let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+            let mode = found.permissions().mode() & 0o777;
+            let mounted = ["/run/secrets/", "/var/run/secrets/"].iter().any(|folder| path.starts_with(folder));
+            let who = match (mode & 0o002 != 0, mode & 0o004 != 0 && !mounted) {
+                (true, _) => "every user of this machine may write",
+                (false, true) => "every user of this machine may read",
+                (false, false) => return None,
+            };
+            let seen = format!("{pointer} names {path}, which {who} (mode {mode:o})");
+            Some((seen, format!("run `chmod 600 {path}`, and change the secret")))
+        })
+        .collect()
 }
 
 /// Names the setting of an error of the library.

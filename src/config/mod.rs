@@ -14,6 +14,7 @@ mod payout;
 mod raw;
 mod schedules;
 mod secret;
+mod strength;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,8 @@ const DEFAULT_FILE: &str = "bursar.toml";
 #[derive(Debug)]
 pub struct Settings {
     raw: raw::Raw,
+    /// What was seen while they were read, and is worth a line in the log.
+    warnings: Vec<(String, String)>,
 }
 
 /// Who makes our calls of Stripe.
@@ -117,7 +120,13 @@ impl Settings {
         file: Option<&File>,
     ) -> Result<Self, SettingsError> {
         let variables: BTreeMap<_, _> = variables.into_iter().collect();
-        layers::read(defaults, &variables, file).map(|raw| Self { raw })
+        let warnings = layers::open_secret_files(&variables);
+        layers::read(defaults, &variables, file).map(|raw| Self { raw, warnings })
+    }
+
+    /// Says in the log what was seen while the settings were read. Once logging is set up.
+    pub fn warn(&self) {
+        self.warnings.iter().for_each(|(seen, remedy)| tracing::warn!("{seen}: {remedy}"));
     }
 
     /// Whether a database is named at all: a development run brings its own where none is.
@@ -207,10 +216,9 @@ impl Settings {
     pub fn notify(&self) -> Result<Option<Outgoing>, SettingsError> {
         let raw = &self.raw.notify;
         let Some(url) = &raw.url else { return Ok(None) };
-        let remedy = "Share a random one with whoever receives it: whsec_ and base64, as `echo whsec_$(openssl rand -base64 32)` \
-                      prints.";
+        let remedy = "Share with whoever receives it what `echo whsec_$(openssl rand -base64 32)` prints.";
         let secret = raw.secret.as_ref().ok_or_else(|| SettingsError::missing("notify.secret", remedy))?;
-        Outgoing::new(&url.0, secret.expose()).map(Some).map_err(|error| {
+        let outgoing = Outgoing::new(&url.0, secret.expose()).map_err(|error| {
             let (key, remedy) = match error {
                 OutgoingError::Secret => ("notify.secret", remedy),
                 OutgoingError::Url | OutgoingError::Tls(_) => (
@@ -219,7 +227,9 @@ impl Settings {
                 ),
             };
             SettingsError::new(key, error.to_string(), remedy)
-        })
+        })?;
+        strength::verification(secret).map_err(|problem| SettingsError::new("notify.secret", problem, remedy))?;
+        Ok(Some(outgoing))
     }
 
     /// What `web` needs. It needs the database's address too, and refuses here when that is missing.
@@ -233,6 +243,11 @@ impl Settings {
         let port = number::<u16>("web.port", &raw.port.0, "a port from 0 to 65535")?;
         let limits = web::Limits {
             connections: at_least_one("web.max_connections", &raw.max_connections.0)?,
+            connections_per_address: at_least_one(
+                "web.max_connections_per_address",
+                &raw.max_connections_per_address.0,
+            )?,
+            proxies: strength::proxies("web.trusted_proxies", &raw.trusted_proxies.0)?,
             ..web::Limits::default()
         };
         Ok(web::Settings {
@@ -240,6 +255,14 @@ impl Settings {
             webhook_paths: self.webhook_paths()?,
             stripe: self.webhook_secrets()?,
             verifications: self.verification_secrets()?,
+            refuse_unknown_types: match raw.unknown_types.0.as_str() {
+                "accept" => false,
+                "refuse" => true,
+                other => {
+                    let problem = format!("is {other:?}");
+                    return Err(SettingsError::new("web.unknown_types", problem, "Write `accept` or `refuse`."));
+                }
+            },
             limits,
         })
     }
@@ -280,9 +303,12 @@ impl Settings {
         let remedy = "Copy the signing secret (whsec_…) of the webhook endpoint from Stripe's dashboard, or the one that \
                       `stripe listen` prints; while it rolls, give both with a comma.";
         match &self.raw.stripe.webhook_secret {
-            Some(secret) => stripe_signature::Secrets::parse(secret.expose())
-                .map(Some)
-                .map_err(|problem| SettingsError::new(KEY, problem.to_string(), remedy)),
+            Some(secret) => {
+                let secrets = stripe_signature::Secrets::parse(secret.expose())
+                    .map_err(|problem| SettingsError::new(KEY, problem.to_string(), remedy))?;
+                strength::webhook(secret).map_err(|problem| SettingsError::new(KEY, problem, remedy))?;
+                Ok(Some(secrets))
+            }
             None if self.stripe()?.provider == Provider::Off => Ok(None),
             None => Err(SettingsError::missing(KEY, format!("{remedy} Or set `[stripe] provider = \"off\"`."))),
         }
@@ -296,9 +322,12 @@ impl Settings {
             return Ok(None);
         }
         match &self.raw.web.verification_secret {
-            Some(secret) => standard_webhooks::Secrets::parse(secret.expose())
-                .map(Some)
-                .map_err(|problem| SettingsError::new(KEY, problem.to_string(), remedy)),
+            Some(secret) => {
+                let secrets = standard_webhooks::Secrets::parse(secret.expose())
+                    .map_err(|problem| SettingsError::new(KEY, problem.to_string(), remedy))?;
+                strength::verification(secret).map_err(|problem| SettingsError::new(KEY, problem, remedy))?;
+                Ok(Some(secrets))
+            }
             None => Err(SettingsError::missing(KEY, format!("{remedy} Or set `[web] verifications = false`."))),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bursar_jobs::terms::{Limits, PayoutTerms, SkillRate};
+use bursar_jobs::{
+    money,
+    terms::{Limits, PayoutTerms, SkillRate, Terms},
+};
 
 use super::{SettingsError, number, raw, raw::PerCurrency, terms::currency};
 
@@ -39,6 +42,21 @@ pub(super) fn read(raw: &raw::Payout, skills: &BTreeMap<String, raw::Text>) -> R
     }
     let SkillRate { minor_units_per_credit, currency } = usual;
     Ok(PayoutTerms { minor_units_per_credit, currency, skills: rates, limits })
+}
+
+/// What each skill is paid must be an amount that Stripe pays out, in a currency that has whole units only (Stripe: currencies).
+pub(super) fn judge(terms: &Terms) -> Result<(), SettingsError> {
+    for (skill, cost) in &terms.skills {
+        let rate = terms.payout.rate(skill);
+        if money::payout_step(&rate.currency) > 1
+            && let Err(why) = rate.owed(*cost)
+        {
+            let key = format!("payout.skills.{skill}.minor_units_per_credit");
+            let remedy = "Choose the rate so that the skill is paid in such units.";
+            return Err(SettingsError::new(&key, format!("is {}: {why}", rate.minor_units_per_credit), remedy));
+        }
+    }
+    Ok(())
 }
 
 fn rate(key: &str, text: &str) -> Result<i64, SettingsError> {
@@ -121,6 +139,7 @@ mod tests {
             ("[payout.skills.juggling]\ncurrency = 'eur'", "juggling has no price"),
             ("[payout.skills.research]\nminor_units_per_credit = 0", "`payout.skills.research.minor_units_per_credit`"),
             ("[payout.skills.research]\nrate = 1", "rate"),
+            ("[payout]\ncurrency = 'huf'\nminor_units_per_credit = 25", "0.50 HUF is no multiple of 1.00 HUF"),
         ] {
             let refused = judged(text, &[]).expect_err(text).to_string();
             assert!(refused.contains(wanted), "{text}: {refused}");

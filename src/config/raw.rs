@@ -70,8 +70,12 @@ pub(super) struct Web {
     pub webhook_paths: List,
     pub verifications: bool,
     pub verification_secret: Option<Secret>,
+    pub unknown_types: Text,
     pub public_url: Option<Text>,
     pub max_connections: Text,
+    pub max_connections_per_address: Text,
+    #[serde(default)]
+    pub trusted_proxies: List,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,7 +84,11 @@ pub(super) struct Api {
     pub bind: Text,
     pub port: Text,
     pub token: Option<Secret>,
+    pub public_url: Option<Text>,
     pub max_connections: Text,
+    pub max_connections_per_address: Text,
+    #[serde(default)]
+    pub trusted_proxies: List,
 }
 
 #[derive(Debug, Deserialize)]
@@ -186,6 +194,7 @@ pub(super) struct Tier {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Package {
+    pub title: Option<Text>,
     pub credits: Text,
     pub amount: Text,
     pub currency: Text,

@@ -45,7 +45,7 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
     if initial_credits < Credits::ZERO {
         return Err(SettingsError::new("credits.initial", format!("is {initial_credits}"), "Write 0 or more."));
     }
-    Ok(Terms {
+    let terms = Terms {
         skills: skills.collect::<Result<_, SettingsError>>()?,
         payout: payout::read(&raw.payout, &raw.skills)?,
         initial_credits,
@@ -56,7 +56,9 @@ pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
         grace: grace(&raw.subscriptions.grace_days.0)?,
         tiers,
         packages,
-    })
+    };
+    payout::judge(&terms)?;
+    Ok(terms)
 }
 
 /// What purchases by amount cost. A minor unit must be worth a whole number of millionths of a credit, or an amount could not be exact.
@@ -70,11 +72,14 @@ fn selling(raw: &Raw) -> Result<Selling, SettingsError> {
             metered.push(price.clone());
         }
     }
+    let titles =
+        raw.packages.iter().filter_map(|(name, package)| Some((name.clone(), package.title.as_ref()?.0.clone())));
     let codes = raw.checkout.currencies.0.iter().map(|code| currency(LIST, code));
     let selling = Selling {
         currencies: codes.collect::<Result<_, _>>()?,
         credits_per_unit: positive(RATE, &raw.checkout.credits_per_unit.0)?,
         metered,
+        titles: titles.collect(),
     };
     if selling.currencies.is_empty() {
         return Err(SettingsError::new(LIST, "is empty", "Write at least one, like usd."));
@@ -187,11 +192,18 @@ pub(super) fn currency(key: &str, text: &str) -> Result<String, SettingsError> {
 }
 
 fn amount(key: &str, text: &str, currency: &str) -> Result<i64, SettingsError> {
-    money::parse(text, currency).filter(|amount| *amount > 0).ok_or_else(|| {
+    let amount = money::parse(text, currency).filter(|amount| *amount > 0).ok_or_else(|| {
         let places = money::decimals(currency);
         let remedy = format!("Write an amount of {currency} above 0 with at most {places} decimals, in quotes.");
         SettingsError::new(key, format!("is {text:?}"), remedy)
-    })
+    })?;
+    match money::off_step(amount, money::charge_step(currency), currency) {
+        None => Ok(amount),
+        Some(why) => {
+            let remedy = format!("Stripe takes no other amounts of {currency}: {why}.");
+            Err(SettingsError::new(key, format!("is {text:?}"), remedy))
+        }
+    }
 }
 
 fn price_id(key: &str, id: &str) -> Result<(), SettingsError> {

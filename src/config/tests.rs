@@ -4,8 +4,8 @@ use super::*;
 
 const BASE: &[(&str, &str)] = &[
     ("DATABASE_URL", "postgres://bursar:hunter2@localhost/bursar"),
-    ("STRIPE_WEBHOOK_SECRET", "whsec_one, whsec_two"),
-    ("VERIFICATION_SECRET", "whsec_c2VjcmV0"),
+    ("STRIPE_WEBHOOK_SECRET", "whsec_one_endpoint, whsec_two_endpoint"),
+    ("VERIFICATION_SECRET", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
 ];
 
 fn read(variables: &[(&str, &str)], file: Option<&str>) -> Result<Settings, SettingsError> {
@@ -39,6 +39,8 @@ fn the_defaults_are_those_of_the_contract() {
         assert_eq!(package.unwrap().credits, credits(size));
     }
     assert_eq!(terms.packages.len(), 4);
+    let titles: Vec<_> = terms.selling.titles.iter().map(|(name, title)| format!("{name} {title}")).collect();
+    assert_eq!(titles, ["bulk Enterprise", "large Professional", "medium Standard", "small Starter"]);
     assert_eq!(terms.skills["research"], credits(2));
     assert_eq!((terms.payout.minor_units_per_credit, terms.payout.currency.as_str()), (50, "usd"));
     assert_eq!(terms.initial_credits, credits(0));
@@ -129,6 +131,18 @@ fn what_is_missing_or_malformed_is_refused_by_name() {
         (&[("STRIPE_WEBHOOK_SECRET", "whsec_hun ter2")], None, &["STRIPE_WEBHOOK_SECRET", "stripe listen"]),
         (&[("VERIFICATION_SECRET", "")], None, &["VERIFICATION_SECRET", "not set", "openssl rand"]),
         (&[("VERIFICATION_SECRET", "hunter2!")], None, &["VERIFICATION_SECRET", "base64"]),
+        (
+            &[("VERIFICATION_SECRET", "eA==")],
+            None,
+            &["VERIFICATION_SECRET", "has 1 bytes", "16 are the least", "openssl rand"],
+        ),
+        (
+            &[("STRIPE_WEBHOOK_SECRET", "whsec_hunter2")],
+            None,
+            &["STRIPE_WEBHOOK_SECRET", "16 are the least", "dashboard"],
+        ),
+        (&[("BURSAR_WEB__TRUSTED_PROXIES", "10.0.0.0/8,proxy")], None, &["BURSAR_WEB__TRUSTED_PROXIES", "\"proxy\""]),
+        (&[("BURSAR_WEB__MAX_CONNECTIONS_PER_ADDRESS", "0")], None, &["BURSAR_WEB__MAX_CONNECTIONS_PER_ADDRESS"]),
         (&[("STRIPE_SECRET_KEY", "pk_live_hunter2")], None, &["STRIPE_SECRET_KEY", "not a Stripe secret key"]),
         (&[("STRIPE_SECRET_KEY", "sk_live_hunt er2")], None, &["STRIPE_SECRET_KEY", "white space"]),
         (&[("STRIPE_API_BASE", "api.stripe.com")], None, &["STRIPE_API_BASE", "http(s)"]),
@@ -187,6 +201,25 @@ fn a_secret_may_come_from_a_file_and_is_never_shown() {
     assert_eq!(settings.stripe().unwrap().secret_key.unwrap().expose(), "sk_test_hunter2");
     let shown = format!("{settings:?} {:?} {:?}", settings.stripe(), settings.web());
     assert!(!shown.contains("hunter2") && !shown.contains("whsec_"), "{shown}");
+}
+
+#[test]
+fn a_secret_file_that_anybody_may_read_or_write_is_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::temp_dir().join(format!("bursar-secret-{}", uuid::Uuid::new_v4()));
+    std::fs::write(&path, "sk_test_hunter2\n").unwrap();
+    let warnings = |mode: u32| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        read(&[("STRIPE_SECRET_KEY_FILE", path.to_str().unwrap())], None).unwrap().warnings
+    };
+    let (closed, writable, readable) = (warnings(0o600), warnings(0o666), warnings(0o644));
+    std::fs::remove_file(&path).unwrap();
+    assert!(closed.is_empty(), "{closed:?}");
+    for (said, word) in [(writable, "may write (mode 666)"), (readable, "may read (mode 644)")] {
+        let [(seen, remedy)] = &said[..] else { panic!("{said:?}") };
+        assert!(seen.contains("STRIPE_SECRET_KEY_FILE") && seen.contains(word), "{said:?}");
+        assert!(remedy.contains("chmod 600") && !format!("{said:?}").contains("hunter2"), "{said:?}");
+    }
 }
 
 #[test]
@@ -293,6 +326,7 @@ fn the_team_is_told_at_an_address_with_a_secret() {
     for (text, wanted) in [
         ("[notify]\nurl = 'https://example.com'".to_owned(), "notify.secret"),
         ("[notify]\nurl = 'https://example.com'\nsecret = 'short'".to_owned(), "notify.secret"),
+        (format!("[notify]\nurl = 'https://example.com'\nsecret = 'whsec_{}'", "A".repeat(32)), "and can be guessed"),
         (format!("[notify]\nurl = 'ftp://example.com'\nsecret = '{secret}'"), "notify.url"),
     ] {
         let refused = notify(&text).expect_err(&text).to_string();

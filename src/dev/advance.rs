@@ -118,7 +118,7 @@ impl Month {
     async fn play(&mut self, seconds: i64) -> Result<(), AdvanceError> {
         if let Some(db) = &mut self.db {
             // Until we end. Two at once would each move the sandbox, and the jobs but once.
-            sqlx::query("SELECT pg_advisory_lock(hashtext('bursar.clock'))").execute(db).await?;
+            sqlx::query("SELECT pg_advisory_lock(hashtext('bursar.clock')::bigint)").execute(db).await?;
         }
         self.rest().await?;
         let start = self.clock().await?;
@@ -148,7 +148,7 @@ impl Month {
         if let Some(db) = &mut self.db {
             let ahead = clock.ahead_seconds + seconds;
             sqlx::query!(
-                "INSERT INTO bursar.clock (ahead) VALUES ($1::bigint * interval '1 second')
+                "INSERT INTO bursar.clock (ahead) VALUES ($1::bigint::float8 * interval '1 second')
                  ON CONFLICT (one) DO UPDATE SET ahead = greatest(clock.ahead, excluded.ahead)",
                 ahead
             )

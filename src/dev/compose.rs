@@ -78,6 +78,9 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     let settings = Settings::load(&defaults)?;
     // Every setting is judged before anything is done with one.
     let (web, mut api, mut terms, stripe) = (settings.web()?, settings.api()?, settings.terms()?, settings.stripe()?);
+    settings.warn();
+    // Where it listens on this machine alone, no page of a stranger's name is to reach it.
+    api.is_for_this_machine = api.address.ip().is_loopback() && !settings.api_is_public();
     let url = settings.database_url()?.expose().to_owned();
     let mut worker =
         queue::Options { listen_url: Some(settings.listen_url()?.expose().to_owned()), ..queue::Options::default() };
@@ -258,9 +261,15 @@ async fn start_sandbox(pool: &PgPool, url: &str, secret: &str) -> Result<Sandbox
 /// The tiers, for sale by the month under the price ids that the settings name.
 fn sell(sandbox: &Sandbox, terms: &Terms) {
     for tier in &terms.tiers {
-        let amount = tier.credits.micros() / 1_000_000 * CENTS_PER_CREDIT;
+        // The usual tiers at the prices of the documentation.
+        let amount = match tier.name.as_str() {
+            "starter" => 1000,
+            "pro" => 2500,
+            "team" => 7500,
+            _ => (tier.credits.micros() / 1_000_000 * CENTS_PER_CREDIT).max(CENTS_PER_CREDIT),
+        };
         for price in &tier.prices {
-            sandbox.sell(price, &tier.name, amount.max(CENTS_PER_CREDIT));
+            sandbox.sell(price, &tier.name, amount);
         }
     }
 }

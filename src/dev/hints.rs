@@ -48,7 +48,7 @@ What is sold, a person buys in a browser:
   # dana wants the tier pro: open the url that is answered, and pay there
   curl -s {api}/api/stripe/checkout -H 'Authorization: Bearer {api_token}' -d '{{\"user_id\": \"dana\", \"tier\": \"pro\"}}'
   # once she has paid: two months of it, in a second
-  {bursar} sandbox advance 62d
+  {bursar} sandbox advance 63d
   {bursar} credits history dana
 "
     )

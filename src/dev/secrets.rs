@@ -2,7 +2,10 @@
 
 use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 
@@ -28,14 +31,14 @@ pub(super) fn kept(dir: &Path) -> Result<Secrets, DevError> {
             let mut secrets: Secrets =
                 serde_json::from_slice(&text).map_err(|source| DevError::Malformed { path: path.clone(), source })?;
             if secrets.api_token.is_empty() {
-                secrets.api_token = random()?;
+                secrets.api_token = token()?;
                 let text = serde_json::to_string_pretty(&secrets).map_err(|e| failed(e.into()))?;
                 fs::write(&path, text).map_err(failed)?;
             }
             Ok(secrets)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secrets = Secrets { webhook_secret: random()?, verification_secret: random()?, api_token: random()? };
+            let secrets = Secrets { webhook_secret: random()?, verification_secret: random()?, api_token: token()? };
             let text = serde_json::to_string_pretty(&secrets).map_err(|e| failed(e.into()))?;
             let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
             file.write_all(text.as_bytes()).map_err(failed)?;
@@ -45,11 +48,20 @@ pub(super) fn kept(dir: &Path) -> Result<Secrets, DevError> {
     }
 }
 
+/// Not to be taken for a webhook's secret.
+fn token() -> Result<String, DevError> {
+    Ok(format!("bursar_dev_{}", URL_SAFE_NO_PAD.encode(bytes()?)))
+}
+
 /// A secret of the form that Stripe and Standard Webhooks share.
 fn random() -> Result<String, DevError> {
+    Ok(format!("whsec_{}", STANDARD.encode(bytes()?)))
+}
+
+fn bytes() -> Result<[u8; 24], DevError> {
     let mut bytes = [0; 24];
     ring::rand::SystemRandom::new()
         .fill(&mut bytes)
         .map_err(|_| DevError::Here(io::Error::other("no random numbers")))?;
-    Ok(format!("whsec_{}", STANDARD.encode(bytes)))
+    Ok(bytes)
 }

@@ -56,7 +56,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}");
-        for (price, amount) in [("price_starter", 900), ("price_pro", 2900), ("price_team", 9900)] {
+        for (price, amount) in [("price_starter", 1000), ("price_pro", 2500), ("price_team", 7500)] {
             stripe.0.sell(price, price, amount);
         }
         stripe.0.set_up_portal();
