@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         Command::Doctor(asked) => examine(asked).await,
         Command::Dev(asked) => match asked.action {
             Some(DevAction::Send { file, new }) => ended(dev::send::run(&file, new).await),
-            None => ended(develop(dev::Options { fresh: asked.fresh }).await),
+            None => ended(Box::pin(develop(dev::Options { fresh: asked.fresh })).await),
         },
     };
     exit.into()

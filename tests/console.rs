@@ -2,6 +2,7 @@
 
 mod acts;
 mod browser;
+mod crowd;
 mod look;
 mod money;
 mod rooms;
@@ -27,7 +28,7 @@ struct Desk {
 }
 
 /// Somebody who has signed in.
-struct Visitor {
+pub struct Visitor {
     address: SocketAddr,
     cookie: String,
     csrf: String,
@@ -69,7 +70,7 @@ impl Desk {
 }
 
 /// Signs somebody in who may do so much.
-async fn enter(address: SocketAddr, pool: &PgPool, name: &str, role: Role) -> Visitor {
+pub async fn enter(address: SocketAddr, pool: &PgPool, name: &str, role: Role) -> Visitor {
     let token = access::create(pool, name, role, "test").await.unwrap().expect("the name is free");
     let came = post(address, "/sign-in", "", &format!("token={token}")).await;
     assert_eq!(came.status, 303, "{}", came.body);
@@ -90,7 +91,7 @@ impl Visitor {
     }
 
     /// A page that is there, and says all this.
-    async fn sees(&self, path: &str, all: &[&str]) -> String {
+    pub async fn sees(&self, path: &str, all: &[&str]) -> String {
         let page = self.page(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);
         for words in all {

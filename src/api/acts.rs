@@ -20,9 +20,13 @@ pub(super) enum Begins<'a> {
     Connect(&'a str),
 }
 
-/// Writes it down, unless a repetition found what was begun before.
-pub(super) async fn note(db: &mut PgConnection, who: &Who, user: &str, begins: Begins<'_>) -> Result<(), sqlx::Error> {
-    let Some(who) = &who.0 else { return Ok(()) };
+/// Writes it down, unless a repetition found what was begun before. Whether it was begun now.
+pub(super) async fn note(
+    db: &mut PgConnection,
+    who: &Who,
+    user: &str,
+    begins: Begins<'_>,
+) -> Result<bool, sqlx::Error> {
     let (what, id) = match begins {
         Begins::Checkout(id) | Begins::Unpaid(id) => ("checkout.begin", id),
         Begins::Portal(id) => ("portal.begin", id),
@@ -60,9 +64,9 @@ pub(super) async fn note(db: &mut PgConnection, who: &Who, user: &str, begins: B
             .await?
         }
     };
-    if is_new {
+    if let (true, Some(who)) = (is_new, &who.0) {
         let by = Operator { who: who.clone(), via: Via::Api };
         by.note(db, what, user, (None, Some(json!({ "id": id }))), None).await?;
     }
-    Ok(())
+    Ok(is_new)
 }

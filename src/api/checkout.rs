@@ -1,6 +1,10 @@
 //! `/api/stripe/checkout`: begin one, and see where one stands.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bursar_jobs::{
     check_checkout::CheckCheckout,
@@ -10,6 +14,7 @@ use bursar_jobs::{
     db, enqueue,
     job::NewJob,
     packages::Packages,
+    subscriber,
 };
 use hyper::{Request, StatusCode, body::Incoming};
 use serde_json::json;
@@ -18,7 +23,7 @@ use uuid::Uuid;
 use super::{
     Api, Seller,
     acts::{self, Begins},
-    input::{self, unprocessable},
+    input,
     offer::Asked,
     routes::{Who, failed},
     wait,
@@ -27,6 +32,9 @@ use crate::http::reply::{Problem, Reply, json};
 
 /// Requests without a key that find a session which is over begin another: once, unless it too is over by then.
 const ROUNDS: usize = 3;
+/// Sessions that nobody here made and that Stripe is asked for in this time, by one process.
+const STRANGERS: usize = 10;
+const STRANGERS_WINDOW: Duration = Duration::from_mins(1);
 
 /// `POST /api/stripe/checkout`.
 pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Reply, Problem> {
@@ -49,13 +57,14 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
         let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
         let limit = i64::from(settings.checkout.per_minute);
         let ordered = checkout::order(&mut tx, &order, limit, &settings.terms).await.map_err(|error| failed(&error))?;
+        let mut is_new = false;
         if let Ordered::Begun(id) = &ordered {
             let noted = acts::note(&mut tx, &who, &order.user_id, Begins::Checkout(id)).await;
-            noted.map_err(|error| failed(&error))?;
+            is_new = noted.map_err(|error| failed(&error))?;
         }
         tx.commit().await.map_err(|error| failed(&error))?;
         match ordered {
-            Ordered::Begun(id) => return begun(api, &id).await,
+            Ordered::Begun(id) => return Ok(input::repeated(begun(api, &id).await?, !is_new)),
             Ordered::Perhaps { id, session } => {
                 // Its event may be late: Stripe knows whether it is still open.
                 let occasion = Uuid::new_v4().to_string();
@@ -68,7 +77,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
                         .await
                         .map_err(|error| failed(&error))?;
                 if open {
-                    return begun(api, &id).await;
+                    return Ok(input::repeated(begun(api, &id).await?, true));
                 }
             }
             other => return Err(refused(&other)),
@@ -80,9 +89,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
 /// Why nothing was begun.
 pub(super) fn refused(ordered: &Ordered) -> Problem {
     match ordered {
-        Ordered::Conflict => unprocessable(
-            "This Idempotency-Key stands for another request of this user: repeat that one exactly, or take a new key.",
-        ),
+        Ordered::Conflict => input::key_conflict(),
         Ordered::Subscribed(subscription) => {
             let tier = subscription.tier.as_deref().unwrap_or("some tier");
             let detail = format!(
@@ -123,7 +130,7 @@ pub(super) async fn passes(api: &Api) -> Result<bool, sqlx::Error> {
 async fn begun(api: &Api, id: &str) -> Result<Reply, Problem> {
     let look = || async {
         let row = sqlx::query!(
-            r#"SELECT c.state, c.session_id, c.url, c.reason, c.state = 'asked' AND EXISTS (
+            r#"SELECT c.user_id, c.state, c.session_id, c.url, c.reason, c.state = 'asked' AND EXISTS (
                    SELECT FROM bursar.job j WHERE j.kind = 'create_checkout' AND j.key = c.id AND j.state IN ('dead', 'cancelled')) AS "given_up!"
                FROM bursar.checkout c WHERE c.id = $1"#,
             id
@@ -143,7 +150,20 @@ async fn begun(api: &Api, id: &str) -> Result<Reply, Problem> {
             format!("{why}. An operator sees why: bursar jobs list --state dead."),
         ));
     }
+    if row.state == "failed" && row.session_id.is_none() {
+        return Err(unbegun(api, &row.user_id, row.reason.unwrap_or_default()).await);
+    }
     Ok(json(StatusCode::OK, json!({ "url": row.url, "session": row.session_id }).to_string()))
+}
+
+/// Why a checkout got no page: its user subscribes by now, or may have paid elsewhere.
+async fn unbegun(api: &Api, user: &str, why: String) -> Problem {
+    let active = async { subscriber::active_subscription(&mut *api.pool.acquire().await?, user).await };
+    match active.await {
+        Ok(Some(active)) => refused(&Ordered::Subscribed(active)),
+        Ok(None) => Problem::new(StatusCode::CONFLICT, format!("{why}.")),
+        Err(error) => failed(&error),
+    }
 }
 
 /// Nothing came of it, and nothing will under this key until an operator sees to it.
@@ -159,11 +179,12 @@ async fn dummy(api: &Api, who: &Who, asked: &Asked, order: &checkout::Order) -> 
     let granted = checkout::grant_unpaid(&mut tx, order, &api.settings.terms).await.map_err(|error| failed(&error))?;
     let Some(session) = granted else { return Err(refused(&Ordered::Conflict)) };
     let noted = acts::note(&mut tx, who, &order.user_id, Begins::Unpaid(&session)).await;
-    noted.map_err(|error| failed(&error))?;
+    let is_new = noted.map_err(|error| failed(&error))?;
     tx.commit().await.map_err(|error| failed(&error))?;
     let url = asked.success_url.as_ref().unwrap_or(&api.settings.checkout.success_url);
     let url = url.replace("{CHECKOUT_SESSION_ID}", &session);
-    Ok(json(StatusCode::OK, json!({ "url": url, "session": session }).to_string()))
+    let reply = json(StatusCode::OK, json!({ "url": url, "session": session }).to_string());
+    Ok(input::repeated(reply, !is_new))
 }
 
 /// Enqueues a question and waits until it is settled; false: not in time.
@@ -188,7 +209,10 @@ pub(super) async fn status(api: &Api, session: &str) -> Result<Reply, Problem> {
     }
     let mut standing = Standing::read(api, session).await.map_err(|error| failed(&error))?;
     let is_stripes = session.starts_with("cs_");
-    if is_stripes && matches!(standing.state(), None | Some("open" | "paid_waiting")) {
+    let is_open = matches!(standing.state(), Some("open" | "paid_waiting"));
+    // Whoever invents ids makes no request of Stripe with each. One may be a payment link's, whose event is late.
+    let may_be_bought = || standing.state().is_none() && api.strangers.let_in(session);
+    if is_stripes && (is_open || may_be_bought()) {
         // Its event may be late. Once a minute Stripe is asked, however often this page is loaded.
         let now = clock::business(&api.pool).await.map_err(|error| failed(&error))?;
         let occasion = now.format("%Y-%m-%dT%H:%M").to_string();
@@ -204,12 +228,33 @@ pub(super) async fn status(api: &Api, session: &str) -> Result<Reply, Problem> {
         "credits": standing.credits.map(|credits| credits.to_string()),
         "posting": standing.posting,
         "subscription_id": standing.subscription,
+        "reason": standing.reason.filter(|_| state == "failed"),
     });
     Ok(json(StatusCode::OK, body.to_string()))
 }
 
 fn unknown(session: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("No checkout has the session {session:?}."))
+}
+
+/// The sessions that nobody here made and that Stripe was lately asked for: a small budget, for anybody can invent one.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(Mutex<HashMap<String, Instant>>);
+
+impl Strangers {
+    /// Whether Stripe may be asked for a session; one that it was asked for a moment ago is the same question.
+    fn let_in(&self, session: &str) -> bool {
+        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.retain(|_, asked| asked.elapsed() < STRANGERS_WINDOW);
+        if lately.contains_key(session) {
+            return true;
+        }
+        let is_room = lately.len() < STRANGERS;
+        if is_room {
+            lately.insert(session.to_owned(), clock::monotonic());
+        }
+        is_room
+    }
 }
 
 /// What is known of a session.
@@ -219,6 +264,7 @@ struct Standing {
     item: Option<String>,
     checkout: Option<String>,
     payment: Option<String>,
+    reason: Option<String>,
     subscription: Option<String>,
     over: bool,
     posting: Option<i64>,
@@ -229,7 +275,7 @@ impl Standing {
     async fn read(api: &Api, session: &str) -> Result<Self, sqlx::Error> {
         // A subscription's credits come by its invoice: the first refill is what this checkout bought.
         let row = sqlx::query!(
-            r#"SELECT coalesce(c.user_id, substr(a.name, 6)) AS user_id, c.item AS "item?", c.state AS "state?", c.payment_status,
+            r#"SELECT coalesce(c.user_id, substr(a.name, 6)) AS user_id, c.item AS "item?", c.state AS "state?", c.payment_status, c.reason,
                       c.subscription_id, coalesce(c.expires_at <= (SELECT bursar.now()), false) AS "over!", p.id AS "posting?", p.amount AS "amount?"
                FROM (SELECT $1::text AS session) s
                LEFT JOIN bursar.checkout c ON c.session_id = s.session
@@ -247,6 +293,7 @@ impl Standing {
             item: row.item,
             checkout: row.state,
             payment: row.payment_status,
+            reason: row.reason,
             subscription: row.subscription_id,
             over: row.over,
             posting: row.posting,
@@ -254,7 +301,7 @@ impl Standing {
         })
     }
 
-    /// `open`, `paid_waiting`, `granted`, `expired`; none of a session that nobody knows.
+    /// `open`, `paid_waiting`, `granted`, `failed`, `expired`; none of a session that nobody knows.
     fn state(&self) -> Option<&'static str> {
         let is_subscription = self.item.as_deref().is_some_and(|item| item.starts_with("tier:"));
         match (self.posting, self.checkout.as_deref()) {
@@ -264,6 +311,7 @@ impl Standing {
                 Some("granted")
             }
             (None, Some("complete")) => Some("paid_waiting"),
+            (None, Some("failed")) => Some("failed"),
             (None, Some("expired")) => Some("expired"),
             (None, Some("open")) => Some(if self.over { "expired" } else { "open" }),
             (None, _) => None,

@@ -52,13 +52,14 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
     let limit = i64::from(api.settings.checkout.per_minute);
     let begun = connect::begin(&mut tx, &onboarding, limit).await.map_err(|error| failed(&error))?;
+    let mut is_new = false;
     if let Begun::Asked(id) = &begun {
         let noted = acts::note(&mut tx, &who, &onboarding.user_id, Begins::Connect(id)).await;
-        noted.map_err(|error| failed(&error))?;
+        is_new = noted.map_err(|error| failed(&error))?;
     }
     tx.commit().await.map_err(|error| failed(&error))?;
     match begun {
-        Begun::Asked(id) => link(api, &id).await,
+        Begun::Asked(id) => Ok(input::repeated(link(api, &id).await?, !is_new)),
         Begun::Limited { after } => {
             let detail = "This user has asked for too many links within a minute (`[checkout] per_minute`).";
             Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).after(after))

@@ -108,15 +108,19 @@ pub(super) async fn spend(api: &Api, request: Request<Incoming>) -> Result<Reply
         None => ledger::spend(&mut *tx, user, amount, &key, reference, None).await,
     };
     let spent = spent.map_err(|error| failed(&error))?;
-    if let (Some(who), Spent::Done { posting, .. }) = (who, &spent) {
-        let by = Operator { who, via: Via::Api };
-        let noted = by_hand::Spend { user, amount, key: &key, posting: *posting, reference };
-        by_hand::note_spend(&mut tx, &by, noted).await.map_err(|error| failed(&error))?;
+    let mut is_new = true;
+    if let Spent::Done { posting, .. } = spent {
+        is_new = by_hand::is_new(&mut *tx, posting).await.map_err(|error| failed(&error))?;
+        if let Some(who) = who {
+            let by = Operator { who, via: Via::Api };
+            let noted = by_hand::Spend { user, amount, key: &key, posting, reference };
+            by_hand::note_spend(&mut tx, &by, noted).await.map_err(|error| failed(&error))?;
+        }
     }
     tx.commit().await.map_err(|error| failed(&error))?;
     let done = |result: &str, posting: Option<i64>, balance: Credits| {
         let body = json!({ "result": result, "posting": posting, "user_id": user, "amount": amount, "key": key, "balance": balance });
-        json(StatusCode::OK, body.to_string())
+        input::repeated(json(StatusCode::OK, body.to_string()), !is_new)
     };
     match spent {
         Spent::Done { posting, balance } => Ok(done("posted", Some(posting), balance)),
@@ -144,10 +148,23 @@ struct Transaction {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String")]
 enum Type {
-    AdminGrant,
-    AdminRemoval,
+    Grant,
+    Removal,
+}
+
+/// A word, and nothing that only reads like one: a derived enum takes `{"admin_grant": null}` too.
+impl TryFrom<String> for Type {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        match word.as_str() {
+            "admin_grant" => Ok(Self::Grant),
+            "admin_removal" => Ok(Self::Removal),
+            other => Err(format!("`transaction_type` is {other:?}: write admin_grant or admin_removal")),
+        }
+    }
 }
 
 /// `POST /admin/api/v1/transactions`: a grant or a removal by hand, once for its key.
@@ -168,12 +185,19 @@ pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Rep
     let key = input::one_key(asked.key, header)?.unwrap_or_else(|| Uuid::new_v4().to_string());
     let user = asked.user_id.as_str();
     let (way, kind) = match asked.kind {
-        Type::AdminGrant => (Way::Grant, "admin_grant"),
-        Type::AdminRemoval => (Way::Removal, "admin_removal"),
+        Type::Grant => (Way::Grant, "admin_grant"),
+        Type::Removal => (Way::Removal, "admin_removal"),
     };
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
     let hand = Move { user, way, amount, key: &key, actor, why };
-    let posted = by_hand::post(&mut *tx, hand).await.map_err(|error| failed(&error))?;
+    let mut posted = by_hand::post(&mut *tx, hand).await.map_err(|error| failed(&error))?;
+    if let Posted::Already(id) = posted {
+        let said = by_hand::why(&mut *tx, id).await.map_err(|error| failed(&error))?;
+        // What a job granted says nothing of the kind.
+        if said.is_some_and(|said| said != why) {
+            posted = Posted::Conflict(id);
+        }
+    }
     let balance = ledger::balance(&mut *tx, user).await.map_err(|error| failed(&error))?;
     if let Posted::New(posting) = posted {
         let after = json!({ "posting": posting, "amount": amount, "balance": balance });
@@ -191,7 +215,7 @@ pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Rep
         "result": result, "posting": posting, "user_id": user, "transaction_type": kind, "amount": amount, "description": why,
         "actor": actor, "key": key, "balance": balance,
     });
-    Ok(json(StatusCode::OK, body.to_string()))
+    Ok(input::repeated(json(StatusCode::OK, body.to_string()), result == "already"))
 }
 
 fn positive(amount: Credits) -> Result<Credits, Problem> {
@@ -202,5 +226,5 @@ fn conflict(key: &str, posting: i64) -> Problem {
     let detail = format!(
         "The key {key:?} stands for something else (posting {posting}): repeat that exactly, or take a new key. Nothing was changed."
     );
-    Problem::new(StatusCode::CONFLICT, detail).with("posting", posting)
+    unprocessable(detail).with("posting", posting)
 }

@@ -1,15 +1,40 @@
 //! What a request says, read strictly: an unknown field is a typo, and a typo must not sell anything.
 
-use bursar_jobs::event::check_user;
-use hyper::{HeaderMap, Request, StatusCode, body::Incoming};
+use bursar_jobs::{event::check_user, json_object};
+use hyper::{
+    HeaderMap, Request, StatusCode,
+    body::Incoming,
+    header::{HeaderName, HeaderValue},
+};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::Api;
-use crate::http::{body, reply::Problem};
+use crate::http::{
+    body,
+    reply::{Problem, Reply},
+};
 
 /// The header by which a request is known again (draft-ietf-httpapi-idempotency-key-header).
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The header of an answer that repeats an earlier one, as Stripe has it.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// An answer, which says of itself where it repeats an earlier one.
+pub(super) fn repeated(mut reply: Reply, is_repetition: bool) -> Reply {
+    if is_repetition {
+        reply.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    reply
+}
+
+/// A key that stands for another request.
+pub(super) fn key_conflict() -> Problem {
+    unprocessable(
+        "This Idempotency-Key stands for another request of this user: repeat that one exactly, or take a new key.",
+    )
+}
 
 /// A body that is well-formed and says something else than this server understands.
 pub(super) fn unprocessable(detail: impl Into<String>) -> Problem {
@@ -23,8 +48,8 @@ pub(super) async fn read<T: DeserializeOwned>(
 ) -> Result<(T, Option<String>), Problem> {
     let (head, stream) = request.into_parts();
     let key = key(&head.headers)?;
-    let bytes = body::read(&head.headers, stream, &api.settings.limits).await?;
-    let value = serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+    let bytes = body::read(&head, stream, &api.settings.limits).await?;
+    let value = json_object::read(&bytes).map_err(|error| match error.classify() {
         Category::Data => unprocessable(format!("The body says something that is not understood: {error}.")),
         Category::Io | Category::Syntax | Category::Eof => {
             Problem::bad_request(format!("The body is not JSON: {error}."))

@@ -21,7 +21,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use bursar_jobs::terms::Terms;
 use hyper::{Request, body::Incoming};
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 pub(crate) use self::input::is_url;
 pub use self::token::Token;
@@ -38,6 +38,10 @@ pub struct Settings {
     pub address: SocketAddr,
     /// What every request must carry.
     pub token: Token,
+    /// Whether operators reach the console over TLS: its cookie is then for TLS alone.
+    pub is_over_tls: bool,
+    /// Whether only this machine is meant to reach it, by its own names: in a development run.
+    pub is_for_this_machine: bool,
     /// Who sells.
     pub seller: Seller,
     /// How a checkout looks.
@@ -100,6 +104,9 @@ pub fn limits(connections: u32) -> Limits {
     Limits {
         connections,
         body_bytes: 64 << 10,
+        // A browser's cookies.
+        head_bytes: 16 << 10,
+        buffer_bytes: 32 << 10,
         store: Duration::from_secs(14),
         drain: Duration::from_secs(40),
         ..Limits::default()
@@ -117,7 +124,11 @@ struct Api {
     failures: console::session::Failures,
     /// Who has lately sent what is no token.
     guesses: console::session::Failures,
+    /// Sessions that nobody here made and that Stripe was asked for.
+    strangers: checkout::Strangers,
     exposed: Exposed,
+    /// Room for the pages that are read at once.
+    pages: Arc<Semaphore>,
     pool: PgPool,
     stop: Stop,
 }
@@ -145,5 +156,7 @@ impl http::Service for Api {
 pub async fn run(settings: Settings, pool: PgPool, listener: TcpListener, stop: Stop) -> io::Result<()> {
     let (failures, guesses) = (console::session::Failures::default(), console::session::Failures::default());
     let exposed = Exposed::of_api(pool.clone());
-    http::serve(&Arc::new(Api { settings, failures, guesses, exposed, pool, stop }), listener).await
+    let (pages, strangers) = (Arc::new(console::reading::places(&pool)), checkout::Strangers::default());
+    let api = Api { settings, failures, guesses, strangers, exposed, pages, pool, stop };
+    http::serve(&Arc::new(api), listener).await
 }

@@ -74,7 +74,7 @@ impl Asked {
         }
         let goods = match (&self.tier, &self.package, self.amount) {
             (Some(tier), None, None) => self.tier(tier, terms)?,
-            (None, Some(package), None) => Goods::package(package, packages)?,
+            (None, Some(package), None) => Goods::package(package, packages, terms)?,
             (None, None, Some(amount)) => self.amount(amount, terms)?,
             _ => return Err(unprocessable("Send one of `tier`, `package` and `amount`.")),
         };
@@ -109,6 +109,7 @@ impl Asked {
             mode: "subscription",
             item: format!("tier:{name}"),
             named: ("tier", name.to_owned()),
+            title: None,
             credits: tier.credits,
             price: Some(price.clone()),
             ad_hoc: None,
@@ -127,11 +128,14 @@ impl Asked {
                 "Nothing is sold in {currency:?} here, but in {known} (`[checkout] currencies`)."
             )));
         }
-        if !(1..=MOST).contains(&amount) || money::decimals(&currency) == 3 && amount % 10 != 0 {
+        if !(1..=MOST).contains(&amount) {
             let example = money::format(2500, &currency);
             return Err(unprocessable(format!(
-                "`amount` is money in the currency's minor unit, from 1 to {MOST}: 2500 is {example}. Of three decimals the last must be 0."
+                "`amount` is money in the currency's minor unit, from 1 to {MOST}: 2500 is {example}."
             )));
+        }
+        if let Some(why) = money::off_step(amount, money::charge_step(&currency), &currency) {
+            return Err(unprocessable(format!("`amount`: {why}, and Stripe takes no other in this currency.")));
         }
         let credits = selling.credits_for(amount, &currency).ok_or_else(|| {
             let said = money::format(amount, &currency);
@@ -141,6 +145,7 @@ impl Asked {
             mode: "payment",
             item: "amount".to_owned(),
             named: ("priced_by", "amount".to_owned()),
+            title: None,
             credits,
             price: None,
             ad_hoc: Some((amount, currency)),
@@ -158,7 +163,7 @@ impl Asked {
                 let data = |name: &str| format!("line_items[0][price_data]{name}");
                 set(&data("[currency]"), currency);
                 set(&data("[unit_amount]"), &amount.to_string());
-                set(&data("[product_data][name]"), &format!("{} credits", goods.credits));
+                set(&data("[product_data][name]"), &goods.label());
                 if look.automatic_tax {
                     // Credits are for the amount before tax, so that tax comes on top of it.
                     set(&data("[tax_behavior]"), "exclusive");
@@ -204,6 +209,8 @@ struct Goods {
     mode: &'static str,
     item: String,
     named: (&'static str, String),
+    /// What buyers read beside the credits.
+    title: Option<String>,
     credits: Credits,
     /// The Stripe price, where there is one.
     price: Option<String>,
@@ -212,7 +219,12 @@ struct Goods {
 }
 
 impl Goods {
-    fn package(name: &str, packages: &Packages) -> Result<Self, Problem> {
+    fn label(&self) -> String {
+        let credits = format!("{} credits", self.credits);
+        self.title.as_ref().map_or_else(|| credits.clone(), |title| format!("{title}: {credits}"))
+    }
+
+    fn package(name: &str, packages: &Packages, terms: &Terms) -> Result<Self, Problem> {
         let package: &Package = packages.on_sale().iter().find(|package| package.name == name).ok_or_else(|| {
             let known: Vec<&str> = packages.on_sale().iter().map(|package| package.name.as_str()).collect();
             unprocessable(format!("There is no package {name:?}. Known: {}.", known.join(", ")))
@@ -220,6 +232,7 @@ impl Goods {
         Ok(Self {
             mode: "payment",
             item: format!("package:{name}"),
+            title: terms.selling.titles.get(name).cloned(),
             named: ("package", name.to_owned()),
             credits: package.credits,
             ad_hoc: package.price.is_none().then(|| (package.amount, package.currency.clone())),

@@ -46,7 +46,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
         other => return Err(refused(&other)),
     };
     let noted = acts::note(&mut tx, &who, &asked.user_id, Begins::Portal(&id)).await;
-    noted.map_err(|error| failed(&error))?;
+    let is_new = noted.map_err(|error| failed(&error))?;
     tx.commit().await.map_err(|error| failed(&error))?;
     let look = || async {
         let row = sqlx::query!(
@@ -61,7 +61,10 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     };
     match wait::until(api.settings.patience, look).await.map_err(|error| failed(&error))? {
         Some(row) if row.given_up => Err(given_up()),
-        Some(row) if row.state == "open" => Ok(json(StatusCode::OK, json!({ "url": row.url }).to_string())),
+        Some(row) if row.state == "open" => {
+            let reply = json(StatusCode::OK, json!({ "url": row.url }).to_string());
+            Ok(input::repeated(reply, !is_new))
+        }
         Some(row) => Err(Problem::new(StatusCode::BAD_GATEWAY, format!("{}.", row.reason.unwrap_or_default()))),
         None => Err(Problem::unavailable("Stripe has not answered yet. Send it again with the same Idempotency-Key.")),
     }

@@ -11,7 +11,10 @@ use hyper::{
 
 use super::{Api, checkout, connect, console, credits, input, portal, subscriptions, token};
 use crate::{
-    http::reply::{Problem, Reply, json, only},
+    http::{
+        host,
+        reply::{Problem, Reply, json, only},
+    },
     telemetry::traces,
 };
 
@@ -87,6 +90,9 @@ fn is_ours(segments: &[&str]) -> bool {
 async fn route(api: &Api, mut request: Request<Incoming>) -> Result<Reply, Problem> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    if api.settings.is_for_this_machine {
+        host::check(request.headers())?;
+    }
     if path == "/healthz" {
         only(&method, "GET, HEAD", &[Method::GET, Method::HEAD])?;
         return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
@@ -160,7 +166,7 @@ async fn within(api: &Api, segments: &[&str], request: Request<Incoming>) -> Res
             made(&method)?;
             portal::create(api, request).await
         }
-        ["api", "credits", "spend"] if method != Method::GET && method != Method::HEAD => {
+        ["api", "credits", "spend"] => {
             made(&method)?;
             credits::spend(api, request).await
         }

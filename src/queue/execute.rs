@@ -60,6 +60,7 @@ impl Engine {
                 held.worker == batch.worker && clock::awake_and_asleep() < held.until
             }),
             points: options.points.clone(),
+            locked: Arc::default(),
         };
         Self { context: Arc::new(context), performers, held }
     }

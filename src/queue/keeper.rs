@@ -177,7 +177,7 @@ impl Watch {
             sqlx::query!(
                 "INSERT INTO apalis.workers (id, worker_type, storage_name, layers, last_seen, started_at, kinds, lease_until)
                  VALUES ($1, 'bursar', 'bursar', '', clock_timestamp(), clock_timestamp(), $2,
-                         clock_timestamp() + $3::bigint * interval '1 millisecond')
+                         clock_timestamp() + $3::bigint::float8 * interval '1 millisecond')
                  ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
                 worker,
                 &self.kinds,

@@ -9,10 +9,10 @@ use tokio::sync::Barrier;
 use super::shop::{Shop, credits, get, post, read, serve};
 use crate::support::database;
 
-const ADMIN: &str = "/admin/api/v1/transactions";
-const SPEND: &str = "/api/credits/spend";
+pub const ADMIN: &str = "/admin/api/v1/transactions";
+pub const SPEND: &str = "/api/credits/spend";
 
-fn grant(user: &str, amount: &str, key: &str) -> Value {
+pub fn grant(user: &str, amount: &str, key: &str) -> Value {
     json!({"user_id": user, "transaction_type": "admin_grant", "amount": amount, "description": "a test", "key": key})
 }
 
@@ -67,7 +67,7 @@ async fn a_spend_is_once_for_its_key_and_402_when_short() {
         post(address, SPEND, &json!({"user_id": "alice", "skill": "research", "ref": "job_1"}), Some("s1")).await;
     assert_eq!(read(&header)["posting"], first["posting"], "the header says the same");
     let other = post(address, SPEND, &json!({"user_id": "alice", "credits": "0.5", "key": "s1"}), None).await;
-    assert_eq!(other.status, 409, "{other:?}");
+    assert_eq!(other.status, 422, "{other:?}");
     let short = post(address, SPEND, &json!({"user_id": "alice", "skill": "research", "key": "s2"}), None).await;
     assert_eq!(short.status, 402, "{short:?}");
     assert_eq!((&read(&short)["balance"], &read(&short)["needed"]), (&json!("1"), &json!("2")));
@@ -101,7 +101,7 @@ async fn an_administrator_grants_and_removes_once_for_a_key() {
     );
     let again = read(&post(address, ADMIN, &grant("alice", "25.5", "k"), None).await);
     assert_eq!((&again["result"], &again["posting"]), (&json!("already"), &first["posting"]));
-    assert_eq!(post(address, ADMIN, &grant("alice", "26", "k"), None).await.status, 409);
+    assert_eq!(post(address, ADMIN, &grant("alice", "26", "k"), None).await.status, 422);
     let removal = json!({"user_id": "alice", "transaction_type": "admin_removal", "amount": 30, "description": "abuse", "actor": "ann"});
     let removed = read(&post(address, ADMIN, &removal, None).await);
     assert_eq!((&removed["balance"], removed["key"].as_str().unwrap().len()), (&json!("-4.5"), 36));

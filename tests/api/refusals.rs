@@ -12,9 +12,13 @@ use crate::{
 async fn without_the_token_there_is_nothing_but_a_401() {
     let db = database().await;
     let (address, _api) = serve(&db.pool, |_| {}).await;
-    for token in
-        [None, Some("Bearer wrong"), Some("Bearer let-me-i"), Some("Bearer let-me-in2"), Some("Basic let-me-in")]
-    {
+    for token in [
+        None,
+        Some("Bearer wrong"),
+        Some("Bearer let-me-i"),
+        Some("Bearer let-me-in2"),
+        Some("Basic let-me-in-to-test-it"),
+    ] {
         for path in ["/api/credits/alice", "/admin/api/v1/transactions", "/nowhere"] {
             let headers: Vec<_> = token.iter().map(|token| ("authorization", (*token).to_owned())).collect();
             let mut client = Client::connect(address).await;

@@ -57,7 +57,13 @@ async fn a_late_webhook_is_made_up_for_by_looking_and_grants_nothing_twice() {
 #[tokio::test]
 async fn an_amount_buys_its_worth_to_the_cent_in_every_currency() {
     let shop = Shop::open().await;
-    for (amount, currency, credits) in [(1234, "usd", "12.34"), (500, "jpy", "500"), (1230, "kwd", "1.23")] {
+    for (amount, currency, credits) in [
+        (1234, "usd", "12.34"),
+        (500, "jpy", "500"),
+        (1230, "kwd", "1.23"),
+        (1_200_000, "ugx", "12000"),
+        (500, "isk", "5"),
+    ] {
         let user = format!("user_{currency}");
         let session = shop.checkout(json!({"user_id": user, "amount": amount, "currency": currency})).await;
         assert_eq!(shop.session(&session).await["amount_subtotal"], amount);
@@ -67,7 +73,8 @@ async fn an_amount_buys_its_worth_to_the_cent_in_every_currency() {
     }
     for (body, words) in [
         (json!({"user_id": "u", "amount": 100, "currency": "eur"}), "Nothing is sold in \"eur\""),
-        (json!({"user_id": "u", "amount": 1235, "currency": "kwd"}), "the last must be 0"),
+        (json!({"user_id": "u", "amount": 1235, "currency": "kwd"}), "1.235 KWD is no multiple of 0.010 KWD"),
+        (json!({"user_id": "u", "amount": 550, "currency": "ugx"}), "5.50 UGX is no multiple of 1.00 UGX"),
         (json!({"user_id": "u", "amount": 0}), "from 1 to"),
         (json!({"user_id": "u", "amount": "25.00"}), "expected i64"),
         (json!({"user_id": "u", "amount": 100_000_000}), "from 1 to"),

@@ -23,7 +23,7 @@ use crate::{
     web::client::{Client, Header, Reply, head},
 };
 
-pub const TOKEN: &str = "let-me-in";
+pub const TOKEN: &str = "let-me-in-to-test-it";
 pub const SOON: Duration = Duration::from_secs(20);
 
 pub struct Shop {
@@ -38,7 +38,7 @@ pub fn settings() -> api::Settings {
     let variables = [
         ("DATABASE_URL", "postgres://nobody@localhost/unused"),
         ("API_TOKEN", TOKEN),
-        ("BURSAR_CHECKOUT__CURRENCIES", "usd,jpy,kwd"),
+        ("BURSAR_CHECKOUT__CURRENCIES", "usd,jpy,kwd,ugx,isk"),
         ("BURSAR_CHECKOUT__PER_MINUTE", "1000"),
     ];
     let variables: BTreeMap<_, _> = variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();

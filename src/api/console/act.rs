@@ -22,7 +22,7 @@ use super::{
     form::Fields,
     jobs,
     page::{amount, csrf, page, see_other},
-    undone,
+    reading, undone,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -82,6 +82,7 @@ pub(super) async fn one(
 pub(super) async fn all(api: &Api, signed: &Signed, request: Request<Incoming>) -> Result<Reply, Trouble> {
     let fields = form::read(api, signed, Role::Operator, request).await?;
     let verb = verb(fields.get("verb").unwrap_or_default())?;
+    let _place = reading::place(api).await?;
     let mut db = api.pool.acquire().await?;
     let now = clock::business(&mut *db).await?;
     // What was shown is acted on, and not what has come to match since, though it be as many.
@@ -202,7 +203,7 @@ pub(super) fn hidden(fields: &Fields) -> Markup {
 
 /// How far an act has come.
 pub(super) async fn progress(api: &Api, signed: &Signed, id: &str) -> Result<Reply, Trouble> {
-    let mut db = api.pool.acquire().await?;
+    let mut db = reading(api).await?;
     let so_far = bulk::progress(&mut db, id).await?;
     let so_far = so_far.ok_or_else(|| Trouble::not_found("There is no such act."))?;
     let releases = so_far.verb == "release";

@@ -40,7 +40,7 @@ pub(super) async fn read(
     request: Request<Incoming>,
 ) -> Result<Fields, Trouble> {
     let (head, stream) = request.into_parts();
-    let bytes = body::read(&head.headers, stream, &api.settings.limits).await.map_err(|_| {
+    let bytes = body::read(&head, stream, &api.settings.limits).await.map_err(|_| {
         Trouble::new(StatusCode::BAD_REQUEST, "The form did not arrive whole. Go back and send it again.")
     })?;
     let fields = Fields::of(&bytes);

@@ -19,6 +19,7 @@ mod link;
 mod overview;
 mod page;
 mod payouts;
+pub(super) mod reading;
 mod reconcile;
 mod release;
 mod schedules;
@@ -30,9 +31,8 @@ mod undone;
 use bursar_jobs::desk::access::Signed;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming};
 use maud::html;
-use sqlx::{Postgres, Transaction};
 
-use self::form::Fields;
+use self::{form::Fields, reading::reading};
 use super::Api;
 use crate::http::reply::Reply;
 
@@ -66,12 +66,6 @@ impl From<sqlx::Error> for Trouble {
         tracing::error!(%error, "a page of the console could not be made");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer. Try again in a moment.")
     }
-}
-
-/// To read a page by: it changes nothing, and gives up before its reader does. A search through years of words is not to run on when
-/// nobody waits for it any more.
-pub(super) async fn reading(api: &Api) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    api.pool.begin_with("BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'").await
 }
 
 /// Whether a path is one of the console's.

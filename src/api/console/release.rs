@@ -22,6 +22,7 @@ use super::{
     form::{self, Fields},
     page::{amount, csrf, page, see_other},
     payouts::{self, segment},
+    reading,
 };
 use crate::{api::Api, http::reply::Reply};
 
@@ -167,6 +168,7 @@ pub(super) async fn reverse(
 /// Lets all that match go: what it would mean first.
 pub(super) async fn all(api: &Api, signed: &Signed, request: Request<Incoming>) -> Result<Reply, Trouble> {
     let fields = form::read(api, signed, Role::Payer, request).await?;
+    let _place = reading::place(api).await?;
     let mut db = api.pool.acquire().await?;
     let now = clock::business(&mut *db).await?;
     let filter = payouts::filter(&fields, now)?;

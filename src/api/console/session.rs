@@ -70,7 +70,7 @@ impl Failures {
 
 /// Who is at the other end.
 pub(in crate::api) fn peer(head: &Extensions) -> IpAddr {
-    head.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
+    head.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0)
 }
 
 /// Whether two secrets are the same, in constant time.
@@ -82,12 +82,7 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
 
 /// The cookie's name. `__Host-` makes a browser refuse one that is not secure, or of another host or path.
 fn name(api: &Api) -> &'static str {
-    if is_local(api) { "bursar_session" } else { "__Host-bursar_session" }
-}
-
-/// On loopback there is no TLS, and nobody between.
-fn is_local(api: &Api) -> bool {
-    api.settings.address.ip().is_loopback()
+    if api.settings.is_over_tls { "__Host-bursar_session" } else { "bursar_session" }
 }
 
 /// Who sends a request, by its cookie.
@@ -126,7 +121,7 @@ pub(super) fn ask(status: StatusCode, why: Option<&str>) -> Reply {
 pub(super) async fn sign_in(api: &Api, request: Request<Incoming>) -> Result<Reply, Trouble> {
     let (head, stream) = request.into_parts();
     let peer = peer(&head.extensions);
-    let bytes = body::read(&head.headers, stream, &api.settings.limits)
+    let bytes = body::read(&head, stream, &api.settings.limits)
         .await
         .map_err(|_| Trouble::new(StatusCode::BAD_REQUEST, "The form did not arrive whole. Send it again."))?;
     let fields = Fields::of(&bytes);
@@ -157,7 +152,7 @@ pub(super) async fn sign_out(api: &Api, headers: &HeaderMap) -> Result<Reply, Tr
 }
 
 fn set(api: &Api, reply: &mut Reply, secret: &str, age: &str) {
-    let secure = if is_local(api) { "" } else { "; Secure" };
+    let secure = if api.settings.is_over_tls { "; Secure" } else { "" };
     let cookie = format!("{}={secret}; Path=/; HttpOnly; SameSite=Strict; {age}{secure}", name(api));
     if let Ok(value) = HeaderValue::from_str(&cookie) {
         reply.headers_mut().insert(SET_COOKIE, value);

@@ -44,7 +44,7 @@ pub(super) async fn run(
     }
     let live = sqlx::query_scalar!(
         "SELECT id FROM bursar.job WHERE kind = 'move_subscription' AND state IN ('ready', 'scheduled', 'running')
-         AND convert_from(args, 'UTF8')::jsonb ->> 'subscription' = $1",
+         AND convert_from(args, 'UTF8'::name)::jsonb ->> 'subscription'::text = $1",
         id
     )
     .fetch_optional(&mut *tx)
