@@ -83,7 +83,7 @@ async fn it_starts_after_all_of_it_was_killed_with_a_pid_file_that_names_a_stran
 /// A process that owns a server in this folder, for a test to kill.
 fn owner(folder: &Path) -> Child {
     let mut command = Command::new(support::probe_program());
-    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("PROBE_OWN_SERVER", folder.join("postgres"));
+    support::program::clear_environment(&mut command).env("PROBE_OWN_SERVER", folder.join("postgres"));
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     Child::spawn(&mut command)
 }

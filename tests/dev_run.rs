@@ -105,7 +105,7 @@ async fn what_is_sold_is_bought_on_a_page_and_its_months_are_played() {
     folder.paste(&format!("curl -s {page} -d quick=4242424242424242"));
     folder.eventually("SELECT trim_scale(bursar.balance('dana'))::text", "150").await;
     let months = said(&folder.paste(&line("sandbox advance")));
-    assert!(months.contains("62 days on"), "{months}");
+    assert!(months.contains("63 days on"), "{months}");
     let history = said(&folder.paste(&line("credits history dana")));
     assert_eq!(history.matches("+150 credits").count(), 3, "{history}");
     assert!(history.contains("450 credits"), "{history}");

@@ -1,6 +1,7 @@
 //! The jobs, from a stored event to the books: an event is received, the queue drained, and the world read.
 
 mod by_hand;
+mod rates;
 mod refills;
 mod verifications;
 mod waits;

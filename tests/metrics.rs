@@ -135,7 +135,7 @@ async fn ask(address: SocketAddr, headers: &[Header]) -> Reply {
 }
 
 /// Where a process says that it listens.
-async fn address(log: PathBuf, line: &str, field: &str) -> SocketAddr {
+pub async fn address(log: PathBuf, line: &str, field: &str) -> SocketAddr {
     eventually(SOON, || async {
         let log = std::fs::read_to_string(&log).unwrap();
         let said = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

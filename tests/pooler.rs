@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
 
 use crate::{
     sandbox::client::Client as Sandbox,
-    support::{Child, Database, bursar, database, eventually, scratch},
+    support::{Child, Database, bursar, database, eventually, program::clear_environment, scratch},
 };
 
 /// The first that knows prepared statements in transaction mode.
@@ -66,7 +66,7 @@ impl Pooler {
             command.args(["-u", &User::from_uid(owner).unwrap().unwrap().name]);
         }
         let log = std::fs::File::create(folder.join("log")).unwrap();
-        let process = Child::spawn(command.arg(file).env_clear().stderr(log));
+        let process = Child::spawn(clear_environment(&mut command).arg(file).stderr(log));
         let url = format!("postgres://postgres@127.0.0.1:{port}/{name}");
         eventually(Duration::from_secs(10), || async {
             let said = std::fs::read_to_string(folder.join("log")).unwrap();

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::{PgPool, Row};
 
-use crate::support::{Child, Database, database, eventually, probe_program, scratch};
+use crate::support::{Child, Database, database, eventually, probe_program, program::clear_environment, scratch};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -62,7 +62,7 @@ impl Probe {
     /// Starts it.
     pub fn start(self) -> Child {
         let mut command = Command::new(probe_program());
-        command.env_clear().env("DATABASE_URL", self.url).stdin(Stdio::null());
+        clear_environment(&mut command).env("DATABASE_URL", self.url).stdin(Stdio::null());
         if self.barrier {
             command.env("PROBE_BARRIER", BARRIER.to_string());
         }

@@ -91,6 +91,7 @@ impl World {
             stripe: Some(Stripe::new(config).unwrap()),
             lease: Arc::new(|_| true),
             points,
+            locked: Arc::default(),
         };
         for statement in [
             "INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until) VALUES ('w', 'w', 'w', clock_timestamp() + interval '1 day')",

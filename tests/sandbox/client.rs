@@ -88,7 +88,7 @@ impl Client {
     /// One request on a connection of its own.
     pub async fn send(&self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Result<Reply, Ended> {
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: sandbox.test\r\nconnection: close\r\ncontent-length: {}\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n",
             body.len()
         );
         if !headers.iter().any(|(name, _)| *name == "Authorization") {

@@ -63,7 +63,13 @@ async fn saved_refusals_stay_and_unsaved_ones_pass() {
     ] {
         assert_eq!(twice(&fault(name)).await, (Ok(status), 0, status, 0), "{name}");
     }
-    for (name, status) in [("unsaved_500", 500), ("conflict_409", 409), ("limit_429", 429), ("lock_timeout", 429)] {
+    for (name, status) in [
+        ("unsaved_500", 500),
+        ("conflict_409", 409),
+        ("limit_429", 429),
+        ("lock_timeout", 429),
+        ("destination_gone", 400),
+    ] {
         assert_eq!(twice(&fault(name)).await, (Ok(status), 0, 200, 1), "{name}");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::timeout;
 
-use crate::support::Child;
+use crate::support::{Child, program::clear_environment};
 
 /// For one call of it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -49,7 +49,7 @@ impl Cli {
     /// With nothing of our environment; whatever it wants of the internet fails at once.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(args).env_clear().current_dir(&self.home).stdin(Stdio::null());
+        clear_environment(&mut command).args(args).current_dir(&self.home).stdin(Stdio::null());
         command.env("HOME", &self.home).env("XDG_CONFIG_HOME", &self.home);
         command.env("STRIPE_CLI_TELEMETRY_OPTOUT", "1").env("STRIPE_NO_AUTO_UPDATE", "1");
         // Nobody listens on port 9; what is asked of this machine goes past a proxy.

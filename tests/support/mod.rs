@@ -3,7 +3,7 @@
 pub mod database;
 pub mod program;
 
-pub use database::{Database, database, duplicate};
+pub use database::{Database, begin_at, database, duplicate};
 pub use program::{Child, bursar, probe_program, scratch};
 
 use std::{

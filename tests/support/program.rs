@@ -10,7 +10,18 @@ use std::{
 /// `bursar` with these arguments, nothing of our environment, and a folder that has no `.env` in it or above it.
 pub fn bursar(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
-    command.args(args).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir("/").stdin(Stdio::null());
+    clear_environment(&mut command).args(args).current_dir("/").stdin(Stdio::null());
+    command
+}
+
+/// Takes our environment from a program, all but where programs are and which date it is: see `.ci/dates`.
+pub fn clear_environment(command: &mut Command) -> &mut Command {
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    if std::env::var_os("FAKETIME").is_some() {
+        let kept = ["PATH", "TZ", "LD_PRELOAD", "NO_FAKE_STAT"];
+        let of_the_date = |name: &str| kept.contains(&name) || name.starts_with("FAKETIME");
+        command.envs(std::env::vars().filter(|(name, _)| of_the_date(name)));
+    }
     command
 }
 
