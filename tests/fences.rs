@@ -2,6 +2,7 @@
 //! user and what is not theirs, and nothing behind it would mend its loss. The keys of postings absorb a second posting; so no test here
 //! makes one effect twice.
 
+mod aside;
 mod batch;
 mod call;
 mod claim;
