@@ -2,7 +2,12 @@
 
 use std::{future::Future, path::Path, str::FromStr, sync::Arc, time::Duration};
 
-use bursar_jobs::{clock, db, packages, terms::Terms, watch};
+use bursar_jobs::{
+    base::{clock, db},
+    event_gaps::watch_events,
+    selling::packages,
+    terms::Terms,
+};
 use sqlx::{
     Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -232,7 +237,7 @@ pub async fn worker() -> Result<(), BootError> {
         }
         remember_mode(&pool, &stripe).await?;
         if stripe.is_on() {
-            watch::begin(&pool).await?;
+            watch_events::begin(&pool).await?;
         }
         seed(&pool, &terms).await?;
         say_checks(&pool, &stripe, false).await?;

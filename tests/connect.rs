@@ -5,7 +5,7 @@ mod front;
 mod gone;
 mod standing;
 
-use bursar_jobs::connect::{self, Begun, Onboarding};
+use bursar_jobs::receivers::onboarding::{self, Begun, Onboarding};
 use serde_json::Value;
 
 use crate::payouts::world::World;
@@ -20,7 +20,7 @@ pub async fn ask(world: &World, user: &str, key: Option<&str>) -> Begun {
         country: None,
     };
     let mut tx = world.db.pool.begin().await.unwrap();
-    let begun = connect::begin(&mut tx, &onboarding, 1000).await.unwrap();
+    let begun = onboarding::begin(&mut tx, &onboarding, 1000).await.unwrap();
     tx.commit().await.unwrap();
     begun
 }

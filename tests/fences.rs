@@ -17,14 +17,15 @@ mod spend;
 use std::{sync::Arc, time::Duration};
 
 use bursar_jobs::{
-    audit::Via,
-    credits::Credits,
+    base::{audit::Via, credits::Credits},
     desk::{Operator, change},
-    job::{Batch, Claimed, Effects, Job, JobError, NewJob, Outcome, Pure},
-    kinds::Kind,
+    engine::{
+        context::{Context, Points},
+        job::{Batch, Claimed, Effects, Job, JobError, NewJob, Outcome, Pure},
+        kind::Kind,
+        settle::Settlement,
+    },
     ledger::Posting,
-    perform::{Context, Points},
-    settle::Settlement,
     terms::{PayoutTerms, Terms},
 };
 use serde::{Deserialize, Serialize};
@@ -131,7 +132,7 @@ async fn enqueue(pool: &PgPool, kind: Kind, users: &[&str]) {
             cause: None,
         })
         .collect();
-    bursar_jobs::enqueue::enqueue(pool, &jobs).await.unwrap();
+    bursar_jobs::engine::enqueue::enqueue(pool, &jobs).await.unwrap();
 }
 
 /// What one worker gets of one kind; none: nothing is ready for it.
@@ -176,12 +177,16 @@ async fn claimed_grants(pool: &PgPool, users: &[&str]) -> Batch {
 /// Settles every job of a batch alike; the ids that were.
 async fn settle(pool: &PgPool, batch: &Batch, outcome: &Outcome) -> Vec<String> {
     let settlements: Vec<Settlement> = batch.jobs.iter().map(|job| Settlement::of_outcome(job, outcome)).collect();
-    bursar_jobs::settle::settle(pool, batch, &settlements).await.unwrap()
+    bursar_jobs::engine::settle::settle(pool, batch, &settlements).await.unwrap()
 }
 
 /// A wait that is over at once.
 fn snooze() -> Outcome {
-    Outcome::Snooze(bursar_jobs::job::Snooze { reason: "waits".into(), fact: None, limit: Duration::from_hours(1) })
+    Outcome::Snooze(bursar_jobs::engine::job::Snooze {
+        reason: "waits".into(),
+        fact: None,
+        limit: Duration::from_hours(1),
+    })
 }
 
 /// As an operator does.

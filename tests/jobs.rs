@@ -10,9 +10,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bursar::{queue, stop};
 use bursar_jobs::{
-    credits::Credits,
-    envelope::Envelope,
-    inbox::{self, Received},
+    base::credits::Credits,
+    inbox::{self, Received, envelope::Envelope},
     ledger,
     terms::{Package, PayoutTerms, RefillTerms, Selling, Terms, Tier},
 };

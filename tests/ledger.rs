@@ -1,7 +1,7 @@
 //! The ledger: whatever is posted, in whatever order and however often, the balances are the sums of the postings.
 
 use bursar_jobs::{
-    credits::Credits,
+    base::credits::Credits,
     ledger::{self, Account, CREDITS, Posted, Posting, Spent},
 };
 use proptest::prelude::*;
@@ -286,7 +286,7 @@ async fn a_key_that_no_index_holds_is_refused_by_name_and_the_longest_spend_is_n
         "admin_grant",
         "g".into(),
         &user,
-        bursar_jobs::credits::Credits::whole(5).unwrap(),
+        bursar_jobs::base::credits::Credits::whole(5).unwrap(),
     );
     bursar_jobs::ledger::post(&db.pool, &[grant]).await.unwrap();
     let status: String = sqlx::query_scalar("SELECT status FROM bursar.spend($1, 1, $2)")

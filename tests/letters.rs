@@ -8,8 +8,8 @@ mod told;
 use std::time::Duration;
 
 use bursar_jobs::{
-    enqueue::{Enqueued, enqueue},
-    send_letter::SendLetter,
+    engine::enqueue::{Enqueued, enqueue},
+    notifications::send_email::SendLetter,
 };
 use chrono::{DateTime, Utc};
 
@@ -62,7 +62,7 @@ async fn wait(world: &World, key: &str) -> Duration {
         .fetch_one(&world.db.pool)
         .await
         .unwrap();
-    (at - bursar_jobs::clock::now()).to_std().unwrap_or_default()
+    (at - bursar_jobs::base::clock::now()).to_std().unwrap_or_default()
 }
 
 async fn step(world: &World) {
@@ -187,7 +187,7 @@ async fn a_server_that_never_takes_it_ends_in_a_dead_job() {
     let world = world(&sink).await;
     sink.state.lock().unwrap().always = Some(("RCPT", Wrong::Says("450 4.2.0 not now")));
     ask(&world, &refund(), "k").await;
-    let (mut attempts, most) = (0, bursar_jobs::kinds::SEND_LETTER.max_attempts);
+    let (mut attempts, most) = (0, bursar_jobs::engine::kind::SEND_LETTER.max_attempts);
     while world.step_of("send_letter", None).await {
         attempts += 1;
         assert!(attempts <= most, "a loop");

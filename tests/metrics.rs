@@ -146,7 +146,7 @@ pub async fn address(log: PathBuf, line: &str, field: &str) -> SocketAddr {
 }
 
 fn verified(job: &str, receiver: &str) -> Value {
-    let at = bursar_jobs::clock::now().to_rfc3339();
+    let at = bursar_jobs::base::clock::now().to_rfc3339();
     json!({"type": "job.verified", "timestamp": at,
            "data": {"job_id": job, "skill": "research", "receiver_id": receiver, "sender_id": "alice"}})
 }

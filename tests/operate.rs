@@ -12,7 +12,7 @@ mod processes;
 mod release;
 mod shown;
 
-use bursar_jobs::{envelope::Envelope, inbox};
+use bursar_jobs::inbox::{self, envelope::Envelope};
 use serde_json::{Value, json};
 
 use crate::support::{bursar, database::Database};

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_jobs::{
-    perform::Context,
-    sweep_held::{self, SweepHeld},
+    engine::context::Context,
+    payouts::release_held::{self, SweepHeld},
     terms::{Limits, SkillRate, Terms},
 };
 use serde_json::{Value, json};
@@ -55,8 +55,10 @@ async fn below_the_minimum_payouts_are_held_and_once_it_is_reached_all_of_them_g
     assert_eq!(world.payout("job_2").await.1, "0.50 USD is missing to the minimum of 2.00 USD");
     assert_eq!(world.transfers().await.len(), 0);
     // Neither the sweep nor news of the account lets them go.
-    assert!(sweep_held::is_due(&world.db.pool).await.unwrap());
-    bursar_jobs::enqueue::enqueue(&world.db.pool, &[SweepHeld::of(bursar_jobs::clock::now())]).await.unwrap();
+    assert!(release_held::is_due(&world.db.pool).await.unwrap());
+    bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[SweepHeld::of(bursar_jobs::base::clock::now())])
+        .await
+        .unwrap();
     let account: String =
         sqlx::query_scalar("SELECT account_id FROM bursar.receiver").fetch_one(&world.db.pool).await.unwrap();
     world.account_updated(&account).await;
@@ -86,7 +88,9 @@ async fn a_minimum_that_is_lowered_is_seen_by_the_sweep() {
     world.settle_down().await;
     assert_eq!(world.payout("job_1").await.0, "held");
     let world = world.on_terms(|terms| limit(terms, Limits { minimum: 100, ..Limits::default() }));
-    bursar_jobs::enqueue::enqueue(&world.db.pool, &[SweepHeld::of(bursar_jobs::clock::now())]).await.unwrap();
+    bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[SweepHeld::of(bursar_jobs::base::clock::now())])
+        .await
+        .unwrap();
     world.settle_down().await;
     world.is_paid_once("job_1").await;
 }
@@ -128,8 +132,10 @@ async fn a_receivers_cap_holds_what_exceeds_it_until_an_operator_releases_that_o
     assert_eq!(told.len(), 1, "once for each receiver and day: {told:?}");
     assert_eq!((&told[0]["type"], &told[0]["data"]["job_id"]), (&json!("payout.capped"), &json!("job_3")));
     // Neither the sweep nor news of the account lets them go.
-    assert!(!sweep_held::is_due(&world.db.pool).await.unwrap());
-    bursar_jobs::enqueue::enqueue(&world.db.pool, &[SweepHeld::of(bursar_jobs::clock::now())]).await.unwrap();
+    assert!(!release_held::is_due(&world.db.pool).await.unwrap());
+    bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[SweepHeld::of(bursar_jobs::base::clock::now())])
+        .await
+        .unwrap();
     let account: String = sqlx::query_scalar("SELECT account_id FROM bursar.receiver WHERE user_id = 'bob'")
         .fetch_one(&world.db.pool)
         .await

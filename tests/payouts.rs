@@ -60,9 +60,9 @@ async fn what_a_lost_event_left_held_is_found_by_the_sweep() {
         .unwrap();
     sqlx::query("DELETE FROM apalis.jobs WHERE job_type = 'pay_receiver'").execute(&world.db.pool).await.unwrap();
     assert_eq!(world.transfers().await.len(), 0, "{account}");
-    assert!(bursar_jobs::sweep_held::is_due(&world.db.pool).await.unwrap());
-    let sweep = bursar_jobs::sweep_held::SweepHeld::of(bursar_jobs::clock::now());
-    bursar_jobs::enqueue::enqueue(&world.db.pool, &[sweep]).await.unwrap();
+    assert!(bursar_jobs::payouts::release_held::is_due(&world.db.pool).await.unwrap());
+    let sweep = bursar_jobs::payouts::release_held::SweepHeld::of(bursar_jobs::base::clock::now());
+    bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[sweep]).await.unwrap();
     world.settle_down().await;
     world.is_paid_once("job_1").await;
 }
@@ -207,7 +207,7 @@ async fn every_call_is_shown_with_its_key_its_request_and_its_answer() {
 #[tokio::test]
 async fn a_rejected_job_returns_what_was_spent_on_it_once() {
     use bursar_jobs::{
-        credits::Credits,
+        base::credits::Credits,
         ledger::{self, Posting},
     };
     let world = World::new().await;

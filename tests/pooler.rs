@@ -3,7 +3,10 @@
 
 use std::{os::unix::fs::MetadataExt, path::PathBuf, process::Command, time::Duration};
 
-use bursar_jobs::{clock, envelope::Envelope, inbox};
+use bursar_jobs::{
+    base::clock,
+    inbox::{self, envelope::Envelope},
+};
 use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};

@@ -13,11 +13,14 @@ use std::{sync::Arc, time::Duration};
 use bursar::{queue, stop};
 use bursar_jobs::{
     Stripe, StripeConfig,
-    credits::Credits,
-    job::{Effects, Job, JobError, Pure},
-    kinds::Kind,
+    base::credits::Credits,
+    engine::{
+        batch::Performer,
+        context::Points,
+        job::{Effects, Job, JobError, Pure},
+        kind::Kind,
+    },
     ledger::Posting,
-    perform::{Performer, Points},
     terms::{PayoutTerms, Terms},
 };
 use serde::{Deserialize, Serialize};

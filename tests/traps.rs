@@ -5,9 +5,8 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use bursar::{queue, stop};
 use bursar_jobs::{
-    credits::Credits,
-    envelope::Envelope,
-    inbox::{self, Received},
+    base::credits::Credits,
+    inbox::{self, Received, envelope::Envelope},
     ledger::{self, Spent},
 };
 use serde_json::{Value, json};

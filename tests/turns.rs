@@ -11,7 +11,8 @@ use std::{
 
 use bursar::{queue, stop};
 use bursar_jobs::{
-    Gate, Lane, Later, Stripe, StripeConfig, StripeRequest as Request, StripeSeen as Seen, terms::Terms, turns::Turns,
+    Gate, Lane, Later, Stripe, StripeConfig, StripeRequest as Request, StripeSeen as Seen, engine::rate_limit::Turns,
+    terms::Terms,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -5,9 +5,9 @@ mod operator;
 use std::collections::BTreeMap;
 
 use bursar_jobs::{
-    credits::Credits,
+    base::credits::Credits,
     ledger::Spent,
-    meters::{self, Meter, MeterValue},
+    usage::meters::{self, Meter, MeterValue},
 };
 use serde_json::json;
 
@@ -245,7 +245,7 @@ async fn use_that_was_returned_in_time_is_not_reported() {
     assert!(matches!(spent, Spent::Done { .. }));
     let rejected = json!({"type": "job.rejected", "timestamp": "2026-11-01T09:45:00Z", "data": {"job_id": "job_1", "sender_id": "alice"}});
     let body = serde_json::to_vec(&rejected).unwrap();
-    let envelope = bursar_jobs::envelope::Envelope::verification("msg_1", &body).unwrap();
+    let envelope = bursar_jobs::inbox::envelope::Envelope::verification("msg_1", &body).unwrap();
     bursar_jobs::inbox::receive(&world.db.pool, &envelope, &body).await.unwrap();
     world.settle_down().await;
     world.jump("1h 5m").await;

@@ -6,10 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use bursar::{queue, stop};
 use bursar_jobs::{
-    envelope::Envelope,
-    inbox::{self, Received},
+    event_gaps::watch_events,
+    inbox::{self, Received, envelope::Envelope},
     schedules::{self, CatchUp, Declared},
-    watch,
 };
 use serde_json::Value;
 
@@ -47,10 +46,10 @@ impl Deaf {
     }
 
     async fn begin(&self) {
-        watch::begin(&self.world.db.pool).await.unwrap();
+        watch_events::begin(&self.world.db.pool).await.unwrap();
         let tick = Declared {
-            name: watch::SCHEDULE.into(),
-            cron: watch::EVERY_QUARTER.parse().unwrap(),
+            name: watch_events::SCHEDULE.into(),
+            cron: watch_events::EVERY_QUARTER.parse().unwrap(),
             kind: "watch_events".into(),
             args: serde_json::Map::new(),
             catch_up: CatchUp::Once,

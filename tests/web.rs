@@ -13,7 +13,7 @@ use bursar::{
     stop::{self, Stopper},
     web::{self, Settings, WebError},
 };
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinHandle};
 

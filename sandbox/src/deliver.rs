@@ -1,8 +1,12 @@
 //! Events on their way out: posted when they are due, signed anew for each try.
 
-use std::{io, sync::Arc, sync::Weak, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Uri,

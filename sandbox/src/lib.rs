@@ -43,7 +43,7 @@ use std::{
     sync::Arc,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     Response as HttpResponse, StatusCode,

@@ -1,7 +1,7 @@
 //! What an operator begins for a user with a token of their own, written down in the transaction of the act itself. What the application
 //! does is not an operator's act.
 
-use bursar_jobs::{audit::Via, desk::Operator};
+use bursar_jobs::{base::audit::Via, desk::Operator};
 use serde_json::json;
 use sqlx::PgConnection;
 

@@ -7,14 +7,14 @@ use std::{
 };
 
 use bursar_jobs::{
-    check_checkout::CheckCheckout,
-    checkout::{self, Ordered},
-    clock,
-    credits::Credits,
-    db, enqueue,
-    job::NewJob,
-    packages::Packages,
-    subscriber,
+    base::{clock, credits::Credits, db},
+    engine::{enqueue, job::NewJob},
+    selling::{
+        active_subscription,
+        check_checkout::CheckCheckout,
+        order::{self, Ordered},
+        packages::Packages,
+    },
 };
 use hyper::{Request, StatusCode, body::Incoming};
 use serde_json::json;
@@ -56,7 +56,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     for _ in 0..ROUNDS {
         let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
         let limit = i64::from(settings.checkout.per_minute);
-        let ordered = checkout::order(&mut tx, &order, limit, &settings.terms).await.map_err(|error| failed(&error))?;
+        let ordered = order::order(&mut tx, &order, limit, &settings.terms).await.map_err(|error| failed(&error))?;
         let mut is_new = false;
         if let Ordered::Begun(id) = &ordered {
             let noted = acts::note(&mut tx, &who, &order.user_id, Begins::Checkout(id)).await;
@@ -158,7 +158,7 @@ async fn begun(api: &Api, id: &str) -> Result<Reply, Problem> {
 
 /// Why a checkout got no page: its user subscribes by now, or may have paid elsewhere.
 async fn unbegun(api: &Api, user: &str, why: String) -> Problem {
-    let active = async { subscriber::active_subscription(&mut *api.pool.acquire().await?, user).await };
+    let active = async { active_subscription::active_subscription(&mut *api.pool.acquire().await?, user).await };
     match active.await {
         Ok(Some(active)) => refused(&Ordered::Subscribed(active)),
         Ok(None) => Problem::new(StatusCode::CONFLICT, format!("{why}.")),
@@ -174,9 +174,9 @@ pub(super) fn given_up() -> Problem {
 }
 
 /// A checkout where the provider is a dummy: nobody pays.
-async fn dummy(api: &Api, who: &Who, asked: &Asked, order: &checkout::Order) -> Result<Reply, Problem> {
+async fn dummy(api: &Api, who: &Who, asked: &Asked, order: &order::Order) -> Result<Reply, Problem> {
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
-    let granted = checkout::grant_unpaid(&mut tx, order, &api.settings.terms).await.map_err(|error| failed(&error))?;
+    let granted = order::grant_unpaid(&mut tx, order, &api.settings.terms).await.map_err(|error| failed(&error))?;
     let Some(session) = granted else { return Err(refused(&Ordered::Conflict)) };
     let noted = acts::note(&mut tx, who, &order.user_id, Begins::Unpaid(&session)).await;
     let is_new = noted.map_err(|error| failed(&error))?;

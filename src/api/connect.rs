@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bursar_jobs::{
-    check_account::CheckAccount,
-    connect::{self, Begun, Onboarding, Standing},
-    db,
+    base::db,
+    receivers::{
+        check_account::CheckAccount,
+        onboarding::{self, Begun, Onboarding, Standing},
+    },
 };
 use hyper::{Request, StatusCode, body::Incoming};
 use serde::Deserialize;
@@ -51,7 +53,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     };
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
     let limit = i64::from(api.settings.checkout.per_minute);
-    let begun = connect::begin(&mut tx, &onboarding, limit).await.map_err(|error| failed(&error))?;
+    let begun = onboarding::begin(&mut tx, &onboarding, limit).await.map_err(|error| failed(&error))?;
     let mut is_new = false;
     if let Begun::Asked(id) = &begun {
         let noted = acts::note(&mut tx, &who, &onboarding.user_id, Begins::Connect(id)).await;
@@ -123,6 +125,6 @@ pub(super) async fn status(api: &Api, query: Option<&str>) -> Result<Reply, Prob
 }
 
 async fn read(api: &Api, user: &str) -> Result<Standing, Problem> {
-    let standing = connect::standing(&api.pool, user).await.map_err(|error| failed(&error))?;
+    let standing = onboarding::standing(&api.pool, user).await.map_err(|error| failed(&error))?;
     standing.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("Nothing is known of a user {user:?}.")))
 }

@@ -1,14 +1,13 @@
 //! `/api/credits`: what a user has, where it came from, and spending it; and what an administrator moves.
 
 use bursar_jobs::{
-    audit::Via,
-    by_hand::{self, Move, Way},
-    credits::Credits,
-    db,
-    desk::Operator,
-    history,
-    ledger::{self, Posted, Spent},
-    meters,
+    base::{audit::Via, credits::Credits, db},
+    desk::{
+        Operator,
+        adjust_credits::{self, Move, Way},
+    },
+    ledger::{self, Posted, Spent, history},
+    usage::meters,
 };
 use hyper::{
     HeaderMap, Request, StatusCode,
@@ -110,11 +109,11 @@ pub(super) async fn spend(api: &Api, request: Request<Incoming>) -> Result<Reply
     let spent = spent.map_err(|error| failed(&error))?;
     let mut is_new = true;
     if let Spent::Done { posting, .. } = spent {
-        is_new = by_hand::is_new(&mut *tx, posting).await.map_err(|error| failed(&error))?;
+        is_new = adjust_credits::is_new(&mut *tx, posting).await.map_err(|error| failed(&error))?;
         if let Some(who) = who {
             let by = Operator { who, via: Via::Api };
-            let noted = by_hand::Spend { user, amount, key: &key, posting, reference };
-            by_hand::note_spend(&mut tx, &by, noted).await.map_err(|error| failed(&error))?;
+            let noted = adjust_credits::Spend { user, amount, key: &key, posting, reference };
+            adjust_credits::note_spend(&mut tx, &by, noted).await.map_err(|error| failed(&error))?;
         }
     }
     tx.commit().await.map_err(|error| failed(&error))?;
@@ -190,9 +189,9 @@ pub(super) async fn by_hand(api: &Api, request: Request<Incoming>) -> Result<Rep
     };
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
     let hand = Move { user, way, amount, key: &key, actor, why };
-    let mut posted = by_hand::post(&mut *tx, hand).await.map_err(|error| failed(&error))?;
+    let mut posted = adjust_credits::post(&mut *tx, hand).await.map_err(|error| failed(&error))?;
     if let Posted::Already(id) = posted {
-        let said = by_hand::why(&mut *tx, id).await.map_err(|error| failed(&error))?;
+        let said = adjust_credits::why(&mut *tx, id).await.map_err(|error| failed(&error))?;
         // What a job granted says nothing of the kind.
         if said.is_some_and(|said| said != why) {
             posted = Posted::Conflict(id);

@@ -1,6 +1,6 @@
 //! What a request says, read strictly: an unknown field is a typo, and a typo must not sell anything.
 
-use bursar_jobs::{event::check_user, json_object};
+use bursar_jobs::{base::json_object, inbox::event::check_user};
 use hyper::{
     HeaderMap, Request, StatusCode,
     body::Incoming,

@@ -1,10 +1,8 @@
 //! What is asked for at a checkout, and the session's parameters that it comes to (Stripe: checkout sessions, create).
 
 use bursar_jobs::{
-    checkout::Order,
-    credits::Credits,
-    money,
-    packages::Packages,
+    base::{credits::Credits, money},
+    selling::{order::Order, packages::Packages},
     terms::{Package, Terms, Tier},
 };
 use serde::{Deserialize, Serialize};
@@ -63,7 +61,7 @@ impl Asked {
         for (field, url) in [("success_url", &self.success_url), ("cancel_url", &self.cancel_url)] {
             url.as_deref().map_or(Ok(()), |url| input::url(field, url))?;
         }
-        if self.email.as_deref().is_some_and(|email| !bursar_jobs::create_customer::is_address(email)) {
+        if self.email.as_deref().is_some_and(|email| !bursar_jobs::customers::create_customer::is_address(email)) {
             return Err(unprocessable("`email` is no mail address."));
         }
         if self.currency.is_some() && self.amount.is_none() {

@@ -1,8 +1,8 @@
 //! `POST /api/stripe/portal`: a page where a user looks after cards, invoices and the subscription.
 
 use bursar_jobs::{
-    checkout::{self, Ordered},
-    db,
+    base::db,
+    selling::order::{self, Ordered},
 };
 use hyper::{Request, StatusCode, body::Incoming};
 use serde::Deserialize;
@@ -40,7 +40,7 @@ pub(super) async fn create(api: &Api, request: Request<Incoming>) -> Result<Repl
     let mut tx = db::begin(&api.pool).await.map_err(|error| failed(&error))?;
     let limit = i64::from(api.settings.checkout.per_minute);
     let opened =
-        checkout::open_portal(&mut tx, &asked.user_id, key.as_deref(), return_url.map(String::as_str), limit).await;
+        order::open_portal(&mut tx, &asked.user_id, key.as_deref(), return_url.map(String::as_str), limit).await;
     let id = match opened.map_err(|error| failed(&error))? {
         Ordered::Begun(id) => id,
         other => return Err(refused(&other)),

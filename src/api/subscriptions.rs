@@ -1,6 +1,6 @@
 //! `GET /api/subscriptions/{user_id}`: what a user may do.
 
-use bursar_jobs::{ledger, subscription};
+use bursar_jobs::{ledger, subscriptions::subscription};
 use hyper::HeaderMap;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 
 /// The first pause; each is longer than the one before it.
 const FIRST: Duration = Duration::from_millis(15);

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use bursar_jobs::{
-    money,
+    base::money,
     terms::{Limits, PayoutTerms, SkillRate, Terms},
 };
 
-use super::{SettingsError, number, raw, raw::PerCurrency, terms::currency};
+use super::{
+    SettingsError, number,
+    raw::{self, PerCurrency},
+    terms::currency,
+};
 
 /// `skills` are those that have a price.
 pub(super) fn read(raw: &raw::Payout, skills: &BTreeMap<String, raw::Text>) -> Result<PayoutTerms, SettingsError> {

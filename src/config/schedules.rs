@@ -1,11 +1,11 @@
 //! What runs by the calendar, and which skills are metered, judged.
 
 use bursar_jobs::{
-    kinds,
-    meters::{Meter, MeterValue},
+    engine::kind,
+    event_gaps::watch_events,
     report,
     schedules::{CatchUp, Cron, Declared},
-    watch,
+    usage::meters::{Meter, MeterValue},
 };
 
 use super::{SettingsError, raw::Raw};
@@ -40,20 +40,20 @@ pub(super) fn read(raw: &Raw) -> Result<Calendar, SettingsError> {
             cron: AFTER_THE_HOUR.parse().map_err(|error| {
                 SettingsError::about("the built-in schedule", format!("{error}"), "This is a bug; please report it.")
             })?,
-            kind: kinds::SUM_USAGE.name.into(),
+            kind: kind::SUM_USAGE.name.into(),
             args: serde_json::Map::new(),
             // One sum takes in all that was missed.
             catch_up: CatchUp::Once,
             built_in: true,
         });
     }
-    if !raw.schedules.contains_key(watch::SCHEDULE) {
+    if !raw.schedules.contains_key(watch_events::SCHEDULE) {
         schedules.push(Declared {
-            name: watch::SCHEDULE.into(),
-            cron: watch::EVERY_QUARTER.parse().map_err(|error| {
+            name: watch_events::SCHEDULE.into(),
+            cron: watch_events::EVERY_QUARTER.parse().map_err(|error| {
                 SettingsError::about("the built-in schedule", format!("{error}"), "This is a bug; please report it.")
             })?,
-            kind: kinds::WATCH_EVENTS.name.into(),
+            kind: kind::WATCH_EVENTS.name.into(),
             args: serde_json::Map::new(),
             // One walk goes back over all that was missed.
             catch_up: CatchUp::Once,
@@ -66,7 +66,7 @@ pub(super) fn read(raw: &Raw) -> Result<Calendar, SettingsError> {
             cron: ON_THE_SECOND.parse().map_err(|error| {
                 SettingsError::about("the built-in schedule", format!("{error}"), "This is a bug; please report it.")
             })?,
-            kind: kinds::RECONCILE.name.into(),
+            kind: kind::RECONCILE.name.into(),
             args: serde_json::Map::new(),
             // A month that was missed is compared all the same.
             catch_up: CatchUp::All,
@@ -79,7 +79,7 @@ pub(super) fn read(raw: &Raw) -> Result<Calendar, SettingsError> {
             cron: report::ON_MONDAYS.parse().map_err(|error| {
                 SettingsError::about("the built-in schedule", format!("{error}"), "This is a bug; please report it.")
             })?,
-            kind: kinds::SEND_REPORT.name.into(),
+            kind: kind::SEND_REPORT.name.into(),
             args: serde_json::Map::new(),
             // A report of weeks ago is no news; `bursar report --week` has it.
             catch_up: CatchUp::Once,
@@ -102,8 +102,8 @@ fn schedule(raw: &Raw, name: &str) -> Result<Declared, SettingsError> {
         SettingsError::new(&at("cron"), format!("is {:?}, which {error}", schedule.cron.0), remedy)
     })?;
     let kind = &schedule.kind.0;
-    if *kind == kinds::FIRE_SCHEDULE.name || !kinds::ALL.iter().any(|known| known.name == kind) {
-        let known: Vec<&str> = kinds::ALL.iter().map(|kind| kind.name).collect();
+    if *kind == kind::FIRE_SCHEDULE.name || !kind::ALL.iter().any(|known| known.name == kind) {
+        let known: Vec<&str> = kind::ALL.iter().map(|kind| kind.name).collect();
         let remedy = format!("Write a kind of job: {}.", known.join(", "));
         return Err(SettingsError::new(&at("kind"), format!("is {kind:?}"), remedy));
     }

@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bursar_jobs::{
-    credits::Credits,
-    money,
+    base::{credits::Credits, money},
     terms::{Package, Policy, RefillTerms, Selling, Terms, Tier},
 };
 
-use super::{SettingsError, Stripe, dunning, number, payout, raw, raw::Raw};
+use super::{
+    SettingsError, Stripe, dunning, number, payout,
+    raw::{self, Raw},
+};
 
 pub(super) fn read(raw: &Raw, stripe: &Stripe) -> Result<Terms, SettingsError> {
     let mut tiers = Vec::new();

@@ -31,7 +31,7 @@ fn refusal(variables: &[(&str, &str)], file: Option<&str>) -> String {
 fn the_defaults_are_those_of_the_contract() {
     let settings = read(&[], None).unwrap();
     let (terms, web) = judge(&settings).unwrap();
-    let credits = |n| bursar_jobs::credits::Credits::whole(n).unwrap();
+    let credits = |n| bursar_jobs::base::credits::Credits::whole(n).unwrap();
     let tiers: Vec<_> = terms.tiers.iter().map(|t| (t.name.as_str(), t.credits, t.prices.len())).collect();
     assert_eq!(tiers, [("pro", credits(150), 0), ("starter", credits(50), 0), ("team", credits(500), 0)]);
     for (amount, size) in [(999, 50), (2999, 200), (5999, 500), (19999, 2000)] {
@@ -254,7 +254,7 @@ fn the_example_lists_every_variable_with_a_name_of_its_own() {
 #[test]
 fn a_tier_says_what_becomes_of_what_is_left_over() {
     use bursar_jobs::terms::Policy;
-    let credits = |n| bursar_jobs::credits::Credits::whole(n).unwrap();
+    let credits = |n| bursar_jobs::base::credits::Credits::whole(n).unwrap();
     let file = "[subscriptions]\ngrace_days = 3\n[tiers.a]\ncredits = 1\n[tiers.b]\ncredits = 1\npolicy = \"reset\"\ntrial_credits = 20\n\
                 [tiers.c]\ncredits = 1\npolicy = \"cap\"\ncap_months = 3\n";
     let terms = read(&[], Some(file)).unwrap().terms().unwrap();

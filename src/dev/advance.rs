@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use bursar_jobs::{clock, kinds};
+use bursar_jobs::{base::clock, engine::kind};
 use chrono::{DateTime, Utc};
 use hyper::Method;
 use serde::Deserialize;
@@ -19,15 +19,15 @@ use crate::config::{Settings, SettingsError};
 
 /// What comes by schedule and went well is counted and not told: it would bury what a month does to its customers.
 const HOUSEKEEPING: &[&str] = &[
-    kinds::FIRE_SCHEDULE.name,
-    kinds::WATCH_EVENTS.name,
-    kinds::READ_EVENTS.name,
-    kinds::RECONCILE.name,
-    kinds::RECONCILE_READ.name,
-    kinds::RECONCILE_COMPARE.name,
-    kinds::SUM_USAGE.name,
-    kinds::SWEEP_HELD.name,
-    kinds::SEND_REPORT.name,
+    kind::FIRE_SCHEDULE.name,
+    kind::WATCH_EVENTS.name,
+    kind::READ_EVENTS.name,
+    kind::RECONCILE.name,
+    kind::RECONCILE_READ.name,
+    kind::RECONCILE_COMPARE.name,
+    kind::SUM_USAGE.name,
+    kind::SWEEP_HELD.name,
+    kind::SEND_REPORT.name,
 ];
 /// How long what a step caused may take.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -10,8 +10,8 @@ use std::{
 
 use bursar_jobs::{
     desk::access::{self, Role},
+    event_gaps::watch_events,
     terms::Terms,
-    watch,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
@@ -119,7 +119,7 @@ pub(super) async fn prepare(here: &Path, options: Options) -> Result<Prepared, D
     worker.notify = settings.notify()?;
     worker.requests_per_second = stripe.requests_per_second.filter(|_| !simulates);
     if simulates || stripe.is_on() {
-        watch::begin(&pool).await?;
+        watch_events::begin(&pool).await?;
     }
     let postbox = settings.postbox(&here.join(super::STATE).join("mail"))?;
     say("letters", &letters_go(here, &postbox));

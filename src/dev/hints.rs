@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bursar_jobs::kinds;
+use bursar_jobs::engine::kind;
 
 use super::instance::Instance;
 use crate::sandbox;
@@ -56,7 +56,7 @@ What is sold, a person buys in a browser:
 
 /// The lines for Stripe's own command line, which takes the sandbox for Stripe.
 fn stripe_cli(instance: &Instance, sandbox: &str) -> String {
-    let events: Vec<&str> = kinds::STRIPE_EVENTS.iter().map(|(name, _)| *name).collect();
+    let events: Vec<&str> = kind::STRIPE_EVENTS.iter().map(|(name, _)| *name).collect();
     let (events, Instance { url, webhook_path, .. }) = (events.join(","), instance);
     let to = format!("--api-base {sandbox} --api-key {}", sandbox::KEY);
     format!(

@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use hyper::{Method, StatusCode};
 use ring::{digest, hmac};
 use serde_json::Value;

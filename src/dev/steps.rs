@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 
 /// A step that takes its time.
 pub(super) struct Step {

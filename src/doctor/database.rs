@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use bursar_jobs::{clock, packages::Packages, terms::Package};
+use bursar_jobs::{base::clock, selling::packages::Packages, terms::Package};
 use sqlx::{
     Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},

@@ -1,7 +1,8 @@
 //! Where Stripe sends events: registered, enabled, and of exactly the types on which this version acts.
 
 use bursar_jobs::{
-    STRIPE_API_VERSION, Stripe as Client, kinds,
+    STRIPE_API_VERSION, Stripe as Client,
+    engine::kind,
     stripe_setup::{self as setup, Endpoint},
 };
 
@@ -61,7 +62,7 @@ fn place(paths: &[String], url: Option<&str>) -> String {
 
 /// The types that an endpoint is to have.
 fn wanted(name: &str) -> Vec<&'static str> {
-    let mut all: Vec<&str> = kinds::STRIPE_EVENTS
+    let mut all: Vec<&str> = kind::STRIPE_EVENTS
         .iter()
         .map(|(kind, _)| *kind)
         .filter(|kind| of_connect(kind) == (name == CONNECT))
@@ -154,7 +155,7 @@ mod tests {
     fn every_type_that_is_acted_on_is_of_one_of_both() {
         let mut all = wanted(OWN);
         all.extend(wanted(CONNECT));
-        assert!(kinds::STRIPE_EVENTS.iter().all(|(kind, _)| all.contains(kind)));
+        assert!(kind::STRIPE_EVENTS.iter().all(|(kind, _)| all.contains(kind)));
         assert!(wanted(CONNECT).contains(&"account.application.deauthorized"));
         assert!(!wanted(OWN).contains(&"account.updated"));
     }

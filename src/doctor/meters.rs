@@ -2,8 +2,8 @@
 
 use bursar_jobs::{
     Stripe as Client, StripeSeen,
-    meters::Meter,
     stripe_setup::{self as setup, Meter as Counted},
+    usage::meters::Meter,
 };
 
 use crate::config::Settings;

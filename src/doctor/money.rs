@@ -1,11 +1,12 @@
 //! What keeps money from being lost unseen: the gap watch, the comparison with Stripe, and payouts that wait for somebody.
 
 use bursar_jobs::{
+    base::money,
     desk::{
         runs,
         standing::{self, Watch},
     },
-    money, reconcile,
+    reconciliation,
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -86,7 +87,7 @@ async fn month(db: &mut PgConnection) -> Result<Check, sqlx::Error> {
     )
     .fetch_one(&mut *db)
     .await?;
-    let month = reconcile::last_month(stands.now - COMPARED_BY);
+    let month = reconciliation::last_month(stands.now - COMPARED_BY);
     let run = sqlx::query!(
         "SELECT id, state, reason, begun_at, ended_at FROM bursar.reconciliation WHERE month = $1
          ORDER BY state = 'done' DESC, begun_at DESC, id DESC LIMIT 1",
@@ -124,7 +125,7 @@ async fn month(db: &mut PgConnection) -> Result<Check, sqlx::Error> {
 }
 
 fn is_before_the_end(began_at: Option<DateTime<Utc>>, month: NaiveDate) -> bool {
-    began_at.is_some_and(|at| reconcile::last_month(at) < month)
+    began_at.is_some_and(|at| reconciliation::last_month(at) < month)
 }
 
 async fn findings(db: &mut PgConnection) -> Result<Check, sqlx::Error> {

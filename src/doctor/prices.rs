@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bursar_jobs::{
-    Stripe as Client, StripeReply, StripeSeen, money,
+    Stripe as Client, StripeReply, StripeSeen,
+    base::money,
     stripe_setup::{self as setup, Price},
     terms::{Package, Tier},
 };

@@ -1,6 +1,6 @@
 //! The queue and the schedules: whether anybody works, and what waits.
 
-use bursar_jobs::kinds;
+use bursar_jobs::engine::kind;
 use sqlx::PgPool;
 
 use crate::config::Settings;
@@ -30,7 +30,7 @@ async fn checks(pool: &PgPool, settings: &Settings) -> Result<Vec<Check>, sqlx::
                   count(*) FILTER (WHERE status = 'Failed') AS "dead!",
                   count(*) FILTER (WHERE status = 'Failed' AND job_type = ANY ($1)) AS "dead_money!"
            FROM (SELECT bursar.now() AS now) t LEFT JOIN apalis.jobs ON status IN ('Pending', 'Failed') GROUP BY t.now"#,
-        &kinds::MONEY.iter().map(|kind| kind.name.to_owned()).collect::<Vec<_>>()
+        &kind::MONEY.iter().map(|kind| kind.name.to_owned()).collect::<Vec<_>>()
     )
     .fetch_one(pool)
     .await?;
@@ -71,7 +71,7 @@ fn alive(workers: &[Vec<String>], ready: i64) -> Check {
         return Check::warn(NAME, "no worker is alive; nothing waits for one yet", remedy);
     }
     let known = |kind: &str| workers.iter().any(|kinds| kinds.iter().any(|known| known == kind));
-    let strange: Vec<&str> = kinds::ALL.iter().map(|kind| kind.name).filter(|kind| !known(kind)).collect();
+    let strange: Vec<&str> = kind::ALL.iter().map(|kind| kind.name).filter(|kind| !known(kind)).collect();
     if strange.is_empty() {
         return Check::ok(NAME, format!("{} alive", workers.len()));
     }

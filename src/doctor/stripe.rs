@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bursar_jobs::{
-    STRIPE_API_VERSION, Stripe as Client, StripeConfig, StripeLooked, StripeReply, StripeSeen, clock, money,
+    STRIPE_API_VERSION, Stripe as Client, StripeConfig, StripeLooked, StripeReply, StripeSeen,
+    base::{clock, money},
     stripe_setup::{self as setup, Balance, Platform},
     terms::Package,
 };

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use tokio::sync::Notify;
 
 /// Bytes of a body that cost nothing. Nearly every event of Stripe's is smaller.

@@ -27,7 +27,7 @@ use tokio::{
     time::Sleep,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 
 use super::{Opened, Peer, Service, connections::Place, reply::Problem, seat::Seat};
 use crate::{http::reply::Reply, telemetry::counts};

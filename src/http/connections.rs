@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use tokio::sync::Notify;
 
 use super::{

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use tokio::sync::Notify;
 
 use super::Limits;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 
 /// Counts what happens, and says when a line about it is due.
 #[derive(Debug)]

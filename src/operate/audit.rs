@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bursar_jobs::{clock, desk::journal::ActFilter};
+use bursar_jobs::{base::clock, desk::journal::ActFilter};
 use chrono::TimeDelta;
 use clap::Subcommand;
 use sqlx::PgConnection;

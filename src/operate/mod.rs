@@ -20,7 +20,7 @@ mod tokens;
 mod usage;
 mod values;
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use clap::{Args, Subcommand};
 use sqlx::PgConnection;
 

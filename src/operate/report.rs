@@ -1,10 +1,9 @@
 //! `bursar report`: how a week went, in figures; on the screen, or as a letter.
 
 use bursar_jobs::{
-    enqueue::{Enqueued, enqueue},
+    engine::enqueue::{Enqueued, enqueue},
     letters,
-    report::{self, Period, Section},
-    send_report,
+    report::{self, Period, Section, send_report},
 };
 use chrono::NaiveDate;
 use clap::Args;

@@ -1,13 +1,13 @@
 //! `bursar usage`: reports of metered use; letting go what waits for an operator, or saying that Stripe has it.
 
 use bursar_jobs::{
-    audit::{self, Act, Via},
+    base::audit::{self, Act, Via},
     desk::{
         State,
         change::{lock, put_back},
     },
-    enqueue,
-    report_usage::ReportUsage,
+    engine::enqueue,
+    usage::report_usage::ReportUsage,
 };
 use chrono::{DateTime, Utc};
 use clap::Subcommand;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bursar_jobs::{
-    audit::Via,
-    credits::Credits,
+    base::{audit::Via, credits::Credits},
     desk::{Operator, State},
-    kinds,
+    engine::kind,
 };
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use nix::unistd::{User, getuid};
@@ -85,7 +84,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// The kinds of this version; any other is refused with this list.
 pub fn known_kinds() -> PossibleValuesParser {
-    PossibleValuesParser::new(kinds::ALL.iter().map(|kind| kind.name))
+    PossibleValuesParser::new(kind::ALL.iter().map(|kind| kind.name))
 }
 
 /// The word that a value of an enum is typed and shown as.

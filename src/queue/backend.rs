@@ -7,7 +7,7 @@ use std::{
 
 use apalis::prelude::{Backend, Task, TaskBuilder, TaskId, WorkerContext};
 use apalis_core::backend::{BackendConfig, finalize::Ephemeral};
-use bursar_jobs::job::Batch;
+use bursar_jobs::engine::job::Batch;
 use tokio::sync::mpsc;
 use tower_layer::Identity;
 

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bursar_jobs::{
-    clock,
-    job::{Batch, Claimed},
-    kinds::Kind,
+    base::clock,
+    engine::{
+        job::{Batch, Claimed},
+        kind::Kind,
+    },
 };
 use sqlx::PgPool;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};

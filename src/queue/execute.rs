@@ -4,13 +4,17 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bursar_jobs::{
-    backoff, clock, db,
-    job::{Batch, JobError},
-    perform::{Context, Disturbed, Performer, Report},
-    settle::{Settlement, settle},
+    base::{clock, db},
+    engine::{
+        backoff,
+        batch::{Disturbed, Performer, Report},
+        context::Context,
+        job::{Batch, JobError},
+        rate_limit::Turns,
+        settle::{Settlement, settle},
+        trace_context,
+    },
     terms::Terms,
-    traced,
-    turns::Turns,
 };
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -122,7 +126,7 @@ impl Engine {
         let limit = batch.kind.timeout;
         let (contexts, made) = (traces::contexts(origins), made.clone());
         let run = async move {
-            let run = traced::attempts(contexts, (performer.perform)(&context, &batch));
+            let run = trace_context::attempts(contexts, (performer.perform)(&context, &batch));
             traces::attempt(made, run).await
         };
         let task = tokio::spawn(run.instrument(span));

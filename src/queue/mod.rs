@@ -38,8 +38,8 @@ use std::{sync::Arc, time::Duration};
 use apalis::prelude::{Monitor, WorkerBuilder};
 use bursar_jobs::{
     Outgoing, Stripe,
+    engine::{batch::Performer, context::Points},
     letters::Postbox,
-    perform::{Performer, Points},
     terms::Terms,
 };
 use sqlx::PgPool;

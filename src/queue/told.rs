@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use bursar_jobs::{
+use bursar_jobs::engine::{
+    batch::Report,
     job::{Batch, Claimed},
-    perform::Report,
 };
 use serde::Deserialize;
 use tracing::{Span as LogSpan, error_span};

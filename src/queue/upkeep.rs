@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::bulk,
-    enqueue,
-    sweep_held::{self, SweepHeld},
+    engine::enqueue,
+    payouts::release_held::{self, SweepHeld},
 };
 use sqlx::PgPool;
 
@@ -44,7 +44,7 @@ pub async fn run(pool: PgPool, stop: Stop) {
 }
 
 async fn turn(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    if sweep_held::is_due(pool).await? {
+    if release_held::is_due(pool).await? {
         enqueue::enqueue(pool, &[SweepHeld::of(clock::business(pool).await?)]).await?;
     }
     // Bounded, so that the house is kept meanwhile; the rest is done in the next turn.

@@ -1,7 +1,7 @@
 //! What runs by the calendar. The queue drives it: see `bursar_jobs::schedules`. A worker that starts lays its settings over the table, and
 //! says what that changed; nothing of a schedule lives in a process.
 
-use bursar_jobs::{meters, schedules};
+use bursar_jobs::{schedules, usage::meters};
 use sqlx::PgPool;
 
 use crate::config::Calendar;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bursar_jobs::{Lane, clock, kinds};
+use bursar_jobs::{Lane, base::clock, engine::kind};
 use prometheus_client::{
     encoding::text,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -203,7 +203,7 @@ pub(crate) static WEB: LazyLock<Web> = LazyLock::new(|| {
     let (duplicate, unavailable) =
         (counters("bursar_events_duplicate_total"), counters("bursar_events_unavailable_total"));
     let rejected = counters("bursar_events_rejected_total");
-    let of_stripe: Vec<&str> = kinds::STRIPE_EVENTS.iter().map(|(name, _)| *name).chain([OTHER]).collect();
+    let of_stripe: Vec<&str> = kind::STRIPE_EVENTS.iter().map(|(name, _)| *name).chain([OTHER]).collect();
     let own = vec!["job.verified", "job.rejected", "user.created", OTHER];
     let types = [(SOURCES[0], of_stripe), (SOURCES[1], own)];
     LazyLock::force(&HTTP);
@@ -306,7 +306,7 @@ pub(crate) static WORKER: LazyLock<Worker> = LazyLock::new(|| {
         (outcome, (calls.get_or_create_owned(&labels), call_took.get_or_create_owned(&labels)))
     };
     Worker {
-        kinds: kinds::ALL.iter().map(|kind| (kind.name, of_kind(kind.name))).collect(),
+        kinds: kind::ALL.iter().map(|kind| (kind.name, of_kind(kind.name))).collect(),
         calls: REPLIES.map(of_call).into(),
         limited: kept("bursar_stripe_rate_limited_total", Counter::default()),
         waits: Lane::ALL.map(|lane| waits.get_or_create_owned(&vec![("lane", lane.word())])),
@@ -316,8 +316,8 @@ pub(crate) static WORKER: LazyLock<Worker> = LazyLock::new(|| {
 
 /// Whether an event can become a job of this kind.
 fn becomes(kind: &str) -> bool {
-    let own = [kinds::RECORD_PAYOUT, kinds::RETURN_SPEND, kinds::OPEN_ACCOUNT, kinds::NOTE_EVENT];
-    kinds::STRIPE_EVENTS.iter().map(|(_, kind)| kind).chain(&own).any(|of_event| of_event.name == kind)
+    let own = [kind::RECORD_PAYOUT, kind::RETURN_SPEND, kind::OPEN_ACCOUNT, kind::NOTE_EVENT];
+    kind::STRIPE_EVENTS.iter().map(|(_, kind)| kind).chain(&own).any(|of_event| of_event.name == kind)
 }
 
 impl Worker {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use sqlx::PgPool;
 
 /// Between two steps.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use prometheus_client::{
     encoding::text,
     metrics::{family::Family, gauge::Gauge},

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bursar_jobs::{Gate, Lane, Later, Leaving, StripeRequest, StripeSeen, Watch, clock};
+use bursar_jobs::{Gate, Lane, Later, Leaving, StripeRequest, StripeSeen, Watch, base::clock};
 
 use super::{
     counts::WORKER,

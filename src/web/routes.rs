@@ -1,10 +1,12 @@
 //! From a request to an event on disk: route, read, verify, open the envelope, store, answer.
 
 use bursar_jobs::{
-    clock,
-    envelope::{Envelope, EnvelopeError},
-    inbox::{self, Received},
-    kinds,
+    base::clock,
+    engine::kind,
+    inbox::{
+        self, Received,
+        envelope::{Envelope, EnvelopeError},
+    },
 };
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Incoming};
 
@@ -104,7 +106,7 @@ async fn verification(web: &Web, request: Request<Incoming>) -> Result<Reply, Pr
     secrets.verify(signed, &bytes, clock::now().timestamp()).map_err(|error| unsigned(web, "verification", error))?;
     let envelope =
         Envelope::verification(signed.id, &bytes).map_err(|error| not_an_event(web, "verification", &error))?;
-    let acted_on = kinds::of_event(&envelope) != kinds::NOTE_EVENT;
+    let acted_on = kind::of_event(&envelope) != kind::NOTE_EVENT;
     if !acted_on && web.settings.refuse_unknown_types {
         web.counters.rejected("verification", Refused::NotAnEvent);
         return Err(unknown_type(&envelope.kind));
@@ -123,7 +125,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Sig
 }
 
 fn unknown_type(kind: &str) -> Problem {
-    let known: Vec<&str> = kinds::APPLICATION_EVENTS.iter().map(|(known, _)| *known).collect();
+    let known: Vec<&str> = kind::APPLICATION_EVENTS.iter().map(|(known, _)| *known).collect();
     let detail = format!(
         "Nothing acts on the type {kind:?} (`[web] unknown_types`): send one of {}. Nothing was stored.",
         known.join(", ")

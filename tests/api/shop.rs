@@ -8,9 +8,9 @@ use bursar::{
 };
 use bursar_jobs::{
     Stripe, StripeConfig,
-    credits::Credits,
-    envelope::Envelope,
-    inbox, ledger,
+    base::credits::Credits,
+    inbox::{self, envelope::Envelope},
+    ledger,
     terms::{Package, Terms},
 };
 use serde_json::{Value, json};

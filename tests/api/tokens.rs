@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::access::{self, Role},
 };
 use serde_json::{Value, json};

@@ -21,7 +21,7 @@ async fn the_team_is_told_under_one_id_signed_and_until_it_answers() {
             timestamp: &one.headers["webhook-timestamp"],
             signature: &one.headers["webhook-signature"],
         };
-        assert_eq!(secrets.verify(signed, one.body.as_bytes(), bursar_jobs::clock::now().timestamp()), Ok(()));
+        assert_eq!(secrets.verify(signed, one.body.as_bytes(), bursar_jobs::base::clock::now().timestamp()), Ok(()));
     }
 }
 

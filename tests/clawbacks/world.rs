@@ -7,12 +7,14 @@ use std::{
 
 use bursar_jobs::{
     Outgoing, Stripe, StripeConfig,
-    credits::Credits,
-    envelope::Envelope,
-    inbox,
-    job::{Batch, Claimed},
+    base::credits::Credits,
+    engine::{
+        batch::Performer,
+        context::{Context, Points},
+        job::{Batch, Claimed},
+    },
+    inbox::{self, envelope::Envelope},
     ledger,
-    perform::{Context, Performer, Points},
     terms::Terms,
 };
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Accounts that come, are restricted, go, and come back: what is owed is held meanwhile, and paid once.
 
-use bursar_jobs::{clock, connect::Begun, enqueue, sweep_held::SweepHeld};
+use bursar_jobs::{base::clock, engine::enqueue, payouts::release_held::SweepHeld, receivers::onboarding::Begun};
 use serde_json::json;
 
 use super::{accounts, ask, became, dead, hear_all, put, receiver, why};
@@ -304,14 +304,14 @@ async fn the_sweep_asks_about_a_gone_account_for_a_day_and_then_no_more() {
         all.iter().filter(|r| r["method"] == "GET" && r["path"].as_str().unwrap().contains(&account)).count()
     };
     let before = asks().await;
-    assert!(bursar_jobs::sweep_held::is_due(&world.db.pool).await.unwrap());
+    assert!(bursar_jobs::payouts::release_held::is_due(&world.db.pool).await.unwrap());
     enqueue::enqueue(&world.db.pool, &[SweepHeld::of(clock::now())]).await.unwrap();
     world.settle_down().await;
     assert_eq!(asks().await, before + 1);
 
     let sql = "UPDATE bursar.receiver SET deauthorised_at = deauthorised_at - interval '2 days'";
     sqlx::query(sql).execute(&world.db.pool).await.unwrap();
-    assert!(!bursar_jobs::sweep_held::is_due(&world.db.pool).await.unwrap());
+    assert!(!bursar_jobs::payouts::release_held::is_due(&world.db.pool).await.unwrap());
     enqueue::enqueue(&world.db.pool, &[SweepHeld::of(clock::now() + chrono::TimeDelta::hours(2))]).await.unwrap();
     world.settle_down().await;
     assert_eq!(asks().await, before + 1);

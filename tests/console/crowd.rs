@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bursar_jobs::{
-    credits::Credits,
+    base::credits::Credits,
     ledger::{self, Posting},
 };
 use sqlx::{Connection, PgConnection};

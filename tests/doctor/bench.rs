@@ -8,7 +8,7 @@ use bursar::{
     stop::{self, Stopper},
     web,
 };
-use bursar_jobs::{kinds, watch};
+use bursar_jobs::{engine::kind, event_gaps::watch_events};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -43,7 +43,7 @@ pub struct Report {
 /// The types that a platform's endpoint is to have, and a Connect endpoint.
 pub fn types(connect: bool) -> Vec<&'static str> {
     let of_connect = |kind: &str| kind.starts_with("account.") || kind.starts_with("capability.");
-    kinds::STRIPE_EVENTS.iter().map(|(kind, _)| *kind).filter(|kind| of_connect(kind) == connect).collect()
+    kind::STRIPE_EVENTS.iter().map(|(kind, _)| *kind).filter(|kind| of_connect(kind) == connect).collect()
 }
 
 pub fn enabled(types: &[&str]) -> String {
@@ -90,7 +90,7 @@ impl Bench {
         let settings = Settings::from_parts(&[], variables.clone(), None).unwrap();
         let web = serve(&settings, &db, listener, address);
         schedule::declare(&db.pool, &settings.calendar().unwrap()).await.unwrap();
-        let kinds: Vec<&str> = kinds::ALL.iter().map(|kind| kind.name).collect();
+        let kinds: Vec<&str> = kind::ALL.iter().map(|kind| kind.name).collect();
         sqlx::query(
             "INSERT INTO apalis.workers (id, worker_type, storage_name, lease_until, kinds)
              VALUES ('worker-1', 'test', 'test', clock_timestamp() + interval '1 hour', $1)",
@@ -102,7 +102,7 @@ impl Bench {
         let endpoints = endpoints.try_into().unwrap();
         let bench = Self { db, stripe, sink, url, endpoints, variables, _web: web };
         bench.plant("INSERT INTO bursar.setting (name, value) VALUES ('stripe', 'sandbox')").await;
-        watch::begin(&bench.db.pool).await.unwrap();
+        watch_events::begin(&bench.db.pool).await.unwrap();
         bench
     }
 

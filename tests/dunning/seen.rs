@@ -114,7 +114,7 @@ impl World {
     }
 
     pub async fn has_access(&self) -> bool {
-        let user = bursar_jobs::subscription::of_user(&self.db.pool, "alice").await.unwrap();
+        let user = bursar_jobs::subscriptions::subscription::of_user(&self.db.pool, "alice").await.unwrap();
         user.is_some_and(|subscription| subscription.has_access)
     }
 

@@ -9,10 +9,12 @@ use std::{
 use bursar_jobs::{
     Stripe, StripeConfig,
     dunning::Final,
-    envelope::Envelope,
-    inbox,
-    job::{Batch, Claimed},
-    perform::{Context, Performer, Points},
+    engine::{
+        batch::Performer,
+        context::{Context, Points},
+        job::{Batch, Claimed},
+    },
+    inbox::{self, envelope::Envelope},
     terms::Terms,
 };
 use chrono::{DateTime, Utc};

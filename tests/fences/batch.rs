@@ -1,6 +1,6 @@
 //! A batch commits its effects only where each of its jobs was settled: a job that was cancelled, or is another's, has none.
 
-use bursar_jobs::perform::{Performer, Report};
+use bursar_jobs::engine::batch::{Performer, Report};
 use tokio::task::JoinHandle;
 
 use super::*;

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bursar_jobs::{
     Stripe, StripeConfig, StripeSeen,
-    call::{Answer, Call, Looked, Plan},
-    perform::{Disturbed, Performer, Report},
+    engine::{
+        batch::{Disturbed, Performer, Report},
+        call::{Answer, Call, Looked, Plan},
+    },
 };
 
 use super::*;

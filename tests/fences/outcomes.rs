@@ -1,6 +1,6 @@
 //! What a batch comes to when one of its jobs does not go as the others: that one alone pays for it.
 
-use bursar_jobs::perform::{Disturbed, Performer, Report};
+use bursar_jobs::engine::batch::{Disturbed, Performer, Report};
 
 use super::*;
 use crate::support::database;
@@ -47,7 +47,7 @@ impl Pure for Told {
             Then::WantsAKeyTwice => effects.postings.push(effects.postings[0].clone()),
             Then::GrantsNothing => effects.postings[0].amount = 0,
             Then::Waits => {
-                return Ok(Effects::snooze(bursar_jobs::job::Snooze {
+                return Ok(Effects::snooze(bursar_jobs::engine::job::Snooze {
                     reason: "its customer is not known".into(),
                     fact: Some("customer:cus_late".into()),
                     limit: Duration::from_hours(1),
@@ -73,7 +73,7 @@ async fn claimed(pool: &PgPool, all: &[serde_json::Value]) -> Batch {
             cause: None,
         })
         .collect();
-    bursar_jobs::enqueue::enqueue(pool, &jobs).await.unwrap();
+    bursar_jobs::engine::enqueue::enqueue(pool, &jobs).await.unwrap();
     let batch = claim(pool, WORKER, Told::KIND).await.unwrap();
     assert_eq!(batch.jobs.len(), all.len());
     batch

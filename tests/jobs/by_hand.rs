@@ -1,6 +1,6 @@
 //! A purchase whose job is dead, granted by an operator's hand: once, whichever of the two comes first.
 
-use bursar_jobs::{credits::Credits, terms::Terms};
+use bursar_jobs::{base::credits::Credits, terms::Terms};
 use serde_json::json;
 
 use super::{CHECKOUT, balance, drain, end_of, event, postings, receive, terms};

@@ -2,7 +2,7 @@
 //! machine of its own it is measured longer, by
 //! `BURSAR_MEASURE=1 cargo test --release --test main -- --nocapture jobs::rates`.
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use sqlx::PgPool;
 
 use super::*;

@@ -3,11 +3,11 @@
 use std::future::Future;
 
 use bursar_jobs::{
-    audit::Via,
-    enqueue::enqueue,
-    envelope::Envelope,
-    reverse_payout::{self, Asked, Became},
-    send_letter::SendLetter,
+    base::audit::Via,
+    desk::reverse_payout::{self, Asked, Became},
+    engine::enqueue::enqueue,
+    inbox::envelope::Envelope,
+    notifications::send_email::SendLetter,
 };
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ async fn receiver(world: &World) {
 
 /// Tells that bob's job is verified.
 async fn verified(world: &World) {
-    let event = json!({"type": "job.verified", "timestamp": bursar_jobs::clock::now().to_rfc3339(),
+    let event = json!({"type": "job.verified", "timestamp": bursar_jobs::base::clock::now().to_rfc3339(),
                        "data": {"job_id": "job_1", "skill": "research", "receiver_id": "bob", "sender_id": "alice"}});
     let body = serde_json::to_vec(&event).unwrap();
     world.receive(&Envelope::verification("msg_1", &body).unwrap(), &body).await;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bursar_jobs::perform::Points;
+use bursar_jobs::engine::context::Points;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 

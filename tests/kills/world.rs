@@ -12,10 +12,9 @@ use bursar::{
 };
 use bursar_jobs::{
     Stripe, StripeConfig,
-    credits::Credits,
+    base::credits::Credits,
     dunning::{Final, Schedule},
-    envelope::Envelope,
-    inbox,
+    inbox::{self, envelope::Envelope},
     terms::Terms,
 };
 use serde_json::{Value, json};

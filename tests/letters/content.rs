@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use bursar_jobs::{
     letters::{Maildir, Smtp, Way},
-    send_letter::SendLetter,
+    notifications::send_email::SendLetter,
 };
 
 use super::{

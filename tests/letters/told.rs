@@ -1,6 +1,6 @@
 //! Who is written to about what: refunds, disputes, trials, prices; and where the address comes from.
 
-use bursar_jobs::send_letter::SendLetter;
+use bursar_jobs::notifications::send_email::SendLetter;
 use serde_json::{Value, json};
 
 use super::{Sink, ask, customer, job, refund, step, world};
@@ -164,7 +164,7 @@ async fn an_address_that_is_not_known_yet_is_asked_for() {
             .await
             .unwrap();
         let letter = SendLetter::to_user("refund_made", user, "re_1").with("amount", "1 USD");
-        bursar_jobs::enqueue::enqueue(&world.db.pool, &[letter.job(user.into(), None)]).await.unwrap();
+        bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[letter.job(user.into(), None)]).await.unwrap();
     }
     world.drain().await;
     world.now("2027-04-03").await;

@@ -4,7 +4,7 @@
 
 use std::{fs::File, net::SocketAddr, time::Duration};
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 
 use super::{WEBHOOK_SECRET, address, purchase, sink::Sink};
 use crate::{

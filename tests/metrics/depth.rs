@@ -62,7 +62,7 @@ async fn a_scrape_reads_each_open_job_once_and_nothing_that_is_over() {
     // A server counts its readings a moment later.
     let mut db = db.detach();
     let mut after = read(&mut db).await;
-    let begun = bursar_jobs::clock::monotonic();
+    let begun = bursar_jobs::base::clock::monotonic();
     while TABLES[1..].iter().any(|table| after[*table].0 == before[*table].0) {
         assert!(begun.elapsed() < SOON, "{before:?} {after:?}");
         tokio::task::yield_now().await;
@@ -78,7 +78,7 @@ async fn a_scrape_reads_each_open_job_once_and_nothing_that_is_over() {
 #[tokio::test]
 async fn a_process_counts_its_time_from_its_start_and_not_from_the_first_scrape() {
     let world = World::start(&[]).await;
-    let listening = bursar_jobs::clock::monotonic();
+    let listening = bursar_jobs::base::clock::monotonic();
     world.settled().await;
     for nth in 0..3 {
         let since = listening.elapsed().as_secs_f64();

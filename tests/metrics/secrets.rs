@@ -1,6 +1,6 @@
 //! A whole run at the most talkative level, and nothing secret in it.
 
-use bursar_jobs::{enqueue::enqueue, send_letter::SendLetter};
+use bursar_jobs::{engine::enqueue::enqueue, notifications::send_email::SendLetter};
 use serde_json::{Value, json};
 
 use super::{SOON, TOKEN, VERIFICATION_SECRET, WEBHOOK_SECRET, World, purchase};
@@ -47,7 +47,7 @@ async fn no_log_holds_a_secret_a_card_or_a_letter_s_body_at_any_level_and_its_li
     odd["data"]["object"]["amount_total"] = json!("planted-in-an-event");
     odd["data"]["object"]["amount_subtotal"] = json!("planted-in-an-event");
     assert_eq!(world.hear(&odd).await.status, 200);
-    let opened = json!({"type": "user.created", "timestamp": bursar_jobs::clock::now().to_rfc3339(),
+    let opened = json!({"type": "user.created", "timestamp": bursar_jobs::base::clock::now().to_rfc3339(),
                         "data": {"user_id": "dora", "email": "planted.mail@example.com"}});
     assert_eq!(world.tell("msg_dora", &opened).await.status, 202);
     let (token, session) = sign_in(&world).await;

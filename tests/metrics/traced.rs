@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use bursar::telemetry::traces::trace_of;
-use bursar_jobs::{enqueue::enqueue, send_letter::SendLetter};
+use bursar_jobs::{engine::enqueue::enqueue, notifications::send_email::SendLetter};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bursar_jobs::{
-    audit::Via,
+    base::audit::Via,
     desk::{JobFilter, Operator, State, bulk},
 };
 use serde_json::json;

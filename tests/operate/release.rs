@@ -1,13 +1,13 @@
 //! `bursar payouts release` by a filter: what it would mean is said first; those that were shown are let go, and no others.
 
 use bursar_jobs::{
-    audit::Via,
+    base::audit::Via,
     desk::{
         Operator, PayoutFilter,
         bulk::{self, Refused, Releasing},
         release,
     },
-    payout::State,
+    payouts::state::State,
 };
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bursar_jobs::perform::{Context, Points};
+use bursar_jobs::engine::context::{Context, Points};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -26,8 +26,8 @@ fn held_at(context: Context, point: &'static str) -> (Context, Arc<Notify>, Arc<
 
 /// A second job for a payout, as a release while the first is alive would have made one.
 async fn second_job(world: &World, job: &str) {
-    let job = bursar_jobs::pay_receiver::PayReceiver::release(job, 99, "test");
-    bursar_jobs::enqueue::enqueue(&world.db.pool, &[job]).await.unwrap();
+    let job = bursar_jobs::payouts::pay_receiver::PayReceiver::release(job, 99, "test");
+    bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[job]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,9 +117,9 @@ async fn an_account_that_became_active_without_a_word_is_found_by_the_sweep() {
     world.settle_down().await;
     assert_eq!(world.payout("job_1").await.0, "held");
     world.activate(&account).await;
-    assert!(bursar_jobs::sweep_held::is_due(&world.db.pool).await.unwrap());
-    let sweep = bursar_jobs::sweep_held::SweepHeld::of(bursar_jobs::clock::now());
-    bursar_jobs::enqueue::enqueue(&world.db.pool, &[sweep]).await.unwrap();
+    assert!(bursar_jobs::payouts::release_held::is_due(&world.db.pool).await.unwrap());
+    let sweep = bursar_jobs::payouts::release_held::SweepHeld::of(bursar_jobs::base::clock::now());
+    bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[sweep]).await.unwrap();
     world.settle_down().await;
     world.is_paid_once("job_1").await;
 }
@@ -152,7 +152,7 @@ async fn an_older_answer_about_an_account_does_not_overwrite_a_newer_one() {
 #[tokio::test]
 async fn a_job_that_was_rejected_and_then_verified_is_an_operators_matter() {
     use bursar_jobs::{
-        credits::Credits,
+        base::credits::Credits,
         ledger::{self, Posting},
     };
     let world = World::new().await;

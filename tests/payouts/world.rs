@@ -10,11 +10,13 @@ use std::{
 use bursar::sandbox::Options;
 use bursar_jobs::{
     Stripe, StripeConfig,
-    credits::Credits,
-    envelope::Envelope,
-    inbox,
-    job::{Batch, Claimed},
-    perform::{Context, Performer, Points},
+    base::credits::Credits,
+    engine::{
+        batch::Performer,
+        context::{Context, Points},
+        job::{Batch, Claimed},
+    },
+    inbox::{self, envelope::Envelope},
     terms::{PayoutTerms, RefillTerms, Selling, Terms, Tier},
 };
 use serde_json::{Value, json};
@@ -126,7 +128,7 @@ impl World {
 
     /// A verification of some hours ago. Its debt is recorded here.
     pub async fn verify_at(&self, job: &str, receiver: &str, hours_ago: i64) {
-        let at = bursar_jobs::clock::now() - chrono::TimeDelta::hours(hours_ago);
+        let at = bursar_jobs::base::clock::now() - chrono::TimeDelta::hours(hours_ago);
         let event = json!({"type": "job.verified", "timestamp": at.to_rfc3339(),
                            "data": {"job_id": job, "skill": "research", "receiver_id": receiver, "sender_id": "alice"}});
         self.tell(&format!("msg_{job}"), &event).await;

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_duplicate_in_a_batch_is_already_and_the_rest_stands() {
-    use bursar_jobs::{
+    use bursar_jobs::engine::{
         enqueue::{Enqueued, enqueue},
         job::NewJob,
     };
@@ -109,7 +109,7 @@ async fn no_kind_starves_where_there_is_less_room_than_kinds() {
 async fn every_kind_gets_its_turn_in_a_worker_with_room_for_one_batch() {
     use std::sync::Arc;
     let db = database().await;
-    let kinds = bursar_jobs::kinds::ALL;
+    let kinds = bursar_jobs::engine::kind::ALL;
     for kind in kinds {
         enqueue(&db.pool, kind.name, 1, &[json!("not its arguments")]).await;
     }
@@ -124,7 +124,7 @@ async fn every_kind_gets_its_turn_in_a_worker_with_room_for_one_batch() {
             currency: "usd".into(),
             ..Default::default()
         },
-        initial_credits: bursar_jobs::credits::Credits::ZERO,
+        initial_credits: bursar_jobs::base::credits::Credits::ZERO,
         livemode: false,
         stripe_on: false,
         grace: std::time::Duration::ZERO,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bursar_jobs::{
-    credits::Credits,
+    base::credits::Credits,
     ledger::{self, Posting},
 };
 use serde_json::json;
@@ -72,7 +72,7 @@ async fn what_was_paid_while_webhooks_were_lost_is_found_and_repaired_once() {
     // The real events come after all, and change nothing.
     for event in world.events().await.into_iter().filter(|event| about(event, &session) || about(event, &invoice)) {
         let body = serde_json::to_vec(&event).unwrap();
-        let envelope = bursar_jobs::envelope::Envelope::stripe(&body).unwrap();
+        let envelope = bursar_jobs::inbox::envelope::Envelope::stripe(&body).unwrap();
         bursar_jobs::inbox::receive(&world.db.pool, &envelope, &body).await.unwrap();
     }
     world.drain().await;
@@ -86,7 +86,7 @@ async fn a_grant_whose_job_was_deleted_is_found_with_what_is_known_of_its_event(
     let (session, _) = world.buy("alice").await;
     for event in world.events().await.into_iter().filter(|event| about(event, &session)) {
         let body = serde_json::to_vec(&event).unwrap();
-        let envelope = bursar_jobs::envelope::Envelope::stripe(&body).unwrap();
+        let envelope = bursar_jobs::inbox::envelope::Envelope::stripe(&body).unwrap();
         bursar_jobs::inbox::receive(&world.db.pool, &envelope, &body).await.unwrap();
     }
     sqlx::query("DELETE FROM apalis.jobs").execute(&world.db.pool).await.unwrap();

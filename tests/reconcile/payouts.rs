@@ -24,7 +24,7 @@ impl World {
         let event = json!({"type": "job.verified", "timestamp": at.to_rfc3339(),
                            "data": {"job_id": job, "skill": "research", "receiver_id": receiver, "sender_id": "alice"}});
         let body = serde_json::to_vec(&event).unwrap();
-        let envelope = bursar_jobs::envelope::Envelope::verification(&format!("msg_{job}"), &body).unwrap();
+        let envelope = bursar_jobs::inbox::envelope::Envelope::verification(&format!("msg_{job}"), &body).unwrap();
         bursar_jobs::inbox::receive(&self.db.pool, &envelope, &body).await.unwrap();
         self.drain().await;
     }

@@ -130,7 +130,7 @@ async fn compare(objects: usize) -> (f64, u64, u64) {
     let before = peak(worker.id());
     let begun = std::time::Instant::now();
     let mut tx = db.pool.begin().await.unwrap();
-    let run = bursar_jobs::reconcile::begin(&mut tx, month(), "tester", None).await.unwrap().run;
+    let run = bursar_jobs::reconciliation::begin(&mut tx, month(), "tester", None).await.unwrap().run;
     tx.commit().await.unwrap();
     eventually(Duration::from_secs(500), || async {
         let (state, phase, compared): (String, String, i64) =

@@ -9,14 +9,14 @@ use std::{
 
 use bursar_jobs::{
     Stripe, StripeConfig,
-    audit::Via,
-    credits::Credits,
-    envelope::Envelope,
-    inbox,
-    job::{Batch, Claimed},
-    ledger,
-    perform::{Context, Performer, Points},
-    reconcile,
+    base::{audit::Via, credits::Credits},
+    engine::{
+        batch::Performer,
+        context::{Context, Points},
+        job::{Batch, Claimed},
+    },
+    inbox::{self, envelope::Envelope},
+    ledger, reconciliation,
     terms::{Package, PayoutTerms, RefillTerms, Selling, Terms, Tier},
 };
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
@@ -252,7 +252,7 @@ impl World {
     /// Begins a comparison of the month, without doing anything of it.
     pub async fn begin(&self, repair: bool) -> String {
         let mut tx = self.db.pool.begin().await.unwrap();
-        let begun = reconcile::begin(&mut tx, self.month, "tester", repair.then_some(Via::Console)).await.unwrap();
+        let begun = reconciliation::begin(&mut tx, self.month, "tester", repair.then_some(Via::Console)).await.unwrap();
         tx.commit().await.unwrap();
         begun.run
     }

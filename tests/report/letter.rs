@@ -1,9 +1,9 @@
 //! The report as a letter: on Mondays to the team, by hand to whoever is named.
 
-use bursar_jobs::{
+use bursar_jobs::engine::{
     enqueue::enqueue,
     job::NewJob,
-    kinds::{Kind, SEND_REPORT},
+    kind::{Kind, SEND_REPORT},
 };
 use serde_json::{Value, json};
 

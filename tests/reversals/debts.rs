@@ -50,7 +50,7 @@ async fn a_debt_is_netted_over_several_payouts_and_what_is_sent_is_less_by_it() 
     });
     let account = world.receiver("bob").await;
     // 2.50 USD are carried.
-    let data = |job: &str| json!({"type": "job.verified", "timestamp": bursar_jobs::clock::now().to_rfc3339(), "data": {"job_id": job, "skill": "long", "receiver_id": "bob"}});
+    let data = |job: &str| json!({"type": "job.verified", "timestamp": bursar_jobs::base::clock::now().to_rfc3339(), "data": {"job_id": job, "skill": "long", "receiver_id": "bob"}});
     world.tell("msg_long", &data("job_1")).await;
     world.settle_down().await;
     receiver_has(&world, &account, 0).await;
@@ -91,7 +91,7 @@ async fn what_a_transfer_sends_is_fixed_with_its_intent_whatever_becomes_of_the_
         terms.skills.insert("short".into(), "1".parse().unwrap());
     });
     let account = world.receiver("bob").await;
-    let data = json!({"type": "job.verified", "timestamp": bursar_jobs::clock::now().to_rfc3339(), "data": {"job_id": "job_1", "skill": "short", "receiver_id": "bob"}});
+    let data = json!({"type": "job.verified", "timestamp": bursar_jobs::base::clock::now().to_rfc3339(), "data": {"job_id": "job_1", "skill": "short", "receiver_id": "bob"}});
     world.tell("msg_short", &data).await;
     world.settle_down().await;
     receiver_has(&world, &account, 0).await;
@@ -115,7 +115,7 @@ async fn what_a_transfer_sends_is_fixed_with_its_intent_whatever_becomes_of_the_
     world.settle_down().await;
     assert_eq!(world.owed_to("bob").await, -100);
     world.stripe.fault(r#"{"route": "POST /v1/transfers", "fault": "capability_inactive"}"#).await;
-    let data = |job: &str| json!({"type": "job.verified", "timestamp": bursar_jobs::clock::now().to_rfc3339(), "data": {"job_id": job, "skill": "long", "receiver_id": "bob"}});
+    let data = |job: &str| json!({"type": "job.verified", "timestamp": bursar_jobs::base::clock::now().to_rfc3339(), "data": {"job_id": job, "skill": "long", "receiver_id": "bob"}});
     let world = world.on_terms(|terms| {
         terms.skills.insert("long".into(), "5".parse().unwrap());
     });
@@ -139,7 +139,7 @@ async fn a_held_payout_that_was_netted_and_is_reversed_carries_what_it_had_settl
     let account = world.receiver("bob").await;
     in_debt(&world, "job_1", &account).await;
     world.stripe.fault(r#"{"route": "POST /v1/transfers", "fault": "capability_inactive"}"#).await;
-    let data = json!({"type": "job.verified", "timestamp": bursar_jobs::clock::now().to_rfc3339(), "data": {"job_id": "job_2", "skill": "long", "receiver_id": "bob"}});
+    let data = json!({"type": "job.verified", "timestamp": bursar_jobs::base::clock::now().to_rfc3339(), "data": {"job_id": "job_2", "skill": "long", "receiver_id": "bob"}});
     world.tell("msg_2", &data).await;
     assert!(world.step_of("record_payout", None).await && world.step_of("pay_receiver", None).await);
     assert_eq!((world.payout("job_2").await.0.as_str(), world.owed_to("bob").await), ("held", 150));
@@ -160,7 +160,7 @@ async fn a_debt_in_one_currency_is_not_settled_in_another() {
     });
     let account = world.receiver("bob").await;
     in_debt(&world, "job_1", &account).await;
-    let data = json!({"type": "job.verified", "timestamp": bursar_jobs::clock::now().to_rfc3339(), "data": {"job_id": "job_eur", "skill": "essay", "receiver_id": "bob"}});
+    let data = json!({"type": "job.verified", "timestamp": bursar_jobs::base::clock::now().to_rfc3339(), "data": {"job_id": "job_eur", "skill": "essay", "receiver_id": "bob"}});
     world.tell("msg_eur", &data).await;
     world.settle_down().await;
     let page = shown(&world, "job_eur").await;

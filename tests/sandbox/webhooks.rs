@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use bursar::sandbox::{Options, Webhook};
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use ring::hmac;
 use serde_json::Value;
 use tokio::{

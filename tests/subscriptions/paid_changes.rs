@@ -1,7 +1,7 @@
 //! What comes back of an invoice that paid for a plan change takes back what the change granted, as the sandbox plays it: by an invoice
 //! of its own, or by lines on the next renewal; in either layout, and in any order of events.
 
-use bursar_jobs::credits::Credits;
+use bursar_jobs::base::credits::Credits;
 use serde_json::Value;
 
 use super::{

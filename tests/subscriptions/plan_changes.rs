@@ -142,8 +142,8 @@ async fn a_change_that_no_event_told_of_counts_from_when_it_is_seen() {
     let world = begun("price_starter").await;
     world.has(&month("price_pro"));
     world.now("2027-04-16").await;
-    let look = bursar_jobs::sync_subscription::SyncSubscription::of(SUB, "reconcile");
-    bursar_jobs::enqueue::enqueue(&world.db.pool, &[look]).await.unwrap();
+    let look = bursar_jobs::subscriptions::sync_subscription::SyncSubscription::of(SUB, "reconcile");
+    bursar_jobs::engine::enqueue::enqueue(&world.db.pool, &[look]).await.unwrap();
     world.drain().await;
     let seen = world.balance_of("alice").await;
     assert!((credits(99)..=credits(100)).contains(&seen), "{seen}");

@@ -56,11 +56,11 @@ async fn access_does_not_flicker_at_a_renewal_and_ends_with_a_cancellation() {
         world.play(&[told("evt_1", "updated", &sub, "2027-04-10")]).await;
         world.now("2027-05-01T00:00:10Z").await;
         assert_eq!(access(&world).2, has);
-        let user = bursar_jobs::subscription::of_user(&world.db.pool, "alice").await.unwrap().unwrap();
+        let user = bursar_jobs::subscriptions::subscription::of_user(&world.db.pool, "alice").await.unwrap().unwrap();
         assert_eq!((user.has_access, user.tier.as_deref(), user.is_open), (has, Some("pro"), true));
     }
     let world = World::new(terms()).await;
-    assert_eq!(bursar_jobs::subscription::of_user(&world.db.pool, "nobody").await.unwrap(), None);
+    assert_eq!(bursar_jobs::subscriptions::subscription::of_user(&world.db.pool, "nobody").await.unwrap(), None);
 }
 
 #[tokio::test]

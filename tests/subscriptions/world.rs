@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, process::Output, sync::Arc, time::Duration};
 
 use bursar_jobs::{
     StripeConfig,
-    credits::Credits,
-    envelope::Envelope,
-    inbox,
-    job::{Batch, Claimed},
+    base::credits::Credits,
+    engine::{
+        batch::Performer,
+        context::{Context, Points},
+        job::{Batch, Claimed},
+    },
+    inbox::{self, envelope::Envelope},
     ledger,
-    perform::{Context, Performer, Points},
     terms::{PayoutTerms, Policy, RefillTerms, Terms, Tier},
 };
 use chrono::{DateTime, Utc};

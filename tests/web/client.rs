@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use ring::hmac;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 
 use super::{
     CHECKOUT, Server, WEBHOOK,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::filter::JobRow;
-use crate::kinds;
+use crate::engine::kind;
 
 /// Bodies that are read, in bytes. Longer ones are left: a list is read anew every few seconds.
 const LONGEST: i32 = 65_536;
@@ -61,7 +61,7 @@ pub async fn events(db: &mut PgConnection, ids: &[String]) -> Result<BTreeMap<St
 pub async fn jobs(db: &mut PgConnection, jobs: &[JobRow]) -> Result<BTreeMap<String, About>, sqlx::Error> {
     let event = |job: &JobRow| job.cause.clone().or_else(|| job.key.clone());
     let payout = |job: &JobRow| {
-        let key = job.key.as_deref().filter(|_| job.kind == kinds::PAY_RECEIVER.name)?;
+        let key = job.key.as_deref().filter(|_| job.kind == kind::PAY_RECEIVER.name)?;
         Some(key.rsplit_once(':')?.0.to_owned())
     };
     let events = events(&mut *db, &jobs.iter().filter_map(event).collect::<Vec<_>>()).await?;

@@ -5,7 +5,10 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::filter::JobRow;
-use crate::{credits::Credits, ledger::CREDITS, money};
+use crate::{
+    base::{credits::Credits, money},
+    ledger::CREDITS,
+};
 
 /// What is around a job.
 #[derive(Debug, Clone, Serialize)]

@@ -7,9 +7,11 @@ use sqlx::PgConnection;
 
 use super::Operator;
 use crate::{
-    dunning::letters,
-    effects::{self, Change, Dunning},
-    job::Effects,
+    dunning::{apply::Dunning, letters},
+    engine::{
+        apply::{self, Change},
+        job::Effects,
+    },
 };
 
 /// The states of a case, in the order in which they are looked for.
@@ -233,7 +235,7 @@ pub async fn stop(db: &mut PgConnection, by: &Operator, invoice: &str, why: &str
     let reason = format!("stopped by {}: {why}", by.who);
     let close = Dunning::Close { invoice: invoice.to_owned(), state: "stopped", reason };
     let effects = Effects { changes: vec![Change::Dunning(close)], ..Effects::done() };
-    effects::apply(&mut *db, &[effects]).await?;
+    apply::apply(&mut *db, &[effects]).await?;
     let states = (Some(json!({ "state": was })), Some(json!({ "state": "stopped" })));
     by.note(db, "dunning.stop", invoice, states, Some(why)).await?;
     Ok(Stop::Stopped)

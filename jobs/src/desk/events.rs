@@ -10,7 +10,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::{credits::Credits, envelope::Source, kinds, ledger::CREDITS, reconcile::finding::amount_said};
+use crate::{
+    base::credits::Credits, engine::kind, inbox::envelope::Source, ledger::CREDITS,
+    reconciliation::finding::amount_said,
+};
 
 /// Which events. Everything that is said must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -144,7 +147,7 @@ async fn of_user(db: &mut PgConnection, user: &str) -> Result<Vec<String>, sqlx:
 
 /// The kinds that an event may have become.
 fn every_kind() -> Vec<String> {
-    kinds::ALL.iter().map(|kind| kind.name.to_owned()).collect()
+    kind::ALL.iter().map(|kind| kind.name.to_owned()).collect()
 }
 
 /// How often a type came.

@@ -5,6 +5,7 @@
 pub mod about;
 pub mod access;
 pub mod accounts;
+pub mod adjust_credits;
 pub mod around;
 pub mod bulk;
 pub mod change;
@@ -20,6 +21,7 @@ pub mod payouts;
 pub mod release;
 pub mod replay;
 pub mod reverse;
+pub mod reverse_payout;
 pub mod risk;
 pub mod runs;
 pub mod schedules;
@@ -31,7 +33,7 @@ mod verb;
 use serde_json::Value;
 use sqlx::PgExecutor;
 
-use crate::audit::{self, Act, Via};
+use crate::base::audit::{self, Act, Via};
 
 pub use self::{filter::JobFilter, payouts::PayoutFilter, state::State};
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::payouts::{self, Payout};
-use crate::money;
+use crate::base::money;
 
 /// A request that left for Stripe, or was about to.
 #[derive(Debug, Clone, Serialize)]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::{credits::Credits, payout::State};
+use crate::{base::credits::Credits, payouts::state::State};
 
 /// Which payouts. Everything that is said must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

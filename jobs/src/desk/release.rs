@@ -15,10 +15,12 @@ use sqlx::PgConnection;
 
 use super::{Operator, payouts::PayoutFilter, risk::Verdict};
 use crate::{
-    enqueue::enqueue,
-    pay_receiver::PayReceiver,
-    payout::{Act, Seen, State, turn},
-    superseded,
+    engine::enqueue::enqueue,
+    payouts::{
+        pay_receiver::PayReceiver,
+        state::{Act, Seen, State, turn},
+        superseded,
+    },
 };
 
 /// Sums by currency, in minor units.

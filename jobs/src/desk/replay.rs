@@ -9,8 +9,8 @@ use super::{
     change::{lock, put_back},
 };
 use crate::{
-    envelope::{Envelope, EnvelopeError, Source},
-    kinds::{self, Kind},
+    engine::kind::{self, Kind},
+    inbox::envelope::{Envelope, EnvelopeError, Source},
 };
 
 /// An event whose job runs again.
@@ -83,13 +83,13 @@ pub async fn replay(
 
 /// Whether running an event again releases money. What cannot be read is not run.
 pub fn releases(source: &str, id: &str, body: &[u8]) -> bool {
-    kind_of(source, id, body).is_ok_and(|kind| kinds::moves_money(kind.name))
+    kind_of(source, id, body).is_ok_and(|kind| kind::moves_money(kind.name))
 }
 
 fn kind_of(source: &str, id: &str, body: &[u8]) -> Result<Kind, EnvelopeError> {
     let envelope =
         if source == Source::Verification.as_str() { Envelope::verification(id, body) } else { Envelope::stripe(body) };
-    envelope.map(|envelope| kinds::of_event(&envelope))
+    envelope.map(|envelope| kind::of_event(&envelope))
 }
 
 async fn again(

@@ -5,8 +5,9 @@ use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    money, payout_books,
-    reverse_payout::{self, Asked, Became},
+    base::money,
+    desk::reverse_payout::{self, Asked, Became},
+    payouts::book,
 };
 
 /// What it would mean.
@@ -27,7 +28,7 @@ pub async fn ask_as_shown(
     seal: &str,
 ) -> Result<Result<Became, Meaning>, sqlx::Error> {
     // Held until the caller's transaction ends: what it would mean cannot change in between.
-    payout_books::hold(&mut *db, asked.job_id).await?;
+    book::hold(&mut *db, asked.job_id).await?;
     match preview(&mut *db, asked).await? {
         Some(meaning) if meaning.changes && meaning.seal != seal => Ok(Err(meaning)),
         _ => reverse_payout::ask(db, asked).await.map(Ok),
@@ -37,7 +38,7 @@ pub async fn ask_as_shown(
 /// What a reversal would mean; nothing is changed. None: there is no such payout.
 pub async fn preview(db: &mut PgConnection, asked: Asked<'_>) -> Result<Option<Meaning>, sqlx::Error> {
     let mut tx = db.begin().await?;
-    let books = payout_books::hold(&mut tx, asked.job_id).await?;
+    let books = book::hold(&mut tx, asked.job_id).await?;
     let became = reverse_payout::ask(&mut tx, asked).await?;
     tx.rollback().await?;
     let Some(books) = books else { return Ok(None) };

@@ -9,9 +9,9 @@ use sqlx::PgConnection;
 
 use super::Operator;
 use crate::{
-    credits::Credits,
+    base::credits::Credits,
     ledger::CREDITS,
-    reconcile::{self, Begun, finding::amount_said},
+    reconciliation::{self, Begun, finding::amount_said},
 };
 
 /// A comparison, under the names that programs rely on.
@@ -222,7 +222,7 @@ pub async fn begin(
     repair: bool,
     why: Option<&str>,
 ) -> Result<Begun, sqlx::Error> {
-    let begun = reconcile::begin(&mut *db, month, &by.who, repair.then_some(by.via)).await?;
+    let begun = reconciliation::begin(&mut *db, month, &by.who, repair.then_some(by.via)).await?;
     let after = json!({ "month": month.format("%Y-%m").to_string(), "repair": repair, "joined": begun.joined });
     by.note(db, "reconcile.begin", &begun.run, (None, Some(after)), why).await?;
     Ok(begun)

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use sqlx::PgConnection;
 
-use crate::credits::Credits;
+use crate::base::credits::Credits;
 
 /// Stripe's words for a subscription's state.
 pub const STATES: &[&str] =

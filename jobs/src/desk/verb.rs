@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::risk::DryRun;
-use crate::kinds;
+use crate::engine::kind;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,6 @@ impl Verb {
 
     /// Whether it releases money, done to these: cancelling never does.
     pub fn releases(self, dry: &DryRun) -> bool {
-        self != Self::Cancel && dry.kinds.keys().any(|kind| kinds::moves_money(kind))
+        self != Self::Cancel && dry.kinds.keys().any(|kind| kind::moves_money(kind))
     }
 }

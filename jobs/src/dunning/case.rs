@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, types::Json};
 
 use super::{Schedule, Step};
-use crate::clock;
+use crate::base::clock;
 
 /// A case.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,13 +14,14 @@ use super::{
     said,
 };
 use crate::{
-    cancel_subscription::CancelSubscription,
-    dunning_step::DunningStep,
-    effects::{Change, Dunning},
-    job::{Effects, JobError, NewJob, Snooze},
-    pause_subscription::PauseSubscription,
-    resume_subscription::ResumeSubscription,
-    retry_invoice::RetryInvoice,
+    dunning::{
+        apply::Dunning, cancel_subscription::CancelSubscription, dunning_step::DunningStep,
+        pause_subscription::PauseSubscription, resume_subscription::ResumeSubscription, retry_invoice::RetryInvoice,
+    },
+    engine::{
+        apply::Change,
+        job::{Effects, JobError, NewJob, Snooze},
+    },
     terms::Terms,
 };
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::*;
 use crate::{
     dunning::{Dunning as Settings, Schedule},
-    job::Outcome,
+    engine::job::Outcome,
     terms::{PayoutTerms, Selling},
 };
 
@@ -18,7 +18,7 @@ fn terms() -> Terms {
         packages: Vec::new(),
         skills: BTreeMap::new(),
         payout: PayoutTerms { minor_units_per_credit: 50, currency: "usd".into(), ..PayoutTerms::default() },
-        initial_credits: crate::credits::Credits::ZERO,
+        initial_credits: crate::base::credits::Credits::ZERO,
         livemode: false,
         stripe_on: true,
         grace: Duration::ZERO,

@@ -6,7 +6,7 @@ use bursar_stripe::invoices::Invoice;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Final, case::Case};
-use crate::{job::NewJob, money, send_letter::SendLetter, terms::Terms};
+use crate::{base::money, engine::job::NewJob, notifications::send_email::SendLetter, terms::Terms};
 
 /// What a letter's fields are filled with, by name: kept with the call that a letter may follow.
 pub(crate) type Fields = BTreeMap<String, String>;

@@ -10,9 +10,17 @@
 //! - The final step acts once it is known that no try took the money, and never before a deadline that a letter named.
 //! - Whatever ends the matter (paid, void, uncollectible, the subscription over, an operator) stands the rest down.
 
+pub(crate) mod apply;
+pub(crate) mod cancel_subscription;
 pub(crate) mod case;
+pub(crate) mod close_dunning;
 pub(crate) mod decide;
+pub(crate) mod dunning_step;
 pub(crate) mod letters;
+pub(crate) mod open_dunning;
+pub(crate) mod pause_subscription;
+pub(crate) mod resume_subscription;
+pub(crate) mod retry_invoice;
 
 use std::{fmt, str::FromStr};
 

@@ -6,6 +6,7 @@
 mod period;
 mod read;
 mod said;
+pub mod send_report;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -14,7 +15,7 @@ pub use period::{Period, last_week, week};
 pub use read::of;
 pub use said::{Line, Section};
 
-use crate::credits::Credits;
+use crate::base::credits::Credits;
 
 /// The name of the built-in schedule that sends it to the team, and of its key before each tick.
 pub const SCHEDULE: &str = "weekly_report";

@@ -6,7 +6,7 @@ use super::{
     Dead, Disputes, Dunning, Movements, Payments, Payouts, Period, Report, Revenue, Sum, Waiting, monthly, parts,
     percent,
 };
-use crate::credits::Credits;
+use crate::base::credits::Credits;
 
 /// The report of a period, as the database has it now. To be asked in one transaction, so that its parts agree.
 pub async fn of(db: &mut PgConnection, period: Period) -> Result<Report, sqlx::Error> {

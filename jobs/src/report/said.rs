@@ -1,7 +1,7 @@
 //! The report in words: the same lines in a terminal and in a letter.
 
 use super::{Payouts, Report, Revenue};
-use crate::{money, send_letter::moment};
+use crate::{base::money, notifications::send_email::moment};
 
 /// How many disputes are named; the rest are counted.
 const MOST_NAMED: usize = 5;

@@ -8,9 +8,11 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{CatchUp, Cron, FireSchedule, fire::fired};
 use crate::{
-    clock,
-    enqueue::{self, Enqueued},
-    job::JobError,
+    base::clock,
+    engine::{
+        enqueue::{self, Enqueued},
+        job::JobError,
+    },
 };
 
 /// A schedule as the settings have it.
@@ -52,7 +54,7 @@ struct Row {
 /// Makes the table say what is declared, and sees to it that a job waits for the next tick of each. A schedule whose time did not change
 /// keeps its next tick: what was missed since is caught up. One worker at a time.
 pub async fn declare(pool: &PgPool, declared: &[Declared]) -> Result<Laid, sqlx::Error> {
-    let mut tx = crate::db::begin(pool).await?;
+    let mut tx = crate::base::db::begin(pool).await?;
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('schedules', 0::bigint))").execute(&mut *tx).await?;
     let now = clock::business(&mut *tx).await?;
     let mut laid = Laid::default();

@@ -16,9 +16,11 @@ use sqlx::PgConnection;
 
 use super::{CatchUp, Cron};
 use crate::{
-    effects::Change,
-    job::{Effects, Job, JobError, NewJob, Outcome, Pure},
-    kinds::{self, FIRE_SCHEDULE, Kind},
+    engine::{
+        apply::Change,
+        job::{Effects, Job, JobError, NewJob, Outcome, Pure},
+        kind::{self, FIRE_SCHEDULE, Kind},
+    },
     terms::Terms,
 };
 
@@ -89,7 +91,7 @@ impl Pure for FireSchedule {
         )
         .fetch_all(&mut *db)
         .await?;
-        let now = crate::clock::business(db).await?;
+        let now = crate::base::clock::business(db).await?;
         let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
         Ok(names.iter().map(|name| Facts { schedule: rows.get(name).cloned(), now }).collect())
     }
@@ -143,7 +145,7 @@ fn due(
 
 /// The job that a schedule fires.
 pub(crate) fn fired(kind: &str, args: &Value, key: &str, tick: DateTime<Utc>) -> Result<NewJob, JobError> {
-    let kind = kinds::ALL
+    let kind = kind::ALL
         .iter()
         .find(|known| known.name == kind)
         .ok_or_else(|| JobError::Dead(format!("this version has no jobs of the kind {kind}")))?;

@@ -4,6 +4,7 @@
 //! enqueues its successor in one transaction, so that one tick is one firing, whatever crashes and however many workers run. Settings are
 //! laid over the table when a worker starts: a changed time begins a new chain of waiting jobs, and the old one ends by itself.
 
+pub(crate) mod apply;
 mod cron;
 mod declare;
 mod fire;

@@ -89,7 +89,7 @@ fn told(way: &[(Label, World)]) -> String {
     let mut lines = Vec::new();
     for (at, (label, world)) in way.iter().enumerate() {
         let key = if label.generation > 0 { format!(" [key {}]", label.generation) } else { String::new() };
-        let payout = world.db.payout.map_or("not verified", bursar_jobs::payout::State::name);
+        let payout = world.db.payout.map_or("not verified", bursar_jobs::payouts::state::State::name);
         let matter = world.db.matter.map_or_else(String::new, |m| {
             let age = if m.young { "young" } else { "old" };
             let failure = if m.saved_failure { ", 5xx saved" } else { "" };

@@ -1,8 +1,8 @@
 //! Everything that can happen next, by the machines as production runs them or as a mutation bends them.
 
 use bursar_jobs::{
-    call::machine::{self, Begin, Beginning, Do, Heard, Matter},
-    payout::{self, Act, Seen, State},
+    engine::call::machine::{self, Begin, Beginning, Do, Heard, Matter},
+    payouts::state::{self, Act, Seen, State},
 };
 
 use crate::{
@@ -167,7 +167,7 @@ fn leave(here: &World, w: usize, out: &mut Vec<(Label, World)>) {
     };
     out.push((of(well(said)), answered(done, word)));
     if !base.stripe.account_active && base.stripe.keys[key].kept.is_none() {
-        let refused = Word::Refused(payout::Refusal::Account, false);
+        let refused = Word::Refused(state::Refusal::Account, false);
         out.push((
             of(well("its destination is gone: refused before it is executed, and not saved")),
             answered(base, refused),
@@ -186,7 +186,7 @@ fn leave(here: &World, w: usize, out: &mut Vec<(Label, World)>) {
     }
     out.push((
         of(ill("its request is refused, and that is not saved")),
-        answered(base, Word::Refused(payout::Refusal::Other, false)),
+        answered(base, Word::Refused(state::Refusal::Other, false)),
     ));
     out.push((of(ill("its request is not taken now (429)")), answered(base, Word::NotNow)));
     if base.stripe.keys[key].kept.is_none() {
@@ -243,7 +243,7 @@ fn conclude(here: &World, w: usize, word: Word, rules: &Rules) -> World {
         Do::Overtaken | Do::Dead => {}
         Do::Book => (db.payout, db.booked) = (Some(turned(Seen::Made).0), true),
         Do::Refuse { saved } => {
-            let why = if let Word::Refused(why, _) = word { why } else { payout::Refusal::Other };
+            let why = if let Word::Refused(why, _) = word { why } else { state::Refusal::Other };
             let (state, act) = turned(Seen::Refused { why, saved });
             db.payout = Some(state);
             match act {

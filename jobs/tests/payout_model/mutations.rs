@@ -1,6 +1,6 @@
 //! Each rule bent, and what comes of it.
 
-use bursar_jobs::call::machine::{Begin, Heard, Matter, begin, hear};
+use bursar_jobs::engine::call::machine::{Begin, Heard, Matter, begin, hear};
 
 use crate::{
     CALM, is_found_out,

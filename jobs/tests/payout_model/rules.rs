@@ -1,8 +1,8 @@
 //! What decides, and what is told of what happened.
 
 use bursar_jobs::{
-    call::machine::{self, Begin, Beginning, Do, Heard, Matter},
-    payout::{self, Act, Seen, State},
+    engine::call::machine::{self, Begin, Beginning, Do, Heard, Matter},
+    payouts::state::{self, Act, Seen, State},
 };
 
 /// The decisions of production, which a mutation replaces one by one.
@@ -22,7 +22,7 @@ pub struct Rules {
 pub const PRODUCTION: Rules = Rules {
     begin: machine::begin,
     hear: machine::hear,
-    turn: payout::turn,
+    turn: state::turn,
     commits_first: true,
     minds_lease: true,
     fences: true,

@@ -4,8 +4,8 @@
 //! it for a day; the effect of a saved 5xx shows before an operator says that there is none.
 
 use bursar_jobs::{
-    call::machine::{Heard, MOST_LOOKS, Matter},
-    payout::{Refusal, State},
+    engine::call::machine::{Heard, MOST_LOOKS, Matter},
+    payouts::state::{Refusal, State},
 };
 
 /// Generations that are followed. A state that would need one more is not looked behind.
@@ -142,7 +142,7 @@ pub struct Worker {
 
 const NO_MATTER: Matter = Matter {
     generation: 0,
-    state: bursar_jobs::call::machine::State::Open,
+    state: bursar_jobs::engine::call::machine::State::Open,
     young: false,
     look_first: false,
     saved_failure: false,

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use futures_util::{SinkExt, StreamExt};
 use hyper::{
     Request, Response, StatusCode,

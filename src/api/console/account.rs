@@ -1,14 +1,14 @@
 //! One user: how many credits, where from and where to, and what else is known of them.
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         self,
         access::Signed,
         accounts::{self, Customer, Flag, Payout, Receiver, Sum, User},
         flags,
     },
-    history::{self, Line},
+    ledger::history::{self, Line},
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};

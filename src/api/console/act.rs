@@ -1,8 +1,7 @@
 //! What an operator does to jobs from the console: one, or all that match; what it would mean is shown before.
 
 use bursar_jobs::{
-    audit::Via,
-    clock,
+    base::{audit::Via, clock},
     desk::{
         JobFilter, Operator, State,
         access::{Role, Signed},
@@ -10,7 +9,7 @@ use bursar_jobs::{
         change::{self, Change},
         risk::{self, DryRun},
     },
-    kinds,
+    engine::kind,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::{Request, StatusCode, body::Incoming};
@@ -18,8 +17,8 @@ use maud::{Markup, html};
 use sqlx::PgConnection;
 
 use super::{
-    Trouble, form,
-    form::Fields,
+    Trouble,
+    form::{self, Fields},
     jobs,
     page::{amount, csrf, page, see_other},
     reading, undone,
@@ -53,7 +52,7 @@ pub(super) async fn one(
     let kind =
         sqlx::query_scalar!("SELECT job_type FROM apalis.jobs WHERE id = $1", id).fetch_optional(&mut *tx).await?;
     let kind = kind.ok_or_else(|| Trouble::not_found(&format!("There is no job {id}.")))?;
-    if verb != Verb::Cancel && kinds::moves_money(&kind) {
+    if verb != Verb::Cancel && kind::moves_money(&kind) {
         form::may(signed, Role::Payer)?;
     }
     let (by, why) = (operator(signed), fields.get("why"));

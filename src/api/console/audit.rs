@@ -1,7 +1,7 @@
 //! The audit: who did what to what, what it was before and after, and why.
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         access::Signed,
         journal::{ActFilter, ActRow},

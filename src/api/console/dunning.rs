@@ -1,7 +1,7 @@
 //! Cases of dunning: which there are, one of them step by step, and stopping it.
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         self,
         access::{Role, Signed},

@@ -1,7 +1,7 @@
 //! One event: its envelope, its body, what it caused; and running it again.
 
 use bursar_jobs::{
-    audit::Via,
+    base::audit::Via,
     desk::{
         self, Operator,
         about::{self, About},

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         about::{self, About},
         access::Signed,
         events::{self, EventFilter, EventRow, Place},
     },
-    envelope::Source,
+    inbox::envelope::Source,
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};

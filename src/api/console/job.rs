@@ -1,7 +1,7 @@
 //! One job: why it is not running, what its attempts came to, what it sent, what caused it and what it caused.
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         self, about,
         access::{Role, Signed},
@@ -9,7 +9,7 @@ use bursar_jobs::{
         job::{self, Attempt, Page},
         risk::{self, Risk},
     },
-    kinds,
+    engine::kind,
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -79,7 +79,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, id: &str) -> Result<Reply, 
 
 fn acts(signed: &Signed, page: &Page, risk: Option<&Risk>) -> Markup {
     let job = &page.job;
-    let needed = if kinds::moves_money(&job.kind) { Role::Payer } else { Role::Operator };
+    let needed = if kind::moves_money(&job.kind) { Role::Payer } else { Role::Operator };
     let retry = matches!(job.state.as_str(), "dead" | "cancelled") && signed.role >= needed;
     let cancel =
         matches!(job.state.as_str(), "dead" | "ready" | "scheduled" | "running") && signed.role >= Role::Operator;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         JobFilter, State,
         about::{self, About},
         access::{Role, Signed},
         filter::JobRow,
     },
-    kinds,
+    engine::kind,
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -57,7 +57,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
 
 fn ask(query: &Fields) -> Markup {
     let states = State::ALL.map(State::word);
-    let kinds: Vec<&str> = kinds::ALL.iter().map(|kind| kind.name).collect();
+    let kinds: Vec<&str> = kind::ALL.iter().map(|kind| kind.name).collect();
     let fields = html! {
         (find::choice(query, "state", "State", &states))
         (find::choice(query, "kind", "Kind", &kinds))

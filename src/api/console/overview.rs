@@ -1,7 +1,7 @@
 //! The overview: how it all stands, and what needs somebody.
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         self,
         access::Signed,

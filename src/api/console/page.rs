@@ -1,6 +1,9 @@
 //! What every page of the console has in common: its frame, and how a moment, an amount and a state are written.
 
-use bursar_jobs::{credits::Credits, desk::access::Signed, money};
+use bursar_jobs::{
+    base::{credits::Credits, money},
+    desk::access::Signed,
+};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http_body_util::Full;
 use hyper::{

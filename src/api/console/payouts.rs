@@ -1,8 +1,7 @@
 //! Payouts: found by a filter, what they come to, and one of them: everything that is known of it, and what can be done.
 
 use bursar_jobs::{
-    clock,
-    credits::Credits,
+    base::{clock, credits::Credits},
     desk::{
         PayoutFilter,
         access::{Role, Signed},
@@ -11,7 +10,7 @@ use bursar_jobs::{
         release,
         risk::Verdict,
     },
-    payout::State,
+    payouts::state::State,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         access::{Role, Signed},
         runs::{self, Comparison, Finding, Judged, Kind},
     },
     ledger::CREDITS,
-    reconcile::{self, Phase, finding::amount_said},
+    reconciliation::{self, Phase, finding::amount_said},
 };
 use chrono::{DateTime, Utc};
 use hyper::{Request, StatusCode, body::Incoming};
@@ -40,7 +40,7 @@ pub(super) async fn show(api: &Api, signed: &Signed, query: &Fields) -> Result<R
     let mut all = runs::list(&mut db, query.get("after"), i64::try_from(PAGE).unwrap_or(50) + 1).await?;
     let more = all.len() > PAGE;
     all.truncate(PAGE);
-    let last = reconcile::last_month(now).format("%Y-%m").to_string();
+    let last = reconciliation::last_month(now).format("%Y-%m").to_string();
     let body = html! {
         @if signed.role >= Role::Operator {
             form.acts method="post" action="/reconcile" {
@@ -211,7 +211,7 @@ pub(super) async fn begin(api: &Api, signed: &Signed, request: Request<Incoming>
     }
     let mut db = api.pool.acquire().await?;
     let now = clock::business(&mut *db).await?;
-    let month = reconcile::month_of(fields.get("month").unwrap_or_default(), now)
+    let month = reconciliation::month_of(fields.get("month").unwrap_or_default(), now)
         .map_err(|why| Trouble::malformed(&format!("{why}. Nothing was changed.")))?;
     if repair && fields.get("step") != Some("act") {
         let last = runs::last_of(&mut db, month).await?;

@@ -1,16 +1,15 @@
 //! Letting payouts go, one or all that match, and taking one back: a payer's acts; what they would mean is shown before.
 
 use bursar_jobs::{
-    audit::Via,
-    clock,
+    base::{audit::Via, clock},
     desk::{
         access::{Role, Signed},
         bulk::{self, Refused, Releasing},
         payout::Page,
         release::{self, Came, DryRun, Sums},
         reverse::{self, Meaning},
+        reverse_payout::{self, Became},
     },
-    reverse_payout::{self, Became},
 };
 use hyper::{Request, StatusCode, body::Incoming};
 use maud::{Markup, html};

@@ -1,14 +1,13 @@
 //! Schedules: when each fires next, what its last job came to; firing one now, pausing it.
 
 use bursar_jobs::{
-    audit::Via,
-    clock,
+    base::{audit::Via, clock},
     desk::{
         Operator,
         access::{Role, Signed},
         schedules::{self, Schedule},
     },
-    kinds,
+    engine::kind,
     schedules::RunError,
 };
 use chrono::{DateTime, Utc};
@@ -85,7 +84,7 @@ fn acts(signed: &Signed, one: &Schedule) -> Markup {
 
 /// Firing what releases money is releasing money.
 fn needed(kind: &str) -> Role {
-    if kinds::moves_money(kind) { Role::Payer } else { Role::Operator }
+    if kind::moves_money(kind) { Role::Payer } else { Role::Operator }
 }
 
 /// Fires, pauses or resumes one.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::access::{self, Signed},
 };
 use hyper::{

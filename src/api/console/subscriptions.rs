@@ -1,7 +1,7 @@
 //! Subscriptions, as Stripe has them; and one of them, with what was granted for it.
 
 use bursar_jobs::{
-    clock,
+    base::clock,
     desk::{
         self,
         access::Signed,

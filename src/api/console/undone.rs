@@ -2,7 +2,7 @@
 
 use bursar_jobs::{
     desk::risk::{DryRun, Risk, Verdict},
-    kinds,
+    engine::kind,
 };
 
 use super::page::amount;
@@ -11,30 +11,28 @@ use super::page::amount;
 pub(super) fn said(risk: &Risk) -> String {
     let sum = risk.amount.zip(risk.currency.as_deref()).map(|(minor, currency)| amount(minor, currency));
     let of = |named: &str, else_: &str| sum.as_ref().map_or_else(|| else_.to_owned(), |sum| format!("{sum} {named}"));
-    let is = |kind: kinds::Kind| risk.kind == kind.name;
+    let is = |kind: kind::Kind| risk.kind == kind.name;
     let left = match risk.verdict {
         Verdict::Done => return "What it did stays: cancelling undoes nothing.".to_owned(),
         Verdict::Unknown => of("may have left, and is looked for no more", "What it sent is looked for no more"),
         Verdict::Safe
-            if [kinds::GRANT_PURCHASE, kinds::REFILL_TIER, kinds::REFILL_MONTH, kinds::READ_INVOICE]
+            if [kind::GRANT_PURCHASE, kind::REFILL_TIER, kind::REFILL_MONTH, kind::READ_INVOICE]
                 .into_iter()
                 .any(is) =>
         {
             of("stays ungranted: it was paid, and its credits are not given", "What was paid stays ungranted")
         }
-        Verdict::Safe if is(kinds::PAY_RECEIVER) => {
+        Verdict::Safe if is(kind::PAY_RECEIVER) => {
             of("stays unpaid: the receiver does not get it", "The payout stays unpaid")
         }
-        Verdict::Safe if is(kinds::RECORD_PAYOUT) => {
-            "What the receiver earned is not recorded, and not paid".to_owned()
-        }
-        Verdict::Safe if is(kinds::OPEN_ACCOUNT) => "The user gets no initial credits".to_owned(),
-        Verdict::Safe if is(kinds::CLAW_BACK) || is(kinds::CHECK_CHARGE) => {
+        Verdict::Safe if is(kind::RECORD_PAYOUT) => "What the receiver earned is not recorded, and not paid".to_owned(),
+        Verdict::Safe if is(kind::OPEN_ACCOUNT) => "The user gets no initial credits".to_owned(),
+        Verdict::Safe if is(kind::CLAW_BACK) || is(kind::CHECK_CHARGE) => {
             "What was refunded or disputed keeps its credits".to_owned()
         }
-        Verdict::Safe if is(kinds::REVERSE_TRANSFER) => "What was to be taken back stays with the receiver".to_owned(),
-        Verdict::Safe if is(kinds::RETURN_SPEND) => "What the sender spent is not returned".to_owned(),
-        Verdict::Safe if is(kinds::SEND_LETTER) => "Its letter is not sent".to_owned(),
+        Verdict::Safe if is(kind::REVERSE_TRANSFER) => "What was to be taken back stays with the receiver".to_owned(),
+        Verdict::Safe if is(kind::RETURN_SPEND) => "What the sender spent is not returned".to_owned(),
+        Verdict::Safe if is(kind::SEND_LETTER) => "Its letter is not sent".to_owned(),
         Verdict::Safe => of("at stake: nothing has come of it", "Nothing has come of it"),
     };
     format!("{left}, until somebody retries it.")

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

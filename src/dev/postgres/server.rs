@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use sqlx::{Connection, PgConnection};
 
 use super::{PostgresError, account::Account, at, binaries::Binaries};

@@ -1,10 +1,11 @@
 //! `bursar credits grant`, `revoke` and `spend`: an operator's hand in the books, each once for its key.
 
 use bursar_jobs::{
-    audit::Via,
-    by_hand::{self, Move as Hand, Way},
-    credits::Credits,
-    desk::{Operator, accounts},
+    base::{audit::Via, credits::Credits},
+    desk::{
+        Operator, accounts,
+        adjust_credits::{self, Move as Hand, Way},
+    },
     ledger::{self, Posted, Spent},
 };
 use serde::Serialize;
@@ -42,7 +43,7 @@ pub(super) async fn by_hand(db: &mut PgConnection, screen: &Screen, asked: Move,
             "an account is there once credits were posted to it; look at the name of the user",
         ));
     }
-    let posted = by_hand::post(&mut *tx, hand).await?;
+    let posted = adjust_credits::post(&mut *tx, hand).await?;
     let (result, posting) = match posted {
         Posted::New(id) => ("posted", id),
         Posted::Already(id) => ("already", id),
@@ -87,8 +88,8 @@ pub(super) async fn spend(
     let mut tx = db.begin().await?;
     match ledger::spend(&mut *tx, user, amount, key, reference, None).await? {
         Spent::Done { posting, balance } => {
-            let spend = by_hand::Spend { user, amount, key, posting, reference };
-            by_hand::note_spend(&mut tx, &values::at_keyboard(), spend).await?;
+            let spend = adjust_credits::Spend { user, amount, key, posting, reference };
+            adjust_credits::note_spend(&mut tx, &values::at_keyboard(), spend).await?;
             tx.commit().await?;
             let moved = Moved { result: "posted", posting: Some(posting), user_id: user, amount, key, balance };
             screen.done(

@@ -1,6 +1,6 @@
 //! `bursar credits history`: every posting on a user's account, with where it came from.
 
-use bursar_jobs::history::{self, Line};
+use bursar_jobs::ledger::history::{self, Line};
 use sqlx::PgConnection;
 
 use crate::operate::{Failure, Screen, screen::stamp, values::Limit};

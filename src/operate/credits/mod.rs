@@ -5,9 +5,11 @@ mod history;
 mod unflag;
 
 use bursar_jobs::{
-    by_hand::Way,
-    credits::Credits as Amount,
-    desk::accounts::{self, Flag},
+    base::credits::Credits as Amount,
+    desk::{
+        accounts::{self, Flag},
+        adjust_credits::Way,
+    },
     ledger,
 };
 use clap::{Args, Subcommand};

@@ -4,8 +4,8 @@ mod show;
 mod stop;
 
 use bursar_jobs::{
+    base::money,
     desk::dunning::{self, Case},
-    money,
 };
 use clap::{Subcommand, ValueEnum};
 use sqlx::PgConnection;

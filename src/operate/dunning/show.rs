@@ -1,6 +1,6 @@
 //! `bursar dunning show`: one case, step by step.
 
-use bursar_jobs::{desk::dunning, money};
+use bursar_jobs::{base::money, desk::dunning};
 use sqlx::PgConnection;
 
 use super::{next, no_such};

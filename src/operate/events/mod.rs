@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bursar_jobs::{
     desk::{JobFilter, State, bulk::Verb, events::EventFilter},
-    envelope::Source,
+    inbox::envelope::Source,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use sqlx::PgConnection;

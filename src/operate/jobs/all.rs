@@ -1,12 +1,12 @@
 //! `bursar jobs retry` and `cancel` by a filter: what it would mean is shown first, and then done, to all that match.
 
 use bursar_jobs::{
+    base::money,
     desk::{
         JobFilter,
         bulk::{self, Progress, Refused, Verb},
         risk::{self, DryRun},
     },
-    money,
 };
 use sqlx::PgConnection;
 

@@ -6,7 +6,7 @@ mod show;
 
 use std::time::Duration;
 
-use bursar_jobs::{desk::PayoutFilter, money, payout};
+use bursar_jobs::{base::money, desk::PayoutFilter, payouts::state};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use sqlx::PgConnection;
@@ -45,7 +45,7 @@ pub struct Which {
 impl Which {
     fn filter(self, now: DateTime<Utc>) -> PayoutFilter {
         PayoutFilter {
-            state: self.state.and_then(|state| payout::State::parse(&word_of(&state))),
+            state: self.state.and_then(|state| state::State::parse(&word_of(&state))),
             receiver: self.receiver,
             currency: self.currency.map(|currency| currency.to_lowercase()),
             held_by: self.held_by,

@@ -1,12 +1,12 @@
 //! `bursar payouts release`: an operator lets payouts go, one or all that match. Whether anything may leave is still the engine's to decide.
 
 use bursar_jobs::{
+    base::money,
     desk::{
         PayoutFilter,
         bulk::{self, Refused, Releasing},
         release::{self, Came, DryRun, Sums},
     },
-    money,
 };
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};

@@ -1,10 +1,11 @@
 //! `bursar payouts reverse`: an operator takes back what was paid for a job.
 
 use bursar_jobs::{
-    audit::Via,
-    desk::reverse,
-    money,
-    reverse_payout::{self, Became},
+    base::{audit::Via, money},
+    desk::{
+        reverse,
+        reverse_payout::{self, Became},
+    },
 };
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};

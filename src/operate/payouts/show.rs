@@ -1,12 +1,11 @@
 //! `bursar payouts show`: one payout, every call that was made for it, its jobs, and what would help.
 
 use bursar_jobs::{
-    credits::Credits,
+    base::{credits::Credits, money},
     desk::{
         job, payout,
         release::{self, Judged},
     },
-    money,
 };
 use serde_json::json;
 use sqlx::PgConnection;

@@ -3,7 +3,7 @@
 mod show;
 mod watch;
 
-use bursar_jobs::{desk::runs, reconcile};
+use bursar_jobs::{desk::runs, reconciliation};
 use clap::{Args, Subcommand};
 use sqlx::{Connection, PgConnection};
 
@@ -73,8 +73,8 @@ pub(super) async fn run(asked: Reconcile, db: &mut PgConnection, screen: &Screen
 
 async fn compare(db: &mut PgConnection, screen: &Screen, month: Option<&str>, repair: bool) -> Result<(), Failure> {
     let month = match month {
-        None => reconcile::last_month(screen.now()),
-        Some(text) => reconcile::month_of(text, screen.now()).map_err(|why| Failure::WrongUse {
+        None => reconciliation::last_month(screen.now()),
+        Some(text) => reconciliation::month_of(text, screen.now()).map_err(|why| Failure::WrongUse {
             why,
             hint: "name a month that is over, in UTC, such as: bursar reconcile --month 2026-10".to_owned(),
         })?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bursar_jobs::{clock, reconcile::Phase};
+use bursar_jobs::{base::clock, reconciliation::Phase};
 use sqlx::PgConnection;
 
 use crate::operate::{Failure, Screen};

@@ -1,9 +1,9 @@
 //! `bursar subscriptions move`: asks a worker to move a subscription to another price at Stripe.
 
 use bursar_jobs::{
-    clock,
-    enqueue::{Enqueued, enqueue},
-    move_subscription::{MoveSubscription, Step},
+    base::clock,
+    engine::enqueue::{Enqueued, enqueue},
+    subscriptions::move_subscription::{MoveSubscription, Step},
 };
 use serde::Serialize;
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! `bursar subscriptions show`: one subscription, and what was granted for it.
 
 use bursar_jobs::{
-    credits::Credits,
+    base::credits::Credits,
     desk::subscriptions::{self, Month, Subscription},
 };
 use serde::Serialize;

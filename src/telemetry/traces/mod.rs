@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use ring::digest;
 use tokio::sync::{mpsc, oneshot};
 

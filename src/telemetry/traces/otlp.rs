@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use bursar_jobs::clock;
+use bursar_jobs::base::clock;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Request, StatusCode, Uri,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::job::Batch;
+use bursar_jobs::engine::job::Batch;
 use sqlx::PgPool;
 
 use super::{Context, Side, Span, are_on, chance, receipt_of, send, trace_of};
@@ -23,7 +23,7 @@ pub(crate) struct Origin {
 
 /// The origins of a batch's jobs, by their ids. Asked for only where anybody wants traces: one statement a batch.
 ///
-/// A job goes back to whoever enqueued it, as that said (`bursar_jobs::traced`); the one that an event became, and what was enqueued untraced,
+/// A job goes back to whoever enqueued it, as that said (`bursar_jobs::engine::trace_context`); the one that an event became, and what was enqueued untraced,
 /// to the receipt of the event that caused it; any other begins a trace.
 pub(crate) async fn origins(pool: &PgPool, batch: &Batch) -> HashMap<String, Origin> {
     if !are_on() {

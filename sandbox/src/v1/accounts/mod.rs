@@ -80,7 +80,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
 
 /// Opens an account of ours without a request: for a development run, whose receivers are there before it. Its id.
 pub(crate) fn open(world: &mut World, user: &str, id: Option<&str>) -> String {
-    world.now = world.now.max(bursar_jobs::clock::now().timestamp());
+    world.now = world.now.max(bursar_jobs::base::clock::now().timestamp());
     let mut account = blank(world, Some("express"), false);
     if let Some(id) = id {
         account["id"] = json!(id);

@@ -1,0 +1,100 @@
+//! Links between Stripe's customers and our users.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::engine::apply::{Change, RACED, Verdict, changes};
+use crate::engine::job::Effects;
+
+/// Which user a Stripe customer is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// `cus_…`
+    pub id: String,
+    /// Ours.
+    pub user_id: String,
+    /// The event that says so.
+    pub event_id: String,
+}
+
+/// Those of these links whose customer is another user's, by their owner. Reads only.
+pub(crate) async fn conflicts(
+    db: &mut PgConnection,
+    wanted: &[(usize, &Link)],
+) -> Result<Vec<(usize, String)>, sqlx::Error> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<String> = wanted.iter().map(|(_, link)| link.id.clone()).collect();
+    let known = sqlx::query!("SELECT id, user_id FROM bursar.customer WHERE id = ANY($1)", &ids).fetch_all(db).await?;
+    let known: HashMap<&str, &str> = known.iter().map(|row| (row.id.as_str(), row.user_id.as_str())).collect();
+    let differs = |link: &Link| {
+        let user = known.get(link.id.as_str()).filter(|user| **user != link.user_id)?;
+        Some(conflict(link, user))
+    };
+    Ok(wanted.iter().filter_map(|(owner, link)| Some((*owner, differs(link)?))).collect())
+}
+
+fn conflict(link: &Link, user: &str) -> String {
+    format!("customer {} is linked to user {user}, not to {}", link.id, link.user_id)
+}
+
+/// Makes the links of a batch.
+pub(crate) async fn link_customers(
+    db: &mut PgConnection,
+    batch: &[Effects],
+    verdicts: &mut [Verdict],
+) -> Result<(), sqlx::Error> {
+    let wanted: Vec<(usize, &Link)> = changes(batch, |change| match change {
+        Change::LinkCustomer(link) => Some(link),
+        _ => None,
+    });
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let links: Vec<&Link> = wanted.iter().map(|(_, link)| *link).collect();
+    let mut facts: Vec<String> = links
+        .iter()
+        .flat_map(|link| [format!("customer:{}", link.id), format!("customer_of:{}", link.user_id)])
+        .collect();
+    facts.sort_unstable();
+    // See bursar.is_known: whoever is about to wait for one of these either sees it, or is woken below.
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended(fact, 0::bigint)) FROM pg_catalog.unnest($1::text[]) AS fact",
+        &facts
+    )
+    .execute(&mut *db)
+    .await?;
+    // The outer statement does not see rows made by the inner one, hence the union.
+    let known = sqlx::query!(
+        r#"WITH wanted AS MATERIALIZED (
+               SELECT DISTINCT ON (id) * FROM jsonb_to_recordset($1) AS w (id text, user_id text, event_id text) ORDER BY id
+           ), made AS (
+               INSERT INTO bursar.customer (id, user_id, event_id) SELECT id, user_id, event_id FROM wanted
+               ON CONFLICT (id) DO NOTHING RETURNING id, user_id
+           ), woken AS (
+               UPDATE apalis.jobs SET run_at = bursar.now()
+               WHERE status = 'Pending' AND waits_for IN (SELECT 'customer:' || id FROM wanted UNION ALL SELECT 'customer_of:' || user_id FROM wanted)
+           )
+           SELECT id AS "id!", user_id AS "user_id!", true AS "new!" FROM made
+           UNION ALL
+           SELECT c.id, c.user_id, false FROM bursar.customer c JOIN wanted w ON w.id = c.id"#,
+        sqlx::types::Json(links) as _,
+    )
+    .fetch_all(db)
+    .await?;
+    for (owner, link) in wanted {
+        match known.iter().find(|row| row.id == link.id) {
+            Some(row) if row.user_id != link.user_id => {
+                verdicts[owner].conflict = Some(conflict(link, &row.user_id));
+            }
+            Some(row) if row.new => verdicts[owner].new = true,
+            Some(_) => verdicts[owner].already = Some(format!("customer {} is linked to {}", link.id, link.user_id)),
+            // Made by a transaction that committed while this statement ran: not in its snapshot. The next try sees it.
+            None => return Err(sqlx::Error::Protocol(RACED.into())),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! Cases of dunning, and their steps. A step's row is what makes it one for ever: its job goes when it is old.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgConnection, types::Json};
+
+use crate::engine::apply::{Change, Verdict};
+use crate::{
+    dunning::{Schedule, Step, dunning_step::DunningStep},
+    engine::{enqueue, job::Effects},
+};
+
+/// What changes about a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dunning {
+    /// A case is opened, with all its steps and their jobs.
+    Open(Box<NewCase>),
+    /// Its invoice failed again, or, by an event that came late, before.
+    Heard {
+        /// `in_…`
+        invoice: String,
+        /// When, by the event's word.
+        failed_at: DateTime<Utc>,
+    },
+    /// A step comes into another state.
+    Step {
+        /// `in_…`
+        invoice: String,
+        /// Which.
+        step: Step,
+        /// `planned`, `running`, `sending`, `unknown`, `done` or `skipped`.
+        state: &'static str,
+        /// In words.
+        outcome: String,
+        /// When it looks again, if it does.
+        due_at: Option<DateTime<Utc>>,
+    },
+    /// The job of a step gave up. What came of the step is for an operator.
+    Stuck {
+        /// `in_…`
+        invoice: String,
+        /// Which; none: the last one.
+        step: Option<Step>,
+        /// In words.
+        why: String,
+    },
+    /// A case comes to an end, and what is left of it stands down.
+    Close {
+        /// `in_…`
+        invoice: String,
+        /// Any state but `open`.
+        state: &'static str,
+        /// In words.
+        reason: String,
+    },
+    /// A letter named a deadline.
+    Promise {
+        /// `in_…`
+        invoice: String,
+        /// Until then.
+        until: DateTime<Utc>,
+    },
+    /// A card was asked for.
+    CardAsked {
+        /// `in_…`
+        invoice: String,
+    },
+    /// It is looked whether a pause of ours is there, to be lifted.
+    Resume {
+        /// `in_…`
+        invoice: String,
+        /// What for, in a word: one look for each.
+        occasion: String,
+        /// When.
+        delay: TimeDelta,
+    },
+}
+
+/// A case that is to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCase {
+    /// `in_…`
+    pub invoice_id: String,
+    /// `sub_…`
+    pub subscription_id: String,
+    /// `cus_…`
+    pub customer_id: Option<String>,
+    /// Whose.
+    pub user_id: String,
+    /// The first failure that was heard of.
+    pub failed_at: DateTime<Utc>,
+    /// What is owed, in the currency's minor unit.
+    pub amount: i64,
+    /// Lower-case ISO code.
+    pub currency: String,
+    /// As it is configured now.
+    pub schedule: Schedule,
+    /// The event that told of it.
+    pub event_id: String,
+    /// Business time.
+    pub now: DateTime<Utc>,
+}
+
+/// Makes the changes of a batch that concern dunning.
+pub(crate) async fn apply(
+    db: &mut PgConnection,
+    batch: &[Effects],
+    verdicts: &mut [Verdict],
+) -> Result<(), sqlx::Error> {
+    for (owner, effects) in batch.iter().enumerate() {
+        for change in &effects.changes {
+            match change {
+                Change::Dunning(Dunning::Open(case)) => {
+                    if open(db, case).await? {
+                        verdicts[owner].new = true;
+                    } else {
+                        verdicts[owner].already = Some(format!("{} has its case", case.invoice_id));
+                    }
+                }
+                Change::Dunning(change) => make(db, change).await?,
+                Change::SetSubscription(row) if matches!(row.status.as_str(), "canceled" | "incomplete_expired") => {
+                    ended(db, &row.id).await?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error> {
+    match change {
+        Dunning::Open(_) => Ok(()),
+        Dunning::Heard { invoice, failed_at } => heard(db, invoice, *failed_at).await,
+        Dunning::Step { invoice, step, state, outcome, due_at } => {
+            sqlx::query!(
+                "UPDATE bursar.dunning_step SET state = $3, outcome = $4, due_at = coalesce($5, due_at), changed_at = bursar.now()
+                 WHERE invoice_id = $1 AND step = $2",
+                invoice,
+                step.to_string(),
+                state,
+                outcome.replace('\0', "\u{fffd}"),
+                *due_at,
+            )
+            .execute(&mut *db)
+            .await?;
+            // What waits to know that a try is over.
+            sqlx::query!(
+                "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = 'dunning:' || $1::text",
+                invoice
+            )
+            .execute(db)
+            .await?;
+            Ok(())
+        }
+        Dunning::Stuck { invoice, step, why } => {
+            sqlx::query!(
+                "UPDATE bursar.dunning_step SET outcome = 'stopped: ' || $3, changed_at = bursar.now()
+                 WHERE invoice_id = $1 AND state IN ('running', 'sending', 'unknown')
+                   AND (step = $2 OR $2 IS NULL AND step LIKE 'final:%')",
+                invoice,
+                step.map(|step| step.to_string()),
+                why.replace('\0', "\u{fffd}"),
+            )
+            .execute(db)
+            .await?;
+            Ok(())
+        }
+        Dunning::Close { invoice, state, reason } => close(db, invoice, state, reason).await,
+        Dunning::Promise { invoice, until } => {
+            let of = sqlx::query_scalar!(
+                "UPDATE bursar.dunning_case SET promised_until = greatest(promised_until, $2), changed_at = bursar.now()
+                 WHERE invoice_id = $1 RETURNING subscription_id",
+                invoice,
+                until
+            )
+            .fetch_optional(&mut *db)
+            .await?;
+            match of {
+                Some(subscription) => keep_promise(db, &subscription).await,
+                None => Ok(()),
+            }
+        }
+        Dunning::CardAsked { invoice } => {
+            sqlx::query!(
+                "UPDATE bursar.dunning_case SET card_asked_at = coalesce(card_asked_at, bursar.now()), changed_at = bursar.now()
+                 WHERE invoice_id = $1",
+                invoice
+            )
+            .execute(db)
+            .await?;
+            Ok(())
+        }
+        Dunning::Resume { invoice, occasion, delay } => resume(db, invoice, occasion, *delay).await,
+    }
+}
+
+/// What a letter named as the last day of access is kept: while its case is open, the subscription gives access as long.
+pub(crate) async fn keep_promise(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE bursar.subscription s SET access_until = greatest(s.access_until, c.until), lapses_at = greatest(s.lapses_at, c.until)
+         FROM (SELECT max(promised_until) AS until FROM bursar.dunning_case WHERE subscription_id = $1 AND state = 'open') c
+         WHERE s.id = $1 AND s.status = 'past_due' AND c.until IS NOT NULL",
+        subscription
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Opens a case; false: there is one.
+async fn open(db: &mut PgConnection, case: &NewCase) -> Result<bool, sqlx::Error> {
+    let made = sqlx::query!(
+        "INSERT INTO bursar.dunning_case (invoice_id, subscription_id, customer_id, user_id, failed_at, amount, currency, schedule, event_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        case.invoice_id,
+        case.subscription_id,
+        case.customer_id,
+        case.user_id,
+        case.failed_at,
+        case.amount,
+        case.currency,
+        Json(&case.schedule) as _,
+        case.event_id,
+    )
+    .execute(&mut *db)
+    .await?;
+    if made.rows_affected() == 0 {
+        heard(db, &case.invoice_id, case.failed_at).await?;
+        return Ok(false);
+    }
+    let mut jobs = Vec::new();
+    for step in case.schedule.steps() {
+        let due = step.due(case.failed_at);
+        sqlx::query!(
+            "INSERT INTO bursar.dunning_step (invoice_id, step, day, due_at) VALUES ($1, $2, $3, $4)",
+            case.invoice_id,
+            step.to_string(),
+            i32::try_from(step.day()).unwrap_or(i32::MAX),
+            due,
+        )
+        .execute(&mut *db)
+        .await?;
+        jobs.push(DunningStep::of(&case.invoice_id, step, due - case.now));
+    }
+    enqueue::enqueue(db, &jobs).await?;
+    Ok(true)
+}
+
+/// A failure before the first that was known: what is still planned counts from it.
+async fn heard(db: &mut PgConnection, invoice: &str, failed_at: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    let earlier = sqlx::query!(
+        "UPDATE bursar.dunning_case SET failed_at = $2, changed_at = bursar.now()
+         WHERE invoice_id = $1 AND state = 'open' AND failed_at > $2",
+        invoice,
+        failed_at
+    )
+    .execute(&mut *db)
+    .await?;
+    if earlier.rows_affected() == 0 {
+        return Ok(());
+    }
+    sqlx::query!(
+        "WITH moved AS (
+             UPDATE bursar.dunning_step SET due_at = $2::timestamptz + day::float8 * interval '1 day'
+             WHERE invoice_id = $1 AND state = 'planned' RETURNING invoice_id || ':' || step AS key, due_at)
+         UPDATE apalis.jobs j SET run_at = moved.due_at FROM moved
+         WHERE j.job_type = 'dunning_step' AND j.idempotency_key = moved.key AND j.status = 'Pending'",
+        invoice,
+        failed_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ends a case, where what it is allows it, and stands the rest of it down.
+async fn close(db: &mut PgConnection, invoice: &str, state: &str, reason: &str) -> Result<(), sqlx::Error> {
+    let from: &[&str] = match state {
+        // Money that comes late ends whatever there was.
+        "paid" => &["open", "paused", "cancelled", "exhausted", "void", "uncollectible", "ended", "stopped"],
+        "void" => &["open", "paused", "exhausted", "uncollectible"],
+        "uncollectible" | "ended" => &["open", "paused", "exhausted"],
+        // The event that it is over may come before the answer of whoever ended it.
+        "cancelled" => &["open", "ended"],
+        _ => &["open"],
+    };
+    let from: Vec<String> = from.iter().map(|&state| state.to_owned()).collect();
+    let reason = reason.replace('\0', "\u{fffd}");
+    let closed = sqlx::query!(
+        r#"UPDATE bursar.dunning_case SET state = $2, reason = $3, changed_at = bursar.now() WHERE invoice_id = $1 AND state = ANY ($4)
+           RETURNING schedule ->> 'final'::text = 'pause' AS "pauses!""#,
+        invoice,
+        state,
+        reason,
+        &from,
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    let Some(closed) = closed else { return Ok(()) };
+    sqlx::query!(
+        "UPDATE bursar.dunning_step SET state = 'skipped', outcome = 'stood down: ' || $2, changed_at = bursar.now()
+         WHERE invoice_id = $1 AND state IN ('planned', 'running')",
+        invoice,
+        reason
+    )
+    .execute(&mut *db)
+    .await?;
+    if state != "paid" || !closed.pauses {
+        return Ok(());
+    }
+    let acted = sqlx::query_scalar!(
+        "SELECT state FROM bursar.dunning_step WHERE invoice_id = $1 AND step LIKE 'final:%' AND state IN ('done', 'sending', 'unknown')",
+        invoice
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    match acted.as_deref() {
+        Some("done") => resume(db, invoice, "paid", TimeDelta::zero()).await,
+        // What may be under way has surely arrived by then.
+        Some(_) => resume(db, invoice, "paid", TimeDelta::minutes(5)).await,
+        None => Ok(()),
+    }
+}
+
+/// The subscription is over, and with it what is chased for it.
+async fn ended(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
+    let cases = sqlx::query_scalar!(
+        "SELECT invoice_id FROM bursar.dunning_case WHERE subscription_id = $1 AND state IN ('open', 'paused', 'exhausted')
+         ORDER BY invoice_id",
+        subscription
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for invoice in cases {
+        close(db, &invoice, "ended", "its subscription is over").await?;
+    }
+    Ok(())
+}
+
+async fn resume(db: &mut PgConnection, invoice: &str, occasion: &str, delay: TimeDelta) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO bursar.dunning_step AS s (invoice_id, step, day, due_at)
+         VALUES ($1, $2, 0, bursar.now() + $3::bigint::float8 * interval '1 millisecond')
+         ON CONFLICT (invoice_id, step) DO UPDATE SET state = 'planned', outcome = NULL, due_at = excluded.due_at
+             WHERE s.state = 'skipped'",
+        invoice,
+        Step::Resume.to_string(),
+        delay.num_milliseconds(),
+    )
+    .execute(&mut *db)
+    .await?;
+    enqueue::enqueue(db, &[DunningStep::again(invoice, Step::Resume, occasion, delay)]).await?;
+    Ok(())
+}

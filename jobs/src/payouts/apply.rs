@@ -1,0 +1,184 @@
+//! Payouts: recorded once for each verified job, and moved from state to state.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::engine::apply::{Change, RACED, Verdict, changes};
+use crate::engine::job::Effects;
+
+/// What is owed for one verified job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Payout {
+    /// The marketplace's job: one payout each, for ever.
+    pub job_id: String,
+    /// Who earns.
+    pub receiver_id: String,
+    /// Who buys.
+    pub sender_id: Option<String>,
+    /// What was done.
+    pub skill: String,
+    /// What it cost, in millionths of a credit.
+    pub credits: i64,
+    /// What is owed, in minor units.
+    pub amount: i64,
+    /// Lower-case ISO code.
+    pub currency: String,
+    /// `held` or `skipped`.
+    pub state: &'static str,
+    /// Why it is in that state.
+    pub reason: String,
+    /// The event that says so.
+    pub event_id: String,
+    /// When it was verified, by the verification's own word.
+    pub verified_at: Option<DateTime<Utc>>,
+}
+
+/// A payout's next state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PayoutMove {
+    /// The marketplace's job.
+    pub job_id: String,
+    /// The state it comes into.
+    pub state: &'static str,
+    /// Why, for an operator.
+    pub reason: Option<String>,
+    /// The Transfer, once there is one.
+    pub transfer_id: Option<String>,
+}
+
+/// Moves the payouts of a batch. Whoever moves one holds its row since before it decided.
+pub(crate) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result<(), sqlx::Error> {
+    let moves = changes(batch, |change| match change {
+        Change::MovePayout(moved) => Some(moved),
+        _ => None,
+    });
+    for (_, moved) in moves {
+        sqlx::query!(
+            "UPDATE bursar.payout SET state = $2, reason = $3, transfer_id = coalesce($4, transfer_id), held_by = NULL, changed_at = bursar.now()
+             -- No arrow leads out of `reversed`.
+             WHERE job_id = $1 AND state <> 'reversed'",
+            moved.job_id,
+            moved.state,
+            moved.reason.as_ref().map(|reason| reason.replace('\0', "\u{fffd}")),
+            moved.transfer_id,
+        )
+        .execute(&mut *db)
+        .await?;
+        if let Some(transfer) = &moved.transfer_id {
+            close_findings(&mut *db, &moved.job_id, transfer).await?;
+        }
+    }
+    let notes = changes(batch, |change| match change {
+        Change::NotePayout { job_id, why } => Some((job_id, why)),
+        _ => None,
+    });
+    for (_, (job_id, why)) in notes {
+        sqlx::query!(
+            "UPDATE bursar.payout SET reason = 'stopped: ' || $2, changed_at = bursar.now()
+             WHERE job_id = $1 AND state IN ('held', 'sending', 'unknown')",
+            job_id,
+            why.replace('\0', "\u{fffd}"),
+        )
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}
+
+/// What a comparison found of a payout is over once the payout has the Transfer: it is stuck no more, and that Transfer is known. Another
+/// Transfer for the same job stays a finding.
+async fn close_findings(db: &mut PgConnection, job_id: &str, transfer: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE bursar.finding f SET state = 'repaired', closed_by = $3, changed_at = bursar.now()
+         FROM bursar.payout p
+         WHERE p.job_id = $1 AND p.state = 'paid' AND p.transfer_id = $2 AND f.state = 'open'
+           AND (f.type = 'payout_stuck' AND f.object = $1 OR f.type = 'unknown_transfer' AND f.object = $2)",
+        job_id,
+        transfer,
+        format!("the payout is paid by {transfer}"),
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Those of these payouts whose job has another, by their owner. Reads only.
+pub(crate) async fn conflicts(
+    db: &mut PgConnection,
+    wanted: &[(usize, &Payout)],
+) -> Result<Vec<(usize, String)>, sqlx::Error> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let jobs: Vec<String> = wanted.iter().map(|(_, payout)| payout.job_id.clone()).collect();
+    let known =
+        sqlx::query!("SELECT job_id, receiver_id, amount, currency FROM bursar.payout WHERE job_id = ANY($1)", &jobs)
+            .fetch_all(db)
+            .await?;
+    let known: HashMap<&str, _> = known.iter().map(|row| (row.job_id.as_str(), row)).collect();
+    let differs = |payout: &Payout| {
+        let row = known.get(payout.job_id.as_str())?;
+        let same =
+            (&row.receiver_id, row.amount, &row.currency) == (&payout.receiver_id, payout.amount, &payout.currency);
+        (!same).then(|| conflict(payout, row.amount, &row.currency, &row.receiver_id))
+    };
+    Ok(wanted.iter().filter_map(|(owner, payout)| Some((*owner, differs(payout)?))).collect())
+}
+
+fn conflict(payout: &Payout, amount: i64, currency: &str, receiver: &str) -> String {
+    format!(
+        "job {} has a payout of {amount} {currency} to {receiver}; this verification says {} {} to {}",
+        payout.job_id, payout.amount, payout.currency, payout.receiver_id
+    )
+}
+
+/// Records the payouts of a batch.
+pub(crate) async fn record(
+    db: &mut PgConnection,
+    batch: &[Effects],
+    verdicts: &mut [Verdict],
+) -> Result<(), sqlx::Error> {
+    let wanted: Vec<(usize, &Payout)> = changes(batch, |change| match change {
+        Change::RecordPayout(payout) => Some(payout),
+        _ => None,
+    });
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let payouts: Vec<&Payout> = wanted.iter().map(|(_, payout)| *payout).collect();
+    let known = sqlx::query!(
+        r#"WITH wanted AS MATERIALIZED (
+               SELECT DISTINCT ON (job_id) * FROM jsonb_to_recordset($1) AS w (job_id text, receiver_id text, sender_id text,
+                   skill text, credits bigint, amount bigint, currency text, state text, reason text, event_id text, verified_at timestamptz) ORDER BY job_id
+           ), made AS (
+               INSERT INTO bursar.payout (job_id, receiver_id, sender_id, skill, credits, amount, currency, state, reason, event_id, verified_at)
+               SELECT job_id, receiver_id, sender_id, skill, credits, amount, currency, state, reason, event_id, verified_at FROM wanted
+               ON CONFLICT (job_id) DO NOTHING RETURNING job_id, receiver_id, amount, currency, state
+           )
+           SELECT job_id AS "job_id!", receiver_id AS "receiver_id!", amount AS "amount!", currency AS "currency!", state AS "state!", true AS "new!" FROM made
+           UNION ALL
+           SELECT p.job_id, p.receiver_id, p.amount, p.currency, p.state, false FROM bursar.payout p JOIN wanted w ON w.job_id = p.job_id"#,
+        sqlx::types::Json(payouts) as _,
+    )
+    .fetch_all(db)
+    .await?;
+    for (owner, payout) in wanted {
+        match known.iter().find(|row| row.job_id == payout.job_id) {
+            Some(row)
+                if (&row.receiver_id, row.amount, &row.currency)
+                    != (&payout.receiver_id, payout.amount, &payout.currency) =>
+            {
+                verdicts[owner].conflict = Some(conflict(payout, row.amount, &row.currency, &row.receiver_id));
+            }
+            Some(row) if row.new => verdicts[owner].new = true,
+            Some(row) => {
+                verdicts[owner].already = Some(format!("job {} has its payout, which is {}", payout.job_id, row.state));
+            }
+            None => return Err(sqlx::Error::Protocol(RACED.into())),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Receivers: how their accounts stand, and what is let go when one becomes active.
+
+use bursar_stripe::accounts::Requirements;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, types::Json};
+
+use crate::engine::apply::{Change, Verdict};
+use crate::{
+    engine::{enqueue, job::Effects},
+    payouts::pay_receiver::PayReceiver,
+    receivers::onboarding,
+};
+
+/// How a receiver's account stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Ours.
+    pub user_id: String,
+    /// `acct_…`
+    pub account_id: String,
+    /// Whether transfers to it are active.
+    pub active: bool,
+    /// In a word: `active`, `pending`, `inactive` (not onboarded), `restricted`, or a new one of Stripe's.
+    pub state: String,
+    /// Whether Stripe pays out to the owner's bank.
+    pub payouts_enabled: bool,
+    /// What Stripe wants of the owner.
+    pub requirements: Requirements,
+    /// When Stripe was asked. An answer to an earlier question counts for nothing.
+    pub asked_at: DateTime<Utc>,
+}
+
+/// Makes the changes of a batch that concern receivers.
+pub(crate) async fn apply(
+    db: &mut PgConnection,
+    batch: &[Effects],
+    verdicts: &mut [Verdict],
+) -> Result<(), sqlx::Error> {
+    for (owner, effects) in batch.iter().enumerate() {
+        for change in &effects.changes {
+            match change {
+                Change::SetReceiver(standing) => match set(db, standing).await? {
+                    Some(conflict) => verdicts[owner].conflict = Some(conflict),
+                    None => verdicts[owner].new = true,
+                },
+                Change::DeactivateReceiver { user_id } => {
+                    sqlx::query!(
+                        "UPDATE bursar.receiver SET active = false, state = 'inactive', changed_at = bursar.now()
+                         WHERE user_id = $1 AND state <> 'deauthorised'",
+                        user_id
+                    )
+                    .execute(&mut *db)
+                    .await?;
+                }
+                Change::ReleaseHeld { user_id } => {
+                    sqlx::query!("SELECT FROM bursar.receiver WHERE user_id = $1 FOR UPDATE", user_id)
+                        .execute(&mut *db)
+                        .await?;
+                    release(db, user_id).await?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets a receiver's standing under its row. What comes back is a conflict.
+async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String>, sqlx::Error> {
+    if let Some(conflict) = attach(&mut *db, &standing.user_id, &standing.account_id).await? {
+        return Ok(Some(conflict));
+    }
+    let set = sqlx::query_scalar!(
+        "UPDATE bursar.receiver SET active = $3, state = $4, asked_at = $5, payouts_enabled = $6, requirements = $7, changed_at = bursar.now()
+         WHERE user_id = $1 AND account_id = $2 AND (asked_at IS NULL OR asked_at < $5)
+         RETURNING user_id",
+        standing.user_id,
+        standing.account_id,
+        standing.active,
+        standing.state,
+        standing.asked_at,
+        standing.payouts_enabled,
+        Json(&standing.requirements) as _,
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    // Else a later question was answered first.
+    if set.is_some() && standing.active {
+        release(db, &standing.user_id).await?;
+    }
+    Ok(None)
+}
+
+/// Makes an account a receiver's, under the receiver's row, which stays locked. What comes back is a conflict.
+///
+/// An account takes another's place only where the platform's access to the old one is gone, and where no payout may still be on its way
+/// to it: its Transfer, or the look for it, needs the old account.
+pub(crate) async fn attach(db: &mut PgConnection, user: &str, account: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query!("INSERT INTO bursar.receiver (user_id) VALUES ($1) ON CONFLICT DO NOTHING", user)
+        .execute(&mut *db)
+        .await?;
+    let row = sqlx::query!("SELECT account_id, state FROM bursar.receiver WHERE user_id = $1 FOR NO KEY UPDATE", user)
+        .fetch_one(&mut *db)
+        .await?;
+    if row.account_id.as_deref() == Some(account) {
+        return Ok(None);
+    }
+    let owner = sqlx::query_scalar!(
+        "SELECT user_id FROM bursar.receiver WHERE (account_id = $1 OR former OPERATOR(pg_catalog.<>) '{}' AND former OPERATOR(pg_catalog.@>) ARRAY[$1]) AND user_id <> $2",
+        account,
+        user
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    if let Some(owner) = owner {
+        return Ok(Some(format!(
+            "{account} belongs to {owner}, not to {user}: correct its metadata.user_id at Stripe"
+        )));
+    }
+    if let Some(old) = &row.account_id {
+        if row.state != "deauthorised" {
+            return Ok(Some(format!(
+                "{user} is paid to another account than {account}: {old}, which is {}. Reject one of them at Stripe",
+                row.state
+            )));
+        }
+        if let Some(why) = onboarding::on_its_way(&mut *db, user).await? {
+            return Ok(Some(format!("{account} cannot take the place of {old} yet: {why}")));
+        }
+    }
+    sqlx::query!(
+        "UPDATE bursar.receiver SET account_id = $2, active = false, state = 'unknown', asked_at = NULL, payouts_enabled = false,
+                requirements = NULL, changed_at = bursar.now(),
+                former = CASE WHEN account_id IS NULL THEN former ELSE pg_catalog.array_append(former, account_id) END
+         WHERE user_id = $1",
+        user,
+        account,
+    )
+    .execute(&mut *db)
+    .await?;
+    onboarding::enqueue_links(db, user).await?;
+    Ok(None)
+}
+
+/// Takes an account for gone: nothing is sent to it until Stripe says otherwise. Whose it is; none where it is nobody's, or where a later
+/// question was answered otherwise.
+pub(crate) async fn deauthorise(
+    db: &mut PgConnection,
+    account: &str,
+    asked_at: DateTime<Utc>,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE bursar.receiver SET active = false, payouts_enabled = false, requirements = NULL, asked_at = $2,
+                changed_at = CASE WHEN state = 'deauthorised' THEN changed_at ELSE bursar.now() END,
+                deauthorised_at = CASE WHEN state = 'deauthorised' THEN deauthorised_at ELSE bursar.now() END,
+                deauthorisations = deauthorisations + CASE WHEN state = 'deauthorised' THEN 0 ELSE 1 END,
+                state = 'deauthorised'
+         WHERE account_id = $1 AND (asked_at IS NULL OR asked_at < $2)
+         RETURNING user_id",
+        account,
+        asked_at,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Lets go what is held for a receiver whose row is locked: a job for each.
+pub(crate) async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), sqlx::Error> {
+    let released = sqlx::query!(
+        "UPDATE bursar.payout SET releases = releases + 1, changed_at = bursar.now()
+         -- What a limit holds, an account that is active does not let go.
+         WHERE receiver_id = $1 AND state = 'held' AND held_by IS NULL
+           -- One whose job is alive needs no other: it waits for this row, and then sees what we have written.
+           AND NOT EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.status IN ('Pending', 'Running')
+                             AND j.idempotency_key = payout.job_id || ':' || payout.releases::text)
+         RETURNING job_id, releases",
+        user_id
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let jobs: Vec<_> = released
+        .iter()
+        .map(|row| PayReceiver::release(&row.job_id, row.releases, &format!("receiver:{user_id}")))
+        .collect();
+    enqueue::enqueue(db, &jobs).await?;
+    Ok(())
+}
