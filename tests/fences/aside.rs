@@ -2,8 +2,8 @@
 //! same: it is left claimed by nobody.
 
 use bursar_jobs::{
+    engine::batch::{Performer, Report},
     ledger::Account,
-    perform::{Performer, Report},
 };
 
 use super::*;
@@ -48,7 +48,7 @@ async fn claimed_sales(db: &Database, sales: &[(&str, &str)]) -> Batch {
             cause: None,
         })
         .collect();
-    bursar_jobs::enqueue::enqueue(&db.pool, &jobs).await.unwrap();
+    bursar_jobs::engine::enqueue::enqueue(&db.pool, &jobs).await.unwrap();
     let batch = claim(&db.pool, WORKER, Sale::KIND).await.expect("they are ready");
     assert_eq!(batch.jobs.len(), sales.len());
 
