@@ -117,20 +117,6 @@ async fn posted(pool: &PgPool) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_waits_by_itself_is_settled_though_the_rest_of_its_part_was_stale() {
-    let db = database().await;
-    let batch = claimed_sales(&db, &[("alice", "a"), ("bob", "b"), ("carol", "c")]).await;
-    cancel(&db.pool, &of(&batch, "bob").id).await;
-
-    let report = perform_beside_lock(&db.pool, &batch).await;
-
-    assert_eq!(outcomes(&batch, &report), [("alice", "snooze"), ("carol", "done")]);
-    assert_eq!(report.stale, std::slice::from_ref(&of(&batch, "bob").id));
-    assert_waits(&db.pool).await;
-    assert_eq!(posted(&db.pool).await, ["sale:c"]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_waits_by_itself_is_settled_though_two_others_of_its_part_had_one_key() {
     let db = database().await;
     // What stands is looked for before; a key that two of the part share is found when they are posted.
