@@ -16,7 +16,7 @@ const LAYOUTS: [Option<&str>; 2] = [None, Some("2024-06-20")];
 /// Alice on the smallest plan since January 31; the middle of her first month is February 14.
 async fn begun(version: Option<&str>) -> (Year, String) {
     let mut year = Year::priced(version, [1900, 4900, 14900]).await;
-    assert_eq!(ANCHOR, "2027-01-31T10:20:30Z");
+    assert_eq!(ANCHOR, "2055-01-31T10:20:30Z");
     let (_, subscription) = year.subscribe("alice", &year.price(0, false)).await;
     year.hear().await;
     (year, subscription)
@@ -63,7 +63,7 @@ async fn upgraded(year: &mut Year, subscription: &str, when: &str, tier: usize, 
 async fn a_refund_of_an_upgrades_own_invoice_takes_back_what_the_upgrade_granted_in_proportion() {
     for version in LAYOUTS {
         let (mut year, subscription) = begun(version).await;
-        let granted = upgraded(&mut year, &subscription, "2027-02-14T00:00:00Z", 1, AT_ONCE).await;
+        let granted = upgraded(&mut year, &subscription, "2055-02-14T00:00:00Z", 1, AT_ONCE).await;
         assert!(granted > credits(50).micros(), "{granted}");
         let (charge, amount) = newest(&year, &subscription).await;
         assert!(amount > 0, "the sandbox charges for it");
@@ -76,7 +76,7 @@ async fn a_refund_of_an_upgrades_own_invoice_takes_back_what_the_upgrade_granted
         year.hear().await;
         assert_eq!(balance(&year).await, credits(50), "{version:?}: {:?}", year.world.books().await);
         // What it granted is gone; the downgrade that follows has nothing more to take.
-        year.pass("2027-02-20T00:00:00Z").await;
+        year.pass("2055-02-20T00:00:00Z").await;
         let starter = year.price(0, false);
         year.change(&subscription, &starter, 1, LATER).await;
         assert_eq!(balance(&year).await, credits(50), "{version:?}: {:?}", year.world.books().await);
@@ -88,8 +88,8 @@ async fn a_refund_of_an_upgrades_own_invoice_takes_back_what_the_upgrade_granted
 async fn a_refund_of_the_renewal_that_paid_for_an_upgrade_takes_its_share_of_both() {
     for version in LAYOUTS {
         let (mut year, subscription) = begun(version).await;
-        let granted = upgraded(&mut year, &subscription, "2027-02-14T00:00:00Z", 1, LATER).await;
-        year.pass("2027-03-02T00:00:00Z").await;
+        let granted = upgraded(&mut year, &subscription, "2055-02-14T00:00:00Z", 1, LATER).await;
+        year.pass("2055-03-02T00:00:00Z").await;
         let whole = credits(50 + 150).micros() + granted;
         assert_eq!(balance(&year).await.micros(), whole);
         let (charge, amount) = newest(&year, &subscription).await;
@@ -109,7 +109,7 @@ async fn a_refund_of_the_renewal_that_paid_for_an_upgrade_takes_its_share_of_bot
 async fn a_dispute_of_an_upgrades_invoice_takes_it_flags_the_user_and_won_restores_it() {
     for version in LAYOUTS {
         let (mut year, subscription) = begun(version).await;
-        let granted = upgraded(&mut year, &subscription, "2027-02-14T00:00:00Z", 1, AT_ONCE).await;
+        let granted = upgraded(&mut year, &subscription, "2055-02-14T00:00:00Z", 1, AT_ONCE).await;
         let (charge, amount) = newest(&year, &subscription).await;
         let opened = year.stripe.send("POST", &format!("/_sandbox/charges/{charge}/dispute"), "{}", &[]).await.unwrap();
         let dispute = opened.id();
@@ -141,16 +141,16 @@ async fn a_dispute_of_an_upgrades_invoice_takes_it_flags_the_user_and_won_restor
 async fn a_refund_of_one_of_two_upgrades_in_a_month_leaves_the_other() {
     for version in LAYOUTS {
         let (mut year, subscription) = begun(version).await;
-        let first = upgraded(&mut year, &subscription, "2027-02-10T00:00:00Z", 1, AT_ONCE).await;
+        let first = upgraded(&mut year, &subscription, "2055-02-10T00:00:00Z", 1, AT_ONCE).await;
         let (of_first, paid_first) = newest(&year, &subscription).await;
-        let second = upgraded(&mut year, &subscription, "2027-02-14T00:00:00Z", 2, AT_ONCE).await;
+        let second = upgraded(&mut year, &subscription, "2055-02-14T00:00:00Z", 2, AT_ONCE).await;
         let (of_second, paid_second) = newest(&year, &subscription).await;
         assert_ne!(of_first, of_second);
         refund(&year, &of_second, paid_second).await;
         year.hear().await;
         assert_eq!(balance(&year).await.micros(), credits(50).micros() + first, "{version:?}");
         // Down again: of the second what was granted is gone, and the first is as it was.
-        year.pass("2027-02-18T00:00:00Z").await;
+        year.pass("2055-02-18T00:00:00Z").await;
         let pro = year.price(1, false);
         year.change(&subscription, &pro, 1, LATER).await;
         assert_eq!(balance(&year).await.micros(), credits(50).micros() + first, "{version:?}: {second}");
@@ -165,7 +165,7 @@ async fn a_refund_of_one_of_two_upgrades_in_a_month_leaves_the_other() {
 async fn a_refund_that_is_heard_of_before_what_was_paid_takes_back_once_that_is_known() {
     for version in LAYOUTS {
         let (mut year, subscription) = begun(version).await;
-        year.advance("2027-02-14T00:00:00Z").await;
+        year.advance("2055-02-14T00:00:00Z").await;
         let pro = year.price(1, false);
         year.change_unheard(&subscription, &pro, 1, AT_ONCE).await;
         let (charge, amount) = newest(&year, &subscription).await;
@@ -173,7 +173,7 @@ async fn a_refund_that_is_heard_of_before_what_was_paid_takes_back_once_that_is_
         let is_paid =
             |event: &Value| matches!(event["type"].as_str(), Some("invoice.paid" | "invoice.payment_succeeded"));
         let (paid, others): (Vec<Value>, Vec<Value>) = year.taken().await.into_iter().partition(is_paid);
-        year.world.now("2027-02-14T00:01:00Z").await;
+        year.world.now("2055-02-14T00:01:00Z").await;
         year.world.play(&others).await;
         assert!(balance(&year).await > credits(100), "nothing says yet what the refund is of");
         year.world.play(&paid).await;
@@ -186,24 +186,24 @@ async fn a_refund_that_is_heard_of_before_what_was_paid_takes_back_once_that_is_
 async fn story(version: Option<&str>) -> (Year, Vec<Value>, i64) {
     let mut year = Year::priced(version, [1900, 4900, 14900]).await;
     let (_, subscription) = year.subscribe("alice", &year.price(0, false)).await;
-    year.advance("2027-02-10T00:00:00Z").await;
+    year.advance("2055-02-10T00:00:00Z").await;
     let (pro, team) = (year.price(1, false), year.price(2, false));
     year.change_unheard(&subscription, &pro, 1, AT_ONCE).await;
     let (charge, paid) = newest(&year, &subscription).await;
     refund(&year, &charge, paid / 2).await;
-    year.advance("2027-02-14T00:00:00Z").await;
+    year.advance("2055-02-14T00:00:00Z").await;
     year.change_unheard(&subscription, &team, 1, LATER).await;
-    year.advance("2027-02-21T00:00:00Z").await;
+    year.advance("2055-02-21T00:00:00Z").await;
     year.change_unheard(&subscription, &pro, 1, LATER).await;
     refund(&year, &charge, paid / 4).await;
-    year.advance("2027-03-02T00:00:00Z").await;
+    year.advance("2055-03-02T00:00:00Z").await;
     let (renewal, amount) = newest(&year, &subscription).await;
     refund(&year, &renewal, amount / 5).await;
     let events = year.taken().await;
-    let whole = (at("2027-02-28T10:20:30Z") - at(ANCHOR)).num_seconds();
-    let worth = |more: i64, from: &str| more * (at("2027-02-28T10:20:30Z") - at(from)).num_seconds() / whole;
-    let (first, month) = (worth(100_000_000, "2027-02-10"), 150_000_000);
-    let second = worth(350_000_000, "2027-02-14") - worth(350_000_000, "2027-02-21");
+    let whole = (at("2055-02-28T10:20:30Z") - at(ANCHOR)).num_seconds();
+    let worth = |more: i64, from: &str| more * (at("2055-02-28T10:20:30Z") - at(from)).num_seconds() / whole;
+    let (first, month) = (worth(100_000_000, "2055-02-10"), 150_000_000);
+    let second = worth(350_000_000, "2055-02-14") - worth(350_000_000, "2055-02-21");
     let left = |granted: i64, of: i64, refunded: i64| granted - granted * refunded / of;
     let of_first = left(first, paid, paid / 2 + paid / 4);
     let of_renewal = left(second, amount, amount / 5) + left(month, amount, amount / 5);
@@ -220,7 +220,7 @@ async fn any_order_of_changes_payments_and_refunds_ends_in_the_same_books() {
                 year.shuffle(&mut events);
             }
             let world = World::over(year.terms.clone(), &year.stripe.0.url, &year.stripe.0.key).await;
-            world.now("2027-03-02T00:01:00Z").await;
+            world.now("2055-03-02T00:01:00Z").await;
             for (i, event) in events.iter().enumerate() {
                 world.hear(event).await;
                 if i % 4 == round {

@@ -128,7 +128,7 @@ async fn lived(version: Option<&str>) -> Story {
     let (starter, pro, team) = (story.year.price(0, false), story.year.price(1, false), story.year.price(2, false));
     let (starter_annual, pro_annual, team_annual) =
         (story.year.price(0, true), story.year.price(1, true), story.year.price(2, true));
-    assert_eq!(ANCHOR[..10], *"2027-01-31");
+    assert_eq!(ANCHOR[..10], *"2055-01-31");
     let visa = "pm_card_visa";
     story.join("alice", visa, &starter, "").await;
     story.join("bob", visa, &pro_annual, "").await;
@@ -143,46 +143,46 @@ async fn lived(version: Option<&str>) -> Story {
     story.refund("grace", 950, credits(25).micros()).await;
     story.buy("alice", 0).await;
     story.spend("alice", 120).await;
-    story.year.pass("2027-03-15T12:00:00Z").await;
+    story.year.pass("2055-03-15T12:00:00Z").await;
     story.change("alice", &pro, 1).await;
     story.change("carol", &starter, 5).await;
     story.dispute("grace", "won", 0).await;
-    story.year.pass("2027-03-20T12:00:00Z").await;
+    story.year.pass("2055-03-20T12:00:00Z").await;
     story.change("alice", &team, 1).await;
     story.change("carol", &starter, 2).await;
     story.spend("bob", 300).await;
 
     // The rest of a refund, a refund that comes back, a bank that takes all.
-    story.year.pass("2027-05-10T00:00:00Z").await;
+    story.year.pass("2055-05-10T00:00:00Z").await;
     story.refund("grace", 1900, credits(50).micros()).await;
     story.refund("heidi", 1900, 0).await;
     story.dispute("frank", "lost", credits(150).micros()).await;
 
     // Erin's card fails in June, and another pays in July.
-    story.year.pass("2027-06-20T00:00:00Z").await;
+    story.year.pass("2055-06-20T00:00:00Z").await;
     let (erin, _) = story.of("erin");
     story.year.card(&erin, "pm_card_chargeCustomerFail").await;
-    story.year.pass("2027-07-02T00:00:00Z").await;
+    story.year.pass("2055-07-02T00:00:00Z").await;
     story.year.card(&erin, visa).await;
-    story.year.pass("2027-07-10T00:00:00Z").await;
+    story.year.pass("2055-07-10T00:00:00Z").await;
     story.change("alice", &starter, 1).await;
     story.update("frank", "pause_collection[behavior]=void").await;
 
     // Nobody works for six weeks.
-    story.year.pass("2027-08-20T00:00:00Z").await;
+    story.year.pass("2055-08-20T00:00:00Z").await;
     story.change("bob", &team_annual, 1).await;
-    story.year.pass("2027-10-05T00:00:00Z").await;
+    story.year.pass("2055-10-05T00:00:00Z").await;
     story.update("frank", "pause_collection=").await;
     story.buy("frank", 1500).await;
-    story.year.pass("2027-12-20T00:00:00Z").await;
+    story.year.pass("2055-12-20T00:00:00Z").await;
     story.update("alice", "cancel_at_period_end=true").await;
 
     // Two who come on the leap day, one for a month and one for a year.
-    story.year.pass("2028-02-29T08:00:00Z").await;
+    story.year.pass("2056-02-29T08:00:00Z").await;
     story.join("ivan", visa, &pro, "").await;
     story.join("judy", visa, &starter_annual, "").await;
     story.year.hear().await;
-    story.year.pass("2028-05-15T00:00:00Z").await;
+    story.year.pass("2056-05-15T00:00:00Z").await;
     story.change("ivan", &team, 1).await;
     story.change("ivan", &pro, 1).await;
     story.change("judy", &pro_annual, 1).await;
@@ -190,10 +190,10 @@ async fn lived(version: Option<&str>) -> Story {
     let again = story.year.plan("alice", &alice, &pro, "").await;
     story.life("alice").subscriptions.push(again);
     story.year.hear().await;
-    story.year.pass("2028-09-01T00:00:00Z").await;
+    story.year.pass("2056-09-01T00:00:00Z").await;
     story.spend("ivan", 200).await;
     story.update("dave", "cancel_at_period_end=true").await;
-    story.year.pass("2029-01-20T00:00:00Z").await;
+    story.year.pass("2057-01-20T00:00:00Z").await;
     story
 }
 

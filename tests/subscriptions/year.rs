@@ -70,7 +70,9 @@ pub(super) struct Year {
     pub(super) terms: Terms,
 }
 
-pub(super) const ANCHOR: &str = "2027-01-31T10:20:30Z";
+/// Later than any day that the tests run on: business time is never behind the true time, and it would be ahead of the sandbox's clock. The
+/// year after it is a leap year.
+pub(super) const ANCHOR: &str = "2055-01-31T10:20:30Z";
 
 impl Year {
     pub(super) async fn begin(version: Option<&str>) -> Self {
@@ -283,21 +285,21 @@ async fn a_year_through_test_clocks_leaves_the_books_that_a_person_would_count()
         assert_eq!(year.world.balance_of("bob").await, credits(150));
 
         // February has no 31st, March has.
-        year.pass("2027-03-15T12:00:00Z").await;
+        year.pass("2055-03-15T12:00:00Z").await;
         year.change(&monthly, &pro, 1, "&proration_behavior=always_invoice").await;
-        year.pass("2027-03-20T12:00:00Z").await;
+        year.pass("2055-03-20T12:00:00Z").await;
         year.change(&monthly, &team, 1, "&proration_behavior=always_invoice").await;
-        year.pass("2027-04-12T12:00:00Z").await;
+        year.pass("2055-04-12T12:00:00Z").await;
         // A downgrade within the month, and up again: credits as refilled.
         year.change(&monthly, &starter, 1, "&proration_behavior=create_prorations").await;
         year.change(&monthly, &pro, 1, "&proration_behavior=create_prorations").await;
-        year.pass("2027-05-10T00:00:00Z").await;
+        year.pass("2055-05-10T00:00:00Z").await;
         year.change(&yearly, &annual, 2, "&proration_behavior=always_invoice").await;
 
         // June's renewal fails, and is paid by another card on the 5th.
-        year.pass("2027-06-20T00:00:00Z").await;
+        year.pass("2055-06-20T00:00:00Z").await;
         year.card(&alice, "pm_card_chargeCustomerFail").await;
-        year.pass("2027-07-02T00:00:00Z").await;
+        year.pass("2055-07-02T00:00:00Z").await;
         let status = |page: &Value| page["status"].as_str().unwrap().to_owned();
         let shown = |year: &Year, id: &str| -> Value {
             serde_json::from_slice(&year.world.bursar(&["subscriptions", "show", id, "--json"]).stdout).unwrap()
@@ -313,13 +315,13 @@ async fn a_year_through_test_clocks_leaves_the_books_that_a_person_would_count()
         assert_eq!(year.world.balance_of("alice").await.micros(), before.micros() + credits(150).micros());
 
         // A pause of the collection: what falls due then is void, and grants nothing.
-        year.pass("2027-08-10T00:00:00Z").await;
+        year.pass("2055-08-10T00:00:00Z").await;
         year.stripe.post(&format!("/v1/subscriptions/{monthly}"), "pause_collection[behavior]=void").await.id();
         year.hear().await;
         assert_eq!(shown(&year, &monthly)["paused"], "void");
-        year.pass("2027-10-05T00:00:00Z").await;
+        year.pass("2055-10-05T00:00:00Z").await;
         year.stripe.post(&format!("/v1/subscriptions/{monthly}"), "pause_collection=").await.id();
-        year.pass("2027-11-10T00:00:00Z").await;
+        year.pass("2055-11-10T00:00:00Z").await;
 
         // Moved by an operator at the renewal of November 30.
         let before = year.world.balance_of("alice").await;
@@ -327,12 +329,12 @@ async fn a_year_through_test_clocks_leaves_the_books_that_a_person_would_count()
         assert!(moved.status.success(), "{moved:?}");
         year.hear().await;
         assert_eq!(year.world.balance_of("alice").await, before);
-        year.pass("2027-12-02T00:00:00Z").await;
+        year.pass("2055-12-02T00:00:00Z").await;
         assert_eq!(year.world.balance_of("alice").await.micros(), before.micros() + credits(500).micros());
 
         // Cancelled at the end of its period, and the annual plan to its last month.
         year.stripe.post(&format!("/v1/subscriptions/{monthly}"), "cancel_at_period_end=true").await.id();
-        year.pass("2028-01-20T00:00:00Z").await;
+        year.pass("2056-01-20T00:00:00Z").await;
         assert_eq!(status(&shown(&year, &monthly)), "canceled");
 
         for (user, subscription) in [("alice", &monthly), ("bob", &yearly)] {
@@ -357,9 +359,9 @@ async fn a_loop_between_the_month_and_the_year_nets_zero_by_the_sandboxs_own_inv
         let (month, annual) = (year.price(1, false), year.price(1, true));
         let (_, subscription) = year.subscribe("alice", &month).await;
         year.hear().await;
-        year.pass("2027-02-14T00:00:00Z").await;
+        year.pass("2055-02-14T00:00:00Z").await;
         for (hour, price) in [&annual, &month, &annual, &month].into_iter().enumerate() {
-            year.pass(&format!("2027-02-14T0{}:00:00Z", hour + 1)).await;
+            year.pass(&format!("2055-02-14T0{}:00:00Z", hour + 1)).await;
             year.change(&subscription, price, 1, "&proration_behavior=always_invoice").await;
         }
         // Half of February was used, and of three months an hour each; what is there beside is the new month.
