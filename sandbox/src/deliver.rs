@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::base::clock;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Uri,
@@ -23,6 +22,7 @@ use tokio::{
 };
 
 use super::{
+    clock,
     deliveries::{Delivery, Post},
     server::Shared,
     signature,
@@ -73,7 +73,7 @@ async fn post(due: &Post) -> io::Result<u16> {
         .header(HOST, uri.authority().map_or("localhost", |authority| authority.as_str()))
         .header(USER_AGENT, AGENT)
         .header(CONTENT_TYPE, MEDIA_TYPE)
-        .header("Stripe-Signature", signature::sign(&due.secrets, clock::now().timestamp(), &due.body))
+        .header("Stripe-Signature", signature::sign(&due.secrets, clock::now(), &due.body))
         .body(Full::new(Bytes::from(due.body.clone())))
         .map_err(io::Error::other)?;
     let answered = async {

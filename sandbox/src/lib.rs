@@ -8,6 +8,7 @@ mod admin;
 mod body;
 mod cards;
 mod chaos;
+mod clock;
 mod deliver;
 mod deliveries;
 mod event_faults;
@@ -43,7 +44,6 @@ use std::{
     sync::Arc,
 };
 
-use bursar_jobs::base::clock;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -170,7 +170,7 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     let mut world = World::new(url.clone(), options.key, seed, options.balance);
     world.ahead = options.ahead;
     world.is_public = options.public;
-    world.tick(clock::now().timestamp());
+    world.tick(clock::now());
     world.sessions.set_secret(options.listen_secret);
     world.chaos = Chaos::new(options.chaos.unwrap_or_default(), seed);
     for webhook in &options.webhooks {

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bursar_jobs::base::clock;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     Response as HttpResponse, StatusCode,
@@ -32,6 +31,7 @@ use tokio::{
 use super::{
     Stop,
     body::Answer,
+    clock,
     deliveries::Delivery,
     failure::Failure,
     listen::socket,
@@ -70,7 +70,7 @@ impl Shared {
     }
 
     fn handle(&self, request: &Request) -> Reply {
-        self.change(|world| world.handle(clock::now().timestamp(), request))
+        self.change(|world| world.handle(clock::now(), request))
     }
 
     /// Told of what is new for those who listen.
@@ -101,7 +101,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: Stop
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = ticks.tick() => {
-                shared.change(|world| world.tick(clock::now().timestamp()));
+                shared.change(|world| world.tick(clock::now()));
                 continue;
             }
             () = stopped(stop.clone()) => break,

@@ -1,4 +1,4 @@
-//! The only file that reads a clock.
+//! The only file that reads a clock. The sandbox stands apart, and has one of its own.
 //!
 //! *Real time* judges leases and the age of signatures: it is never moved. *Business time* judges everything else: periods, waits,
 //! when a job is ready, the age of idempotency keys. It is the database's ([`business`]), so that all processes and SQL agree on it,

@@ -3,7 +3,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bursar_jobs::base::clock;
 use futures_util::{SinkExt, StreamExt};
 use hyper::{
     Request, Response, StatusCode,
@@ -24,7 +23,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{Stop, body::Answer, failure::Failure, server::Shared, stopped};
+use crate::{Stop, body::Answer, clock, failure::Failure, server::Shared, stopped};
 
 /// Where listeners dial.
 pub(crate) const PATH: &str = "/v1/stripecli/subscribe";
@@ -82,7 +81,7 @@ async fn speak(shared: Arc<Shared>, session: String, connection: u64, upgraded: 
     if let Err(error) = spoken.await {
         tracing::debug!(%error, session, "a listener left");
     }
-    shared.change(|world| world.disconnect(&session, connection, clock::now().timestamp()));
+    shared.change(|world| world.disconnect(&session, connection, clock::now()));
 }
 
 /// Until the listener leaves or falls silent, another websocket takes its place, or everything stops.
@@ -98,7 +97,7 @@ async fn converse(
     loop {
         // Seen before it is looked at: what comes in between is news again.
         news.mark_unchanged();
-        let frames = shared.world().frames(session, connection, sent, clock::now().timestamp());
+        let frames = shared.world().frames(session, connection, sent, clock::now());
         let Some((frames, last)) = frames else { return socket.close(None).await };
         for frame in frames {
             socket.feed(Message::text(frame)).await?;

@@ -7,6 +7,7 @@ mod state;
 use serde_json::{Value, json};
 
 use crate::{
+    clock,
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
@@ -80,7 +81,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
 
 /// Opens an account of ours without a request: for a development run, whose receivers are there before it. Its id.
 pub(crate) fn open(world: &mut World, user: &str, id: Option<&str>) -> String {
-    world.now = world.now.max(bursar_jobs::base::clock::now().timestamp());
+    world.now = world.now.max(clock::now());
     let mut account = blank(world, Some("express"), false);
     if let Some(id) = id {
         account["id"] = json!(id);
