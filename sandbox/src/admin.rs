@@ -9,10 +9,12 @@ use super::{
     failure::{Answer, Failure},
     faults::Fault,
     ledger,
+    message::Request,
     money::{Money, PLATFORM},
+    routes,
     v1::{accounts, checkout, disputes, payments, refunds, setup_intents, webhook_endpoints},
     view,
-    world::{Request, World},
+    world::World,
 };
 
 /// Seconds: some thirty years; a bound that keeps calendars sane.
@@ -87,7 +89,8 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Answer {
     let path: Vec<&str> = request.path.split('/').skip(2).collect();
     match (request.method.as_str(), path.as_slice()) {
         ("POST", ["faults"]) => {
-            world.faults.add(read::<Fault>(request)?)?;
+            let known = |method: &str, path: &str| routes::named(method, path).map(|endpoint| endpoint.params);
+            world.faults.add(read::<Fault>(request)?, known)?;
             Ok(json!({ "faults": world.faults.waiting().collect::<Vec<_>>() }))
         }
         ("GET", ["faults"]) => Ok(json!({ "faults": world.faults.waiting().collect::<Vec<_>>() })),

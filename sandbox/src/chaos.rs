@@ -14,9 +14,8 @@ use super::{
     failure::Failure,
     faults::{Fault, Kind},
     idempotency::Key,
-    routes::Route,
+    message::Request,
     turns::{self, Dice, Turns},
-    world::Request,
 };
 
 /// How many faults one key meets in a row, at most; without a key, one request that is repeated.
@@ -86,8 +85,8 @@ impl Chaos {
         json!({ "rate": self.rate, "seed": self.seed, "happened": self.happened })
     }
 
-    /// What a request is to meet, if anything.
-    pub fn draw(&mut self, route: &Route, request: &Request, key: Option<&Key>) -> Option<Fault> {
+    /// What a request is to meet, if anything. A route is known by its name.
+    pub fn draw(&mut self, route: &str, request: &Request, key: Option<&Key>) -> Option<Fault> {
         if self.rate <= 0.0 {
             return None;
         }
@@ -142,7 +141,7 @@ fn repeated(request: &Request, key: Option<&Key>) -> u64 {
     key.map_or_else(|| turns::identity(request), |key| turns::hash([key.scope.as_str(), &key.text]))
 }
 
-fn fault(dice: &mut Dice, route: &Route, keyed: bool) -> Fault {
+fn fault(dice: &mut Dice, route: &str, keyed: bool) -> Fault {
     let fitting: Vec<_> = KINDS.iter().filter(|(kind, _)| fits(*kind, route, keyed)).collect();
     let mut left = dice.below(fitting.iter().map(|(_, weight)| weight).sum());
     let drawn = fitting.iter().find(|(_, weight)| {
@@ -161,14 +160,12 @@ fn fault(dice: &mut Dice, route: &Route, keyed: bool) -> Fault {
 }
 
 /// Whether Stripe could answer this request so.
-fn fits(kind: Kind, route: &Route, keyed: bool) -> bool {
+fn fits(kind: Kind, route: &str, keyed: bool) -> bool {
     match kind {
-        Kind::BalanceInsufficient | Kind::CapabilityInactive | Kind::DestinationGone => {
-            route.name() == "POST /v1/transfers"
-        }
+        Kind::BalanceInsufficient | Kind::CapabilityInactive | Kind::DestinationGone => route == "POST /v1/transfers",
         // A key is in use, or keeps an answer, only where there is one.
         Kind::Conflict409 | Kind::Saved500 | Kind::ShouldRetryFalse500 | Kind::ShouldRetryTrue500 => keyed,
-        Kind::LockTimeout => route.method != "GET",
+        Kind::LockTimeout => !route.starts_with("GET "),
         Kind::LoseAnswer
         | Kind::Slow
         | Kind::ResetBefore

@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     clock,
     deliveries::{Delivery, Post},
-    server::Shared,
+    shared::Shared,
     signature,
 };
 

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::{
     deliveries::Target,
     event_faults::Kind,
-    layout::{self, Links},
+    layout::{self, API_VERSION, Links},
     store::{number, text},
     view,
-    world::{API_VERSION, World},
+    world::World,
 };
 
 /// Seconds that Stripe keeps an event: 30 days.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{store::with, world::Response};
+use super::store::with;
 
 /// What a resource answers: an object, or a refusal.
 pub(super) type Answer = Result<Value, Failure>;
@@ -99,14 +99,21 @@ impl Failure {
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(401, "invalid_request_error", message)
     }
-}
 
-impl From<Failure> for Response {
-    fn from(failure: Failure) -> Self {
-        let mut response = Self::json(failure.status, &json!({ "error": failure.body() }));
-        if failure.status == 401 {
-            response.headers.push(("WWW-Authenticate", r#"Basic realm="Stripe""#.to_owned()));
-        }
-        response
+    /// There is not enough to send.
+    pub fn insufficient() -> Self {
+        let message = "You have insufficient available funds in your Stripe account. Try adding funds directly to your available \
+                       balance by creating Charges using the 4000000000000077 test card. See: \
+                       https://stripe.com/docs/testing#available-balance";
+        Self::invalid(message).code("balance_insufficient")
+    }
+
+    /// The destination may not receive.
+    pub fn incapable(destination: &str) -> Self {
+        let message = format!(
+            "Your destination account needs to have at least one of the following capabilities enabled: transfers, \
+             crypto_transfers, legacy_payments ({destination} has none)"
+        );
+        Self::invalid(message).code("insufficient_capabilities_for_transfer")
     }
 }

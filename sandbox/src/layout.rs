@@ -8,6 +8,8 @@ use super::{
     store::{Store, text},
 };
 
+/// The version whose layout is kept.
+pub(super) const API_VERSION: &str = "2026-09-30.endive";
 /// The first day of the layout that is kept.
 const BASIL: &str = "2025-03-31";
 

@@ -2,7 +2,7 @@
 //!
 //! It speaks a part of Stripe's v1 API, keeps what it is told in memory, treats idempotency keys as Stripe does, and fails on
 //! request in the ways that cost money. Its clock is ahead of the real one by what `/_sandbox/advance` was told, and moves nobody
-//! else's. What it does is one state machine without I/O ([`world`]); the rest of this room is its HTTP.
+//! else's. What it does is one state machine without I/O ([`world`], [`dispatch`]); the rest of this room is its HTTP.
 
 mod admin;
 mod body;
@@ -11,6 +11,8 @@ mod chaos;
 mod clock;
 mod deliver;
 mod deliveries;
+mod dispatch;
+mod endpoint;
 mod event_faults;
 mod events;
 mod failure;
@@ -20,14 +22,17 @@ mod layout;
 mod ledger;
 mod list;
 mod listen;
+mod message;
 mod money;
 mod pages;
 mod params;
+mod plans;
 mod requests;
 mod routes;
 mod server;
 mod settings;
 mod setup;
+mod shared;
 mod signature;
 mod store;
 #[cfg(test)]
@@ -51,7 +56,7 @@ use tokio::{
 };
 
 use chaos::Chaos;
-use server::Shared;
+use shared::Shared;
 use world::World;
 
 /// The port it listens on when none is named.
@@ -187,14 +192,6 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
         delivering.abort();
     });
     Ok(Sandbox { url, key, address, seed, shared, stopper, serving })
-}
-
-/// Heard by every part that is to end; also when whoever says it is gone.
-type Stop = watch::Receiver<bool>;
-
-async fn stopped(mut stop: Stop) {
-    // An error means that the sender is gone, which says the same.
-    drop(stop.wait_for(|said| *said).await);
 }
 
 impl Sandbox {

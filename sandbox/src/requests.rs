@@ -6,9 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     faults::Kind,
-    params::{self, Params},
-    routes,
-    world::{Fate, Reply, Request},
+    message::{Fate, Reply, Request},
+    params,
 };
 
 /// A bound; a test that sends more reads in between.
@@ -22,17 +21,17 @@ pub(super) struct Requests {
     strange: Vec<(String, String)>,
 }
 
-/// What of a request Stripe's API does not have: its path, or a parameter. A fault can hide that from the caller.
-pub(super) fn strange(request: &Request) -> Option<String> {
-    let asked = format!("{} {}", request.method, request.path);
-    let Ok((route, _)) = routes::find(&request.method, &request.path) else { return Some(asked) };
-    let params = Params::parse(&request.fields()).ok()?;
-    params.unknown(route.params).map(|param| format!("{asked} with {param}"))
-}
-
 impl Requests {
-    pub fn record(&mut self, now: i64, id: &str, request: &Request, reply: &Reply, fault: Option<Kind>) {
-        let strange = strange(request);
+    /// `strange` is what Stripe does not know of it.
+    pub fn record(
+        &mut self,
+        now: i64,
+        id: &str,
+        request: &Request,
+        reply: &Reply,
+        fault: Option<Kind>,
+        strange: Option<String>,
+    ) {
         if self.all.len() == KEPT {
             self.all.pop_front();
         }

@@ -1,70 +1,22 @@
-//! The paths of Stripe's API that the sandbox speaks, and finding the one that is asked for.
+//! Finding what answers at the path that is asked for.
 
 use percent_encoding::percent_decode_str;
 
-use super::{
-    failure::{Answer, Failure},
-    params::Params,
-    v1,
-    world::World,
-};
-
-/// A path, what it takes, and what it does.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub method: &'static str,
-    /// With `{id}` where an id stands.
-    pub path: &'static str,
-    /// See [`Params::check`].
-    pub params: &'static [&'static str],
-    pub run: fn(&mut World, &Call) -> Answer,
-}
-
-/// A request to a route, read.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub params: Params,
-    ids: Vec<String>,
-    /// `Stripe-Account`.
-    pub account: Option<String>,
-}
-
-impl Call {
-    pub fn new(params: Params, ids: Vec<String>, account: Option<String>) -> Self {
-        Self { params, ids, account }
-    }
-
-    /// The first id of the path.
-    pub fn id(&self) -> &str {
-        self.ids.first().map_or("", String::as_str)
-    }
-
-    /// The second id of the path.
-    pub fn second_id(&self) -> &str {
-        self.ids.get(1).map_or("", String::as_str)
-    }
-}
-
-impl Route {
-    /// As a fault names it.
-    pub fn name(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-}
+use super::{endpoint::Endpoint, failure::Failure, message::Request, params::Params, v1};
 
 /// All of them.
-pub(super) fn all() -> impl Iterator<Item = &'static Route> {
-    v1::ROUTES.iter().copied().flatten()
+pub(super) fn all() -> impl Iterator<Item = &'static Endpoint> {
+    v1::ENDPOINTS.iter().copied().flatten()
 }
 
 /// The route that a fault names, by its own path or by one with ids in it.
-pub(super) fn named(method: &str, path: &str) -> Option<&'static Route> {
+pub(super) fn named(method: &str, path: &str) -> Option<&'static Endpoint> {
     let exact = all().find(|route| route.method == method && route.path == path);
     exact.or_else(|| find(method, path).ok().map(|(route, _)| route).filter(|_| !path.contains('{')))
 }
 
 /// The route of a request, and the ids in its path. A path without ids comes before one with.
-pub(super) fn find(method: &str, path: &str) -> Result<(&'static Route, Vec<String>), Failure> {
+pub(super) fn find(method: &str, path: &str) -> Result<(&'static Endpoint, Vec<String>), Failure> {
     all()
         .filter(|route| route.method == method)
         .filter_map(|route| Some((route, ids(route.path, path)?)))
@@ -87,4 +39,12 @@ fn ids(pattern: &str, path: &str) -> Option<Vec<String>> {
             _ => return None,
         }
     }
+}
+
+/// What of a request Stripe's API does not have: its path, or a parameter. A fault can hide that from the caller.
+pub(super) fn strange(request: &Request) -> Option<String> {
+    let asked = format!("{} {}", request.method, request.path);
+    let Ok((route, _)) = find(&request.method, &request.path) else { return Some(asked) };
+    let params = Params::parse(&request.fields()).ok()?;
+    params.unknown(route.params).map(|param| format!("{asked} with {param}"))
 }

@@ -4,7 +4,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -23,20 +23,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
     task::JoinSet,
     time::{interval, sleep, timeout},
 };
 
 use super::{
-    Stop,
     body::Answer,
     clock,
-    deliveries::Delivery,
     failure::Failure,
     listen::socket,
-    pages, stopped,
-    world::{Fate, Reply, Request, Response, World},
+    message::{Fate, Reply, Request, Response},
+    pages,
+    shared::{Shared, Stop, stopped},
 };
 
 /// No request of Stripe's API is larger.
@@ -49,49 +47,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(500);
 /// Between two tries to accept when the machine has no descriptor left.
 const BREATH: Duration = Duration::from_millis(50);
-
-/// The world, and the way to its deliverer.
-#[derive(Debug)]
-pub(super) struct Shared {
-    world: Mutex<World>,
-    deliveries: mpsc::UnboundedSender<Delivery>,
-    /// Changes when there is something new for those who listen.
-    news: watch::Sender<u64>,
-}
-
-impl Shared {
-    pub fn new(world: World, deliveries: mpsc::UnboundedSender<Delivery>) -> Self {
-        Self { world: Mutex::new(world), deliveries, news: watch::Sender::new(0) }
-    }
-
-    pub fn world(&self) -> MutexGuard<'_, World> {
-        // A panic in a handler must not take the rest of the world with it.
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn handle(&self, request: &Request) -> Reply {
-        self.change(|world| world.handle(clock::now(), request))
-    }
-
-    /// Told of what is new for those who listen.
-    pub fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
-    }
-
-    /// Changes the world, and sends off what that causes.
-    pub fn change<T>(&self, how: impl FnOnce(&mut World) -> T) -> T {
-        let (reply, outbox, mark) = {
-            let mut world = self.world();
-            (how(&mut world), world.take_outbox(), world.sessions.mark())
-        };
-        self.news.send_if_modified(|seen| std::mem::replace(seen, mark.max(*seen)) < mark);
-        for delivery in outbox {
-            // Nobody listens any more only while everything stops.
-            self.deliveries.send(delivery).unwrap_or_default();
-        }
-        reply
-    }
-}
 
 /// Serves until stop.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: Stop) {

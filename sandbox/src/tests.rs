@@ -9,11 +9,7 @@ mod meters;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{
-    routes::Route,
-    v1,
-    world::{Request, World},
-};
+use super::{endpoint::Endpoint, message::Request, v1, world::World};
 
 fn world() -> World {
     World::new("http://127.0.0.1:1".to_owned(), None, 7, 1_000_000)
@@ -68,8 +64,8 @@ fn furnished() -> (World, Vec<String>) {
     (world, [ids, vec![method, open, intent, refund, charge, dispute]].concat())
 }
 
-fn routes() -> Vec<&'static Route> {
-    v1::ROUTES.iter().copied().flatten().collect()
+fn routes() -> Vec<&'static Endpoint> {
+    v1::ENDPOINTS.iter().copied().flatten().collect()
 }
 
 #[test]
@@ -98,7 +94,7 @@ fn what_is_refused_at_execution_has_changed_nothing() {
 }
 
 /// The least that gets a request through validation.
-fn minimal(route: &Route, ids: &[String]) -> String {
+fn minimal(route: &Endpoint, ids: &[String]) -> String {
     let [customer, product, price, _, subscription, account, ..] = ids else { panic!("{ids:?}") };
     match route.path {
         "/v1/account_links" => format!("account={account}&type=account_update"),

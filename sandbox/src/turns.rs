@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use ring::digest;
 
-use super::world::Request;
+use super::message::Request;
 
 /// What each request is, as often as it was asked.
 #[derive(Debug, Default)]

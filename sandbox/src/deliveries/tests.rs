@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Post, TRIES};
-use crate::world::{Request, World};
+use super::{Delivery, Post, sending::TRIES};
+use crate::{message::Request, world::World};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -14,7 +14,7 @@ fn world() -> World {
 }
 
 fn send(world: &mut World, method: &str, path: &str, body: &str) -> Value {
-    send_as(world, method, path, body, crate::world::API_VERSION)
+    send_as(world, method, path, body, crate::layout::API_VERSION)
 }
 
 fn send_as(world: &mut World, method: &str, path: &str, body: &str, version: &str) -> Value {
@@ -226,7 +226,7 @@ fn an_older_endpoint_and_an_older_request_get_the_older_layout() {
     let (_, post) = self::posts(&mut world).remove(0);
     assert_eq!(serde_json::from_str::<Value>(&post.body).unwrap()["data"], paid["data"]);
     let kept = send_as(&mut world, "GET", "/v1/events", "", "2024-06-20")["data"][0].clone();
-    assert_eq!(kept["api_version"], crate::world::API_VERSION, "an event is frozen in the version it was made in");
+    assert_eq!(kept["api_version"], crate::layout::API_VERSION, "an event is frozen in the version it was made in");
     assert_eq!(send_as(&mut world, "GET", "/v1/balance", "", "yesterday")["error"]["type"], "invalid_request_error");
 }
 

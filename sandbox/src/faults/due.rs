@@ -3,12 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{ANY, Asked, Fault};
-use crate::{
-    failure::Failure,
-    idempotency::Key,
-    routes::Route,
-    world::{Request, World},
-};
+use crate::{failure::Failure, idempotency::Key, message::Request, world::World};
 
 /// Names a fault for the request that carries it.
 const HEADER: &str = "bursar-sandbox-fault";
@@ -29,10 +24,10 @@ enum Source {
 }
 
 impl World {
-    /// The fault that is due, if any.
+    /// The fault that is due, if any; `route` is the name of the request's route.
     pub(crate) fn fault_due(
         &mut self,
-        route: &Route,
+        route: &str,
         request: &Request,
         key: Option<&Key>,
     ) -> Result<Option<Due>, Failure> {
@@ -41,7 +36,7 @@ impl World {
         }
         let fields = request.fields();
         let asked = Asked {
-            route: route.name(),
+            route,
             endpoint: format!("{} {}", request.method, request.path),
             fields: &fields,
             key: key.map(|key| key.text.as_str()),
@@ -80,6 +75,7 @@ fn own(header: &str) -> Result<Fault, Failure> {
         fault.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
     }
     let fault: Fault = serde_json::from_value(Value::Object(fault)).map_err(|error| refuse(error.to_string()))?;
-    fault.check()?;
+    // It is for this request, whose route is known.
+    fault.check(|_, _| None)?;
     Ok(fault)
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use crate::{failure::Failure, v1::transfers, world::Response};
+use crate::{failure::Failure, message::Response};
 
 /// Milliseconds of a slow answer when none are given.
 const SLOW_MS: u64 = 2_000;
@@ -111,8 +111,8 @@ impl Fault {
             Kind::Saved500 | Kind::ShouldRetryFalse500 | Kind::ShouldRetryTrue500 if !self.applies() => {
                 Some(Failure::internal())
             }
-            Kind::BalanceInsufficient => Some(transfers::insufficient()),
-            Kind::CapabilityInactive => Some(transfers::incapable("the destination")),
+            Kind::BalanceInsufficient => Some(Failure::insufficient()),
+            Kind::CapabilityInactive => Some(Failure::incapable("the destination")),
             _ => None,
         }
     }

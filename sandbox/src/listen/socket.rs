@@ -23,7 +23,12 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{Stop, body::Answer, clock, failure::Failure, server::Shared, stopped};
+use crate::{
+    body::Answer,
+    clock,
+    failure::Failure,
+    shared::{Shared, Stop, stopped},
+};
 
 /// Where listeners dial.
 pub(crate) const PATH: &str = "/v1/stripecli/subscribe";
@@ -63,7 +68,7 @@ pub(crate) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>, stop
 }
 
 fn refused(failure: Failure) -> Response<Answer> {
-    let refused = crate::world::Response::from(failure);
+    let refused = crate::message::Response::from(failure);
     let mut response = Response::new(Answer::whole(refused.body));
     *response.status_mut() = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(refused.content_type));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::digest;
 
-use crate::{failure::Failure, world::Request};
+use crate::{failure::Failure, message::Request};
 
 /// Whether a request is for this sandbox, and not sent by another site's page. A browser always says whom it asks for, and where what it
 /// sends comes from; other clients need not.

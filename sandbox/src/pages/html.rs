@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use serde_json::Value;
 
-use crate::{failure::Failure, money::decimals, world::Response};
+use crate::{failure::Failure, message::Response, money::decimals};
 
 /// A piece of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,8 +15,9 @@ mod tests;
 
 use super::{
     failure::Failure,
+    message::{Request, Response},
     params,
-    world::{Request, Response, World},
+    world::World,
 };
 use html::{Html, fill, message};
 

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{request, send, world};
-use crate::world::{Fate, Request, Response, World};
+use crate::{
+    message::{Fate, Request, Response},
+    world::World,
+};
 
 fn ask(world: &mut World, fault: &Value) -> (u16, Value) {
     send(world, "POST", "/_sandbox/faults", &fault.to_string())

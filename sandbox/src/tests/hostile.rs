@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{furnished, request};
 use crate::{
+    message::{Fate, Reply, Request},
     routes,
-    world::{Fate, Reply, Request},
 };
 
 /// A value that code might stumble over.

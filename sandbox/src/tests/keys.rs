@@ -6,7 +6,8 @@ use super::{request, send, world};
 use crate::{
     failure::Failure,
     idempotency::{Fingerprint, Key, Keys, Saved},
-    world::{Response, World},
+    message::Response,
+    world::World,
 };
 
 fn key(scope: &str) -> Key {

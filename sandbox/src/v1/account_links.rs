@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::checkout::kept::web_address;
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::Answer,
-    routes::{Call, Route},
     store::{number, with},
     world::World,
 };
@@ -13,7 +13,7 @@ use crate::{
 /// Seconds that a link waits for its visitor.
 const LIFE: i64 = 5 * 60;
 
-pub(super) const ROUTES: &[Route] = &[Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
     method: "POST",
     path: "/v1/account_links",
     params: &["account", "type", "refresh_url", "return_url", "collect", "collection_options*"],

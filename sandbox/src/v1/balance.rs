@@ -4,20 +4,20 @@
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     money::PLATFORM,
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
 
 const LIST: &[&str] = &["type", "source", "currency", "payout", "created*", "limit", "starting_after", "ending_before"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "GET", path: "/v1/balance", params: &[], run: retrieve },
-    Route { method: "GET", path: "/v1/balance_transactions", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/balance_transactions/{id}", params: &[], run: one },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "GET", path: "/v1/balance", params: &[], run: retrieve },
+    Endpoint { method: "GET", path: "/v1/balance_transactions", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/balance_transactions/{id}", params: &[], run: one },
 ];
 
 /// A movement of the platform's money.

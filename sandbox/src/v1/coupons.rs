@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::prices;
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::number,
     world::World,
 };
@@ -24,17 +24,17 @@ const CREATE: &[&str] = &[
     "metadata*",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/coupons", params: CREATE, run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/coupons", params: CREATE, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/coupons",
         params: &["created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/coupons/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/coupons/{id}", params: &["name", "metadata*"], run: update },
-    Route { method: "DELETE", path: "/v1/coupons/{id}", params: &[], run: delete },
+    Endpoint { method: "GET", path: "/v1/coupons/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/coupons/{id}", params: &["name", "metadata*"], run: update },
+    Endpoint { method: "DELETE", path: "/v1/coupons/{id}", params: &[], run: delete },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

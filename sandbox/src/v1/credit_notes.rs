@@ -4,27 +4,27 @@ use serde_json::{Value, json};
 
 use super::customer_balance;
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/credit_notes",
         params: &["invoice", "amount", "credit_amount", "out_of_band_amount", "memo", "reason", "metadata*"],
         run: create,
     },
-    Route {
+    Endpoint {
         method: "GET",
         path: "/v1/credit_notes",
         params: &["invoice", "customer", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/credit_notes/{id}", params: &[], run: retrieve },
+    Endpoint { method: "GET", path: "/v1/credit_notes/{id}", params: &[], run: retrieve },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

@@ -4,28 +4,28 @@ use serde_json::{Value, json};
 
 use super::{customers, prices};
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list,
     params::MAX_AMOUNT,
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/customers/{id}/balance_transactions",
         params: &["amount", "currency", "description", "metadata*"],
         run: create,
     },
-    Route {
+    Endpoint {
         method: "GET",
         path: "/v1/customers/{id}/balance_transactions",
         params: &["invoice", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/customers/{id}/balance_transactions/{id}", params: &[], run: retrieve },
+    Endpoint { method: "GET", path: "/v1/customers/{id}/balance_transactions/{id}", params: &[], run: retrieve },
 ];
 
 /// What a customer has with us in a currency: its `balance` is in its own one, and money is never moved into another.

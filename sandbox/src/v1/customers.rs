@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{customer_balance, payment_methods, subscriptions};
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     params::{MAX_AMOUNT, Params},
-    routes::{Call, Route},
     store::{number, text},
     time::TEST_CLOCK,
     world::World,
@@ -53,17 +53,17 @@ const PARAMS: &[&str] = &[
     "default_source",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/customers", params: CREATE, run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/customers", params: CREATE, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/customers",
         params: &["email", "test_clock", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/customers/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/customers/{id}", params: PARAMS, run: update },
-    Route { method: "DELETE", path: "/v1/customers/{id}", params: &[], run: delete },
+    Endpoint { method: "GET", path: "/v1/customers/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/customers/{id}", params: PARAMS, run: update },
+    Endpoint { method: "DELETE", path: "/v1/customers/{id}", params: &[], run: delete },
 ];
 
 /// A customer with nothing said about it. Also what Checkout makes of a buyer.

@@ -9,9 +9,9 @@ use super::{
     payments,
 };
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
@@ -71,11 +71,11 @@ const EVIDENCE: &[&str] = &[
     "uncategorized_text",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "GET", path: "/v1/disputes", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/disputes/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/disputes/{id}", params: &["evidence*", "metadata*", "submit"], run: update },
-    Route { method: "POST", path: "/v1/disputes/{id}/close", params: &[], run: close },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "GET", path: "/v1/disputes", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/disputes/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/disputes/{id}", params: &["evidence*", "metadata*", "submit"], run: update },
+    Endpoint { method: "POST", path: "/v1/disputes/{id}/close", params: &[], run: close },
 ];
 
 /// Opens one on a charge, of all that was not refunded.

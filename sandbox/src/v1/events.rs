@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
@@ -13,15 +13,15 @@ use crate::{
 /// Stripe: at most 20 `types`.
 const MAX_TYPES: usize = 20;
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "GET",
         path: "/v1/events",
         params: &["type", "types[]", "created*", "delivery_success", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/events/{id}", params: &[], run: retrieve },
-    Route {
+    Endpoint { method: "GET", path: "/v1/events/{id}", params: &[], run: retrieve },
+    Endpoint {
         method: "POST",
         path: "/v1/events/{id}/retry",
         params: &["account", "for_stripecli", "webhook_endpoint"],

@@ -8,10 +8,10 @@ use super::{
     prices,
 };
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     params::{MAX_AMOUNT, Params},
-    routes::{Call, Route},
     store::text,
     world::World,
 };
@@ -37,12 +37,12 @@ const CREATE: &[&str] = &[
 const UPDATE: &[&str] = &["amount", "description", "discountable", "metadata*", "period[start]", "period[end]"];
 const LIST: &[&str] = &["customer", "invoice", "pending", "created*", "limit", "starting_after", "ending_before"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/invoiceitems", params: CREATE, run: create },
-    Route { method: "GET", path: "/v1/invoiceitems", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/invoiceitems/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/invoiceitems/{id}", params: UPDATE, run: update },
-    Route { method: "DELETE", path: "/v1/invoiceitems/{id}", params: &[], run: delete },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/invoiceitems", params: CREATE, run: create },
+    Endpoint { method: "GET", path: "/v1/invoiceitems", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/invoiceitems/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/invoiceitems/{id}", params: UPDATE, run: update },
+    Endpoint { method: "DELETE", path: "/v1/invoiceitems/{id}", params: &[], run: delete },
 ];
 
 /// An item that is to wait for an invoice.

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::payments;
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::text,
     world::World,
 };
@@ -22,9 +22,9 @@ const LIST: &[&str] = &[
     "ending_before",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "GET", path: "/v1/invoice_payments", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/invoice_payments/{id}", params: &[], run: retrieve },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "GET", path: "/v1/invoice_payments", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/invoice_payments/{id}", params: &[], run: retrieve },
 ];
 
 /// The payment intent that an invoice's default payment was last tried with.

@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
-    routes::{Call, Route},
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] =
-    &[Route { method: "POST", path: "/v1/accounts/{id}/login_links", params: &[], run: create }];
+pub(super) const ENDPOINTS: &[Endpoint] =
+    &[Endpoint { method: "POST", path: "/v1/accounts/{id}/login_links", params: &[], run: create }];
 
 fn create(world: &mut World, call: &Call) -> Answer {
     world.execute()?;

@@ -1,4 +1,4 @@
-//! Stripe's v1 API: a resource a file, each with its routes.
+//! Stripe's v1 API: a resource a file, each with its endpoints.
 
 pub(super) mod account_links;
 pub(super) mod accounts;
@@ -38,45 +38,45 @@ pub(super) mod webhook_endpoints;
 
 use serde_json::{Value, json};
 
-use super::{failure::Failure, routes::Route, store::text, view, world::World};
+use super::{endpoint::Endpoint, failure::Failure, store::text, view, world::World};
 
-/// Every route, by resource.
-pub(super) const ROUTES: &[&[Route]] = &[
-    account_links::ROUTES,
-    accounts::ROUTES,
-    accounts::capabilities::ROUTES,
-    balance::ROUTES,
-    billing_meters::ROUTES,
-    billing_portal::ROUTES,
-    checkout::ROUTES,
-    coupons::ROUTES,
-    credit_notes::ROUTES,
-    customer_balance::ROUTES,
-    customers::ROUTES,
-    disputes::ROUTES,
-    events::ROUTES,
-    invoice_items::ROUTES,
-    invoice_payments::ROUTES,
-    invoices::ROUTES,
-    payment_methods::ROUTES,
-    payments::charges::ROUTES,
-    payments::intents::ROUTES,
-    login_links::ROUTES,
-    oauth::ROUTES,
-    platform::ROUTES,
-    prices::ROUTES,
-    products::ROUTES,
-    promotion_codes::ROUTES,
-    refunds::ROUTES,
-    reversals::ROUTES,
-    setup_intents::ROUTES,
-    stripecli::ROUTES,
-    subscription_items::ROUTES,
-    subscription_schedules::ROUTES,
-    subscriptions::ROUTES,
-    test_clocks::ROUTES,
-    transfers::ROUTES,
-    webhook_endpoints::ROUTES,
+/// Every endpoint, by resource.
+pub(super) const ENDPOINTS: &[&[Endpoint]] = &[
+    account_links::ENDPOINTS,
+    accounts::ENDPOINTS,
+    accounts::capabilities::ENDPOINTS,
+    balance::ENDPOINTS,
+    billing_meters::ENDPOINTS,
+    billing_portal::ENDPOINTS,
+    checkout::ENDPOINTS,
+    coupons::ENDPOINTS,
+    credit_notes::ENDPOINTS,
+    customer_balance::ENDPOINTS,
+    customers::ENDPOINTS,
+    disputes::ENDPOINTS,
+    events::ENDPOINTS,
+    invoice_items::ENDPOINTS,
+    invoice_payments::ENDPOINTS,
+    invoices::ENDPOINTS,
+    payment_methods::ENDPOINTS,
+    payments::charges::ENDPOINTS,
+    payments::intents::ENDPOINTS,
+    login_links::ENDPOINTS,
+    oauth::ENDPOINTS,
+    platform::ENDPOINTS,
+    prices::ENDPOINTS,
+    products::ENDPOINTS,
+    promotion_codes::ENDPOINTS,
+    refunds::ENDPOINTS,
+    reversals::ENDPOINTS,
+    setup_intents::ENDPOINTS,
+    stripecli::ENDPOINTS,
+    subscription_items::ENDPOINTS,
+    subscription_schedules::ENDPOINTS,
+    subscriptions::ENDPOINTS,
+    test_clocks::ENDPOINTS,
+    transfers::ENDPOINTS,
+    webhook_endpoints::ENDPOINTS,
 ];
 
 impl World {

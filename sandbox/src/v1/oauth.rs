@@ -3,13 +3,17 @@
 use serde_json::json;
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::Answer,
-    routes::{Call, Route},
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] =
-    &[Route { method: "POST", path: "/oauth/deauthorize", params: &["client_id", "stripe_user_id"], run: deauthorize }];
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
+    method: "POST",
+    path: "/oauth/deauthorize",
+    params: &["client_id", "stripe_user_id"],
+    run: deauthorize,
+}];
 
 fn deauthorize(world: &mut World, call: &Call) -> Answer {
     let account = call.params.required("stripe_user_id")?;

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::customers;
 use crate::{
     cards::{self, Does, Instrument},
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list,
     params::Params,
-    routes::{Call, Route},
     store::text,
     world::World,
 };
@@ -28,20 +28,20 @@ const UPDATE: &[&str] = &["billing_details*", "metadata*", "card[exp_month]", "c
 const PAGE: &[&str] = &["type", "limit", "starting_after", "ending_before"];
 const KINDS: &[&str] = &["card", "sepa_debit", "us_bank_account"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/payment_methods", params: CREATE, run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/payment_methods", params: CREATE, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/payment_methods",
         params: &["customer", "type", "allow_redisplay", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/payment_methods/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/payment_methods/{id}", params: UPDATE, run: update },
-    Route { method: "POST", path: "/v1/payment_methods/{id}/attach", params: &["customer"], run: attach },
-    Route { method: "POST", path: "/v1/payment_methods/{id}/detach", params: &[], run: detach },
-    Route { method: "GET", path: "/v1/customers/{id}/payment_methods", params: PAGE, run: of_customer },
-    Route { method: "GET", path: "/v1/customers/{id}/payment_methods/{id}", params: &[], run: one_of_customer },
+    Endpoint { method: "GET", path: "/v1/payment_methods/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/payment_methods/{id}", params: UPDATE, run: update },
+    Endpoint { method: "POST", path: "/v1/payment_methods/{id}/attach", params: &["customer"], run: attach },
+    Endpoint { method: "POST", path: "/v1/payment_methods/{id}/detach", params: &[], run: detach },
+    Endpoint { method: "GET", path: "/v1/customers/{id}/payment_methods", params: PAGE, run: of_customer },
+    Endpoint { method: "GET", path: "/v1/customers/{id}/payment_methods/{id}", params: &[], run: one_of_customer },
 ];
 
 /// A payment method that is described, and not made yet.

@@ -3,21 +3,21 @@
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::Answer,
     list,
-    routes::{Call, Route},
     world::World,
 };
 
 const PAGE: &[&str] = &["limit", "starting_after", "ending_before"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "GET", path: "/v1/account", params: &[], run: |world, _| Ok(account(world)) },
-    Route { method: "GET", path: "/v1/tax/settings", params: &[], run: |world, _| Ok(tax(world)) },
-    Route { method: "GET", path: "/v1/payouts", params: PAGE, run: none },
-    Route { method: "GET", path: "/v1/topups", params: PAGE, run: none },
-    Route { method: "GET", path: "/v1/files", params: PAGE, run: none },
-    Route { method: "GET", path: "/v1/issuing/cards", params: PAGE, run: none },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "GET", path: "/v1/account", params: &[], run: |world, _| Ok(account(world)) },
+    Endpoint { method: "GET", path: "/v1/tax/settings", params: &[], run: |world, _| Ok(tax(world)) },
+    Endpoint { method: "GET", path: "/v1/payouts", params: PAGE, run: none },
+    Endpoint { method: "GET", path: "/v1/topups", params: PAGE, run: none },
+    Endpoint { method: "GET", path: "/v1/files", params: PAGE, run: none },
+    Endpoint { method: "GET", path: "/v1/issuing/cards", params: PAGE, run: none },
 ];
 
 fn account(world: &World) -> Value {

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::products;
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     money::{self, Money},
     params::{MAX_AMOUNT, Params},
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
@@ -33,11 +33,11 @@ const LIST: &[&str] =
     &["active", "product", "type", "currency", "lookup_keys[]", "created*", "limit", "starting_after", "ending_before"];
 const INTERVALS: &[&str] = &["day", "week", "month", "year"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/prices", params: CREATE, run: create },
-    Route { method: "GET", path: "/v1/prices", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/prices/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/prices/{id}", params: UPDATE, run: update },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/prices", params: CREATE, run: create },
+    Endpoint { method: "GET", path: "/v1/prices", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/prices/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/prices/{id}", params: UPDATE, run: update },
 ];
 
 /// A price as it is asked for, read and not yet made.

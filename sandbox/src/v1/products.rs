@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
-    routes::{Call, Route},
     world::World,
 };
 
@@ -42,16 +42,16 @@ const UPDATE: &[&str] = &[
     "package_dimensions*",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/products", params: CREATE, run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/products", params: CREATE, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/products",
         params: &["active", "ids[]", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/products/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/products/{id}", params: UPDATE, run: update },
+    Endpoint { method: "GET", path: "/v1/products/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/products/{id}", params: UPDATE, run: update },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

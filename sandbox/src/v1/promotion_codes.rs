@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::text,
     world::World,
 };
@@ -26,11 +26,11 @@ const CREATE: &[&str] = &[
 ];
 const LIST: &[&str] = &["active", "code", "coupon", "customer", "created*", "limit", "starting_after", "ending_before"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/promotion_codes", params: CREATE, run: create },
-    Route { method: "GET", path: "/v1/promotion_codes", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/promotion_codes/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/promotion_codes/{id}", params: &["active", "metadata*"], run: update },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/promotion_codes", params: CREATE, run: create },
+    Endpoint { method: "GET", path: "/v1/promotion_codes", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/promotion_codes/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/promotion_codes/{id}", params: &["active", "metadata*"], run: update },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     cards::{self, Does},
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
@@ -32,12 +32,12 @@ const LIST: &[&str] = &["charge", "payment_intent", "created*", "limit", "starti
 /// Seconds; Stripe: "some time later".
 const LATER: i64 = 3 * 60;
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/refunds", params: CREATE, run: create },
-    Route { method: "GET", path: "/v1/refunds", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/refunds/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/refunds/{id}", params: &["metadata*"], run: update },
-    Route { method: "POST", path: "/v1/refunds/{id}/cancel", params: &[], run: cancel },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/refunds", params: CREATE, run: create },
+    Endpoint { method: "GET", path: "/v1/refunds", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/refunds/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/refunds/{id}", params: &["metadata*"], run: update },
+    Endpoint { method: "POST", path: "/v1/refunds/{id}/cancel", params: &[], run: cancel },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

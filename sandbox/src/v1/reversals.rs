@@ -4,27 +4,27 @@ use serde_json::{Value, json};
 
 use super::balance::{self, Movement};
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list,
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/transfers/{id}/reversals",
         params: &["amount", "description", "metadata*", "refund_application_fee"],
         run: create,
     },
-    Route {
+    Endpoint {
         method: "GET",
         path: "/v1/transfers/{id}/reversals",
         params: &["limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/transfers/{id}/reversals/{id}", params: &[], run: retrieve },
+    Endpoint { method: "GET", path: "/v1/transfers/{id}/reversals/{id}", params: &[], run: retrieve },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

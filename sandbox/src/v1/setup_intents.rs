@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::{customers, payment_methods};
 use crate::{
     cards::{self, Does},
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
-    routes::{Call, Route},
     store::text,
     view,
     world::World,
@@ -28,22 +28,22 @@ const CREATE: &[&str] = &[
     "mandate_data*",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/setup_intents", params: CREATE, run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/setup_intents", params: CREATE, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/setup_intents",
         params: &["customer", "payment_method", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/setup_intents/{id}", params: &["client_secret"], run: retrieve },
-    Route {
+    Endpoint { method: "GET", path: "/v1/setup_intents/{id}", params: &["client_secret"], run: retrieve },
+    Endpoint {
         method: "POST",
         path: "/v1/setup_intents/{id}/confirm",
         params: &["payment_method", "payment_method_data*", "return_url", "mandate_data*"],
         run: confirm,
     },
-    Route { method: "POST", path: "/v1/setup_intents/{id}/cancel", params: &["cancellation_reason"], run: cancel },
+    Endpoint { method: "POST", path: "/v1/setup_intents/{id}/cancel", params: &["cancellation_reason"], run: cancel },
 ];
 
 type Method = (Option<String>, Option<payment_methods::Draft>);

@@ -3,16 +3,16 @@
 use serde_json::json;
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     listen::socket,
-    routes::{Call, Route},
     world::World,
 };
 
 /// Seconds after which a listener dials anew; so often that what it missed in between is sent again is not left untried.
 const RECONNECT_DELAY: u32 = 60;
 
-pub(super) const ROUTES: &[Route] = &[Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
     method: "POST",
     path: "/v1/stripecli/sessions",
     params: &[
@@ -42,9 +42,9 @@ fn create(world: &mut World, call: &Call) -> Answer {
     Ok(json!({
         "id": id,
         "object": "stripecli.session",
-        "default_version": crate::world::API_VERSION,
+        "default_version": crate::layout::API_VERSION,
         "display_connect_filter_warning": false,
-        "latest_version": crate::world::API_VERSION,
+        "latest_version": crate::layout::API_VERSION,
         "reconnect_delay": RECONNECT_DELAY,
         "secret": secret,
         "websocket_authorized_feature": "webhooks",

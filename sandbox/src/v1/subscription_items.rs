@@ -7,10 +7,10 @@ use super::subscriptions::{
     update::{self, Change},
 };
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list,
     params::Params,
-    routes::{Call, Route},
     store::text,
     world::World,
 };
@@ -38,17 +38,17 @@ const UPDATE: &[&str] = &[
 ];
 const DELETE: &[&str] = &["proration_behavior", "proration_date", "clear_usage", "payment_behavior"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/subscription_items", params: CREATE, run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/subscription_items", params: CREATE, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/subscription_items",
         params: &["subscription", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/subscription_items/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/subscription_items/{id}", params: UPDATE, run: update },
-    Route { method: "DELETE", path: "/v1/subscription_items/{id}", params: DELETE, run: delete },
+    Endpoint { method: "GET", path: "/v1/subscription_items/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/subscription_items/{id}", params: UPDATE, run: update },
+    Endpoint { method: "DELETE", path: "/v1/subscription_items/{id}", params: DELETE, run: delete },
 ];
 
 /// An item that is there, found in its subscription.

@@ -10,10 +10,10 @@ use super::subscriptions::{
     update::{self, Change},
 };
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
-    routes::{Call, Route},
     store::{number, text, with},
     world::World,
 };
@@ -35,23 +35,23 @@ const UPDATE: &[&str] = &[
 ];
 const LIST: &[&str] = &["customer", "created*", "limit", "starting_after", "ending_before"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/subscription_schedules",
         params: &["from_subscription", "metadata*"],
         run: create,
     },
-    Route { method: "GET", path: "/v1/subscription_schedules", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/subscription_schedules/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/subscription_schedules/{id}", params: UPDATE, run: update },
-    Route {
+    Endpoint { method: "GET", path: "/v1/subscription_schedules", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/subscription_schedules/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/subscription_schedules/{id}", params: UPDATE, run: update },
+    Endpoint {
         method: "POST",
         path: "/v1/subscription_schedules/{id}/release",
         params: &["preserve_cancel_date"],
         run: release,
     },
-    Route {
+    Endpoint {
         method: "POST",
         path: "/v1/subscription_schedules/{id}/cancel",
         params: &["invoice_now", "prorate"],

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::subscriptions::{end, period};
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list,
-    routes::{Call, Route},
     store::{number, text},
     time::TEST_CLOCK,
     world::World,
@@ -20,17 +20,22 @@ const LONGEST: i64 = 2 * 366 * period::DAY;
 /// The year 9999 begins later than this; a bound that keeps calendars sane.
 const END_OF_TIME: i64 = 100_000_000_000;
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/test_helpers/test_clocks", params: &["frozen_time", "name"], run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/test_helpers/test_clocks", params: &["frozen_time", "name"], run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/test_helpers/test_clocks",
         params: &["limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/test_helpers/test_clocks/{id}", params: &[], run: retrieve },
-    Route { method: "DELETE", path: "/v1/test_helpers/test_clocks/{id}", params: &[], run: delete },
-    Route { method: "POST", path: "/v1/test_helpers/test_clocks/{id}/advance", params: &["frozen_time"], run: advance },
+    Endpoint { method: "GET", path: "/v1/test_helpers/test_clocks/{id}", params: &[], run: retrieve },
+    Endpoint { method: "DELETE", path: "/v1/test_helpers/test_clocks/{id}", params: &[], run: delete },
+    Endpoint {
+        method: "POST",
+        path: "/v1/test_helpers/test_clocks/{id}/advance",
+        params: &["frozen_time"],
+        run: advance,
+    },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

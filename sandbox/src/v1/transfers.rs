@@ -8,16 +8,16 @@ use super::{
     prices,
 };
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     money::{self, PLATFORM},
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/transfers",
         params: &[
@@ -32,14 +32,14 @@ pub(super) const ROUTES: &[Route] = &[
         ],
         run: create,
     },
-    Route {
+    Endpoint {
         method: "GET",
         path: "/v1/transfers",
         params: &["destination", "transfer_group", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/transfers/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/transfers/{id}", params: &["description", "metadata*"], run: update },
+    Endpoint { method: "GET", path: "/v1/transfers/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/transfers/{id}", params: &["description", "metadata*"], run: update },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {
@@ -61,11 +61,11 @@ fn create(world: &mut World, call: &Call) -> Answer {
     }
     let account = world.named("account", "destination", destination, "destination")?;
     if text(&account["capabilities"], "transfers") != "active" {
-        return Err(incapable(destination));
+        return Err(Failure::incapable(destination));
     }
     let source = source.map(|id| from_charge(world, id, currency, amount)).transpose()?;
     if source.is_none() && world.money.available(PLATFORM, currency, world.now) < amount {
-        return Err(insufficient());
+        return Err(Failure::insufficient());
     }
     // Stripe: what is made from a charge leaves when that is available, and nothing of what is available already.
     let charge = source.as_ref().and_then(|id| world.store.get("charge", id));
@@ -133,23 +133,6 @@ fn from_charge(world: &World, id: &str, currency: &str, amount: i64) -> Result<S
         return Err(Failure::invalid(message).param("amount"));
     }
     Ok(id.to_owned())
-}
-
-/// There is not enough to send.
-pub(crate) fn insufficient() -> Failure {
-    let message = "You have insufficient available funds in your Stripe account. Try adding funds directly to your available \
-                   balance by creating Charges using the 4000000000000077 test card. See: \
-                   https://stripe.com/docs/testing#available-balance";
-    Failure::invalid(message).code("balance_insufficient")
-}
-
-/// The destination may not receive.
-pub(crate) fn incapable(destination: &str) -> Failure {
-    let message = format!(
-        "Your destination account needs to have at least one of the following capabilities enabled: transfers, \
-         crypto_transfers, legacy_payments ({destination} has none)"
-    );
-    Failure::invalid(message).code("insufficient_capabilities_for_transfer")
 }
 
 fn retrieve(world: &mut World, call: &Call) -> Answer {

@@ -5,34 +5,34 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     layout, list,
-    routes::{Call, Route},
     store::text,
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/webhook_endpoints",
         params: &["url", "enabled_events[]", "connect", "api_version", "description", "metadata*"],
         run: create,
     },
-    Route {
+    Endpoint {
         method: "GET",
         path: "/v1/webhook_endpoints",
         params: &["limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/webhook_endpoints/{id}", params: &[], run: retrieve },
-    Route {
+    Endpoint { method: "GET", path: "/v1/webhook_endpoints/{id}", params: &[], run: retrieve },
+    Endpoint {
         method: "POST",
         path: "/v1/webhook_endpoints/{id}",
         params: &["url", "enabled_events[]", "disabled", "description", "metadata*"],
         run: update,
     },
-    Route { method: "DELETE", path: "/v1/webhook_endpoints/{id}", params: &[], run: delete },
+    Endpoint { method: "DELETE", path: "/v1/webhook_endpoints/{id}", params: &[], run: delete },
 ];
 
 /// Seconds that two secrets hold when one is rolled, and at most (Stripe: rolling endpoint secrets).

@@ -8,7 +8,10 @@ mod portal;
 
 use serde_json::Value;
 
-use crate::world::{Request, Response, World};
+use crate::{
+    message::{Request, Response},
+    world::World,
+};
 
 const NOW: i64 = 1_800_000_000;
 const URL: &str = "http://127.0.0.1:12111";

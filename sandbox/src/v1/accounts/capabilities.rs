@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 
 use super::{keep, reachable};
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
-    routes::{Call, Route},
     store::number,
     world::World,
 };
 
-pub(crate) const ROUTES: &[Route] = &[
-    Route { method: "GET", path: "/v1/accounts/{id}/capabilities", params: &[], run: all },
-    Route { method: "GET", path: "/v1/accounts/{id}/capabilities/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/accounts/{id}/capabilities/{id}", params: &["requested"], run: update },
+pub(crate) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "GET", path: "/v1/accounts/{id}/capabilities", params: &[], run: all },
+    Endpoint { method: "GET", path: "/v1/accounts/{id}/capabilities/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/accounts/{id}/capabilities/{id}", params: &["requested"], run: update },
 ];
 
 /// A capability that the account has asked for; one that it has not is there too, and says so.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{
     clock,
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
-    routes::{Call, Route},
     store::{number, text, with},
     world::World,
 };
@@ -40,18 +40,18 @@ const PARAMS: &[&str] = &[
     "groups*",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/accounts", params: PARAMS, run: create },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/accounts", params: PARAMS, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/accounts",
         params: &["created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/accounts/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/accounts/{id}", params: PARAMS, run: update },
-    Route { method: "DELETE", path: "/v1/accounts/{id}", params: &[], run: delete },
-    Route { method: "POST", path: "/v1/accounts/{id}/reject", params: &["reason"], run: reject },
+    Endpoint { method: "GET", path: "/v1/accounts/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/accounts/{id}", params: PARAMS, run: update },
+    Endpoint { method: "DELETE", path: "/v1/accounts/{id}", params: &[], run: delete },
+    Endpoint { method: "POST", path: "/v1/accounts/{id}/reject", params: &["reason"], run: reject },
 ];
 
 fn create(world: &mut World, call: &Call) -> Answer {

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{EVENT_NAME_CHARS, of_event, short};
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
     params::Params,
-    routes::Call,
     store::{number, text},
     world::World,
 };

@@ -6,10 +6,10 @@ mod summaries;
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list,
     params::Params,
-    routes::{Call, Route},
     store::text,
     world::World,
 };
@@ -20,8 +20,8 @@ const NOUN: &str = "billing meter";
 const NAME_CHARS: usize = 250;
 const EVENT_NAME_CHARS: usize = 100;
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/billing/meters",
         params: &[
@@ -35,17 +35,17 @@ pub(super) const ROUTES: &[Route] = &[
         ],
         run: create,
     },
-    Route {
+    Endpoint {
         method: "GET",
         path: "/v1/billing/meters",
         params: &["status", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/billing/meters/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/billing/meters/{id}", params: &["display_name"], run: update },
-    Route { method: "POST", path: "/v1/billing/meters/{id}/deactivate", params: &[], run: deactivate },
-    Route { method: "POST", path: "/v1/billing/meters/{id}/reactivate", params: &[], run: reactivate },
-    Route {
+    Endpoint { method: "GET", path: "/v1/billing/meters/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/billing/meters/{id}", params: &["display_name"], run: update },
+    Endpoint { method: "POST", path: "/v1/billing/meters/{id}/deactivate", params: &[], run: deactivate },
+    Endpoint { method: "POST", path: "/v1/billing/meters/{id}/reactivate", params: &[], run: reactivate },
+    Endpoint {
         method: "GET",
         path: "/v1/billing/meters/{id}/event_summaries",
         params: &[
@@ -59,13 +59,13 @@ pub(super) const ROUTES: &[Route] = &[
         ],
         run: summaries::all,
     },
-    Route {
+    Endpoint {
         method: "POST",
         path: "/v1/billing/meter_events",
         params: &["event_name", "identifier", "payload*", "timestamp"],
         run: events::create,
     },
-    Route {
+    Endpoint {
         method: "POST",
         path: "/v1/billing/meter_event_adjustments",
         params: &["event_name", "type", "cancel[identifier]"],

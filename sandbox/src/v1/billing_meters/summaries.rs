@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{METER, NOUN, events::EVENT};
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
     list,
     params::Params,
-    routes::Call,
     store::{number, text},
     turns,
     world::World,

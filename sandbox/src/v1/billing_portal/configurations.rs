@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::super::checkout::kept::{typed, web_address};
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
     list,
     params::Params,
-    routes::Call,
     store::with,
     world::World,
 };

@@ -6,34 +6,39 @@ use serde_json::{Value, json};
 
 use super::{checkout::kept::web_address, customers};
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     params::Params,
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
 
-pub(super) const ROUTES: &[Route] = &[
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
         method: "POST",
         path: "/v1/billing_portal/sessions",
         params: &["customer", "return_url", "configuration", "flow_data*", "locale", "on_behalf_of"],
         run: create,
     },
-    Route {
+    Endpoint {
         method: "POST",
         path: "/v1/billing_portal/configurations",
         params: configurations::PARAMS,
         run: configurations::create,
     },
-    Route {
+    Endpoint {
         method: "GET",
         path: "/v1/billing_portal/configurations",
         params: configurations::LIST,
         run: configurations::all,
     },
-    Route { method: "GET", path: "/v1/billing_portal/configurations/{id}", params: &[], run: configurations::retrieve },
-    Route {
+    Endpoint {
+        method: "GET",
+        path: "/v1/billing_portal/configurations/{id}",
+        params: &[],
+        run: configurations::retrieve,
+    },
+    Endpoint {
         method: "POST",
         path: "/v1/billing_portal/configurations/{id}",
         params: configurations::PARAMS,

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{super::customers, discounts, kept, lines, time_is_up};
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
     params::Params,
-    routes::Call,
     store::with,
     world::World,
 };

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::payments;
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::{number, text},
     world::World,
 };
@@ -25,20 +25,20 @@ pub(crate) use settle::heard;
 const LIST: &[&str] =
     &["customer", "subscription", "payment_intent", "status", "created*", "limit", "starting_after", "ending_before"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/checkout/sessions", params: create::PARAMS, run: create::create },
-    Route { method: "GET", path: "/v1/checkout/sessions", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/checkout/sessions/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/checkout/sessions/{id}", params: &["metadata*"], run: update },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/checkout/sessions", params: create::PARAMS, run: create::create },
+    Endpoint { method: "GET", path: "/v1/checkout/sessions", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/checkout/sessions/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/checkout/sessions/{id}", params: &["metadata*"], run: update },
+    Endpoint {
         method: "GET",
         path: "/v1/checkout/sessions/{id}/line_items",
         params: &["limit", "starting_after", "ending_before"],
         run: line_items,
     },
-    Route { method: "POST", path: "/v1/checkout/sessions/{id}/expire", params: &[], run: expire },
-    Route { method: "GET", path: "/v1/payment_pages/{id}", params: &["key", "eid"], run: retrieve },
-    Route {
+    Endpoint { method: "POST", path: "/v1/checkout/sessions/{id}/expire", params: &[], run: expire },
+    Endpoint { method: "GET", path: "/v1/payment_pages/{id}", params: &["key", "eid"], run: retrieve },
+    Endpoint {
         method: "POST",
         path: "/v1/payment_pages/{id}/confirm",
         params: &["payment_method", "expected_amount", "expected_payment_method_type", "return_url", "key", "eid"],

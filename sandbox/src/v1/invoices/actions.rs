@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{clock, collect, draft, finalize as finalizing, gone};
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
-    routes::Call,
     store::{number, text},
     v1::{discounts, invoice_items, payment_methods},
     world::World,

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{draft::Draft, finalize};
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
     money::Money,
-    routes::Call,
     store::text,
     v1::{customers, discounts, invoice_items},
     world::World,

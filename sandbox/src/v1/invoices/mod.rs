@@ -11,9 +11,9 @@ pub(super) mod preview;
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
-    routes::{Call, Route},
     store::text,
     world::World,
 };
@@ -45,29 +45,29 @@ const UPDATE: &[&str] = &[
     "automatically_finalizes_at",
 ];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/invoices", params: create::PARAMS, run: create::run },
-    Route { method: "GET", path: "/v1/invoices", params: LIST, run: all },
-    Route { method: "POST", path: "/v1/invoices/create_preview", params: preview::PARAMS, run: preview::run },
-    Route { method: "GET", path: "/v1/invoices/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/invoices/{id}", params: UPDATE, run: actions::update },
-    Route { method: "DELETE", path: "/v1/invoices/{id}", params: &[], run: actions::delete },
-    Route {
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/invoices", params: create::PARAMS, run: create::run },
+    Endpoint { method: "GET", path: "/v1/invoices", params: LIST, run: all },
+    Endpoint { method: "POST", path: "/v1/invoices/create_preview", params: preview::PARAMS, run: preview::run },
+    Endpoint { method: "GET", path: "/v1/invoices/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/invoices/{id}", params: UPDATE, run: actions::update },
+    Endpoint { method: "DELETE", path: "/v1/invoices/{id}", params: &[], run: actions::delete },
+    Endpoint {
         method: "GET",
         path: "/v1/invoices/{id}/lines",
         params: &["limit", "starting_after", "ending_before"],
         run: all_lines,
     },
-    Route { method: "POST", path: "/v1/invoices/{id}/finalize", params: &["auto_advance"], run: actions::finalize },
-    Route {
+    Endpoint { method: "POST", path: "/v1/invoices/{id}/finalize", params: &["auto_advance"], run: actions::finalize },
+    Endpoint {
         method: "POST",
         path: "/v1/invoices/{id}/pay",
         params: &["payment_method", "paid_out_of_band", "source", "off_session", "forgive", "mandate"],
         run: actions::pay,
     },
-    Route { method: "POST", path: "/v1/invoices/{id}/send", params: &[], run: actions::send },
-    Route { method: "POST", path: "/v1/invoices/{id}/void", params: &[], run: actions::void },
-    Route {
+    Endpoint { method: "POST", path: "/v1/invoices/{id}/send", params: &[], run: actions::send },
+    Endpoint { method: "POST", path: "/v1/invoices/{id}/void", params: &[], run: actions::void },
+    Endpoint {
         method: "POST",
         path: "/v1/invoices/{id}/mark_uncollectible",
         params: &[],

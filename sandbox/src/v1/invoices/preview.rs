@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{draft::Draft, finalize, lines};
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
     params::{MAX_AMOUNT, Params},
-    routes::Call,
     store::text,
     v1::{
         customers, invoice_items, prices,

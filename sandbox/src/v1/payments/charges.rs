@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::confirm;
 use crate::{
     cards::{self, AUTHENTICATION, Decline, Does},
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     money::{self, PENDING},
-    routes::{Call, Route},
     store::{number, text, with},
     v1::{
         balance::{self, Movement},
@@ -35,12 +35,12 @@ const CREATE: &[&str] = &[
     "transfer_group",
 ];
 
-pub(crate) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/charges", params: CREATE, run: create },
-    Route { method: "POST", path: "/v1/charges/{id}/capture", params: &["amount"], run: capture_one },
-    Route { method: "GET", path: "/v1/charges", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/charges/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/charges/{id}", params: UPDATE, run: update },
+pub(crate) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/charges", params: CREATE, run: create },
+    Endpoint { method: "POST", path: "/v1/charges/{id}/capture", params: &["amount"], run: capture_one },
+    Endpoint { method: "GET", path: "/v1/charges", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/charges/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/charges/{id}", params: UPDATE, run: update },
 ];
 
 /// A charge of an intent, kept and not told of.

@@ -3,10 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Awaited, Paid, charges};
+use super::{Paid, charges};
 use crate::{
     cards::{self, AUTHENTICATION, Decline, Does, SOON},
     failure::Failure,
+    plans::Awaited,
     store::text,
     v1::{disputes, payment_methods},
     view,

@@ -3,16 +3,17 @@
 use serde_json::{Value, json};
 
 use super::{
-    Awaited, Paid,
+    Paid,
     asked::{Asked, asked, usable},
     charges,
     confirm::{self, confirm},
 };
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     money,
-    routes::{Call, Route},
+    plans::Awaited,
     store::{number, text},
     v1::prices,
     world::World,
@@ -83,18 +84,18 @@ const OPEN: &[&str] =
 const LEAST: &[(&str, i64)] =
     &[("usd", 50), ("eur", 50), ("cad", 50), ("aud", 50), ("chf", 50), ("gbp", 30), ("jpy", 50)];
 
-pub(crate) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/payment_intents", params: CREATE, run: create },
-    Route {
+pub(crate) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/payment_intents", params: CREATE, run: create },
+    Endpoint {
         method: "GET",
         path: "/v1/payment_intents",
         params: &["customer", "created*", "limit", "starting_after", "ending_before"],
         run: all,
     },
-    Route { method: "GET", path: "/v1/payment_intents/{id}", params: &["client_secret"], run: retrieve },
-    Route { method: "POST", path: "/v1/payment_intents/{id}", params: UPDATE, run: update },
-    Route { method: "POST", path: "/v1/payment_intents/{id}/confirm", params: CONFIRM, run: confirm_one },
-    Route {
+    Endpoint { method: "GET", path: "/v1/payment_intents/{id}", params: &["client_secret"], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/payment_intents/{id}", params: UPDATE, run: update },
+    Endpoint { method: "POST", path: "/v1/payment_intents/{id}/confirm", params: CONFIRM, run: confirm_one },
+    Endpoint {
         method: "POST",
         path: "/v1/payment_intents/{id}/capture",
         params: &[
@@ -106,7 +107,7 @@ pub(crate) const ROUTES: &[Route] = &[
         ],
         run: capture,
     },
-    Route { method: "POST", path: "/v1/payment_intents/{id}/cancel", params: &["cancellation_reason"], run: cancel },
+    Endpoint { method: "POST", path: "/v1/payment_intents/{id}/cancel", params: &["cancellation_reason"], run: cancel },
 ];
 
 /// An intent with nothing said about it but what is asked for.

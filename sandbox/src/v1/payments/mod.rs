@@ -7,16 +7,14 @@ pub(super) mod intents;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
 
 use super::payment_methods;
 use crate::{
     cards,
     failure::{Answer, Failure},
+    plans::Act,
     store::text,
-    time::Act,
     world::World,
 };
 
@@ -71,22 +69,6 @@ impl Paid {
     }
 }
 
-/// Who waits for payments that were left open, by intent.
-#[derive(Debug, Default)]
-pub(crate) struct Awaited(HashMap<String, Act>);
-
-impl Awaited {
-    /// Whoever waits hears of it: of a payment that has come once, of one that was refused each time, for it may be tried again.
-    fn tell(world: &mut World, intent: &str) {
-        let Some(act) = world.awaited.0.get(intent).copied() else { return };
-        let is_over = |intent: &Value| matches!(text(intent, "status"), "succeeded" | "canceled");
-        if world.store.get("payment_intent", intent).is_none_or(is_over) {
-            world.awaited.0.remove(intent);
-        }
-        act(world, intent);
-    }
-}
-
 /// Tries a payment.
 pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
     let earlier = payment.intent.as_deref().and_then(|id| world.store.get("payment_intent", id)).cloned();
@@ -104,12 +86,12 @@ pub(super) fn attempt(world: &mut World, payment: &Payment) -> Paid {
         Err(failure) => return Paid::Declined(intent, failure),
     };
     if let Some(act) = payment.settled {
-        world.awaited.0.insert(id.clone(), act);
+        world.awaited.insert(id.clone(), act);
     }
     let paid = confirm::confirm(world, intent, &method, payment.off_session);
     // A refused one may be confirmed again by itself, with another payment method.
     if matches!(paid, Paid::Succeeded(_)) {
-        world.awaited.0.remove(&id);
+        world.awaited.remove(&id);
     }
     paid
 }
@@ -119,7 +101,7 @@ pub(super) fn open(world: &mut World, payment: &Payment) -> Value {
     let intent = intents::blank(world, payment.amount, &payment.currency);
     let intent = world.create("payment_intent", "payment_intent.created", made_for(intent, payment));
     if let Some(act) = payment.settled {
-        world.awaited.0.insert(text(&intent, "id").to_owned(), act);
+        world.awaited.insert(text(&intent, "id").to_owned(), act);
     }
     intent
 }

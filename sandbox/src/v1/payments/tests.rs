@@ -7,7 +7,7 @@ mod trigger;
 
 use serde_json::Value;
 
-use crate::world::{Request, World};
+use crate::{message::Request, world::World};
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 24 * 60 * 60;

@@ -9,8 +9,8 @@ use super::{
     start::{Start, start},
 };
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
-    routes::Call,
     v1::{customers, discounts, payment_methods},
     world::World,
 };

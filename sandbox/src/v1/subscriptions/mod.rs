@@ -15,10 +15,10 @@ pub(super) mod update;
 use serde_json::{Value, json};
 
 use crate::{
+    endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
     list::{self, Created},
     params::Params,
-    routes::{Call, Route},
     store::text,
     v1::invoices::collect,
     world::World,
@@ -65,13 +65,13 @@ const LIST: &[&str] = &[
 const CANCEL: &[&str] = &["invoice_now", "prorate", "cancellation_details*"];
 const RESUME: &[&str] = &["billing_cycle_anchor", "proration_behavior", "proration_date"];
 
-pub(super) const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/subscriptions", params: create::PARAMS, run: create::create },
-    Route { method: "GET", path: "/v1/subscriptions", params: LIST, run: all },
-    Route { method: "GET", path: "/v1/subscriptions/{id}", params: &[], run: retrieve },
-    Route { method: "POST", path: "/v1/subscriptions/{id}", params: UPDATE, run: update::update },
-    Route { method: "DELETE", path: "/v1/subscriptions/{id}", params: CANCEL, run: end::cancel },
-    Route { method: "POST", path: "/v1/subscriptions/{id}/resume", params: RESUME, run: end::resume },
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: "POST", path: "/v1/subscriptions", params: create::PARAMS, run: create::create },
+    Endpoint { method: "GET", path: "/v1/subscriptions", params: LIST, run: all },
+    Endpoint { method: "GET", path: "/v1/subscriptions/{id}", params: &[], run: retrieve },
+    Endpoint { method: "POST", path: "/v1/subscriptions/{id}", params: UPDATE, run: update::update },
+    Endpoint { method: "DELETE", path: "/v1/subscriptions/{id}", params: CANCEL, run: end::cancel },
+    Endpoint { method: "POST", path: "/v1/subscriptions/{id}/resume", params: RESUME, run: end::resume },
 ];
 
 /// Fields that are kept as they are given, when a subscription is made and when it changes.

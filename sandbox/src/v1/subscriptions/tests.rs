@@ -11,7 +11,7 @@ mod sums;
 use chrono::DateTime;
 use serde_json::Value;
 
-use crate::world::{Request, World};
+use crate::{message::Request, world::World};
 
 /// 2027-01-31 10:20:30 UTC.
 const START: i64 = 1_801_390_830;

@@ -9,9 +9,9 @@ use super::{
     proration::{self, Behavior},
 };
 use crate::{
+    endpoint::Call,
     failure::{Answer, Failure},
     params::Params,
-    routes::Call,
     store::{number, text},
     v1::{
         discounts::{self, Asked},

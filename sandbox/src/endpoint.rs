@@ -1,0 +1,46 @@
+//! What answers at a path of Stripe's API: each resource lists its own.
+
+use super::{failure::Answer, params::Params, world::World};
+
+/// A path, what it takes, and what it does.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub method: &'static str,
+    /// With `{id}` where an id stands.
+    pub path: &'static str,
+    /// See [`Params::check`].
+    pub params: &'static [&'static str],
+    pub run: fn(&mut World, &Call) -> Answer,
+}
+
+/// A request to an endpoint, read.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub params: Params,
+    ids: Vec<String>,
+    /// `Stripe-Account`.
+    pub account: Option<String>,
+}
+
+impl Call {
+    pub fn new(params: Params, ids: Vec<String>, account: Option<String>) -> Self {
+        Self { params, ids, account }
+    }
+
+    /// The first id of the path.
+    pub fn id(&self) -> &str {
+        self.ids.first().map_or("", String::as_str)
+    }
+
+    /// The second id of the path.
+    pub fn second_id(&self) -> &str {
+        self.ids.get(1).map_or("", String::as_str)
+    }
+}
+
+impl Endpoint {
+    /// As a fault names it.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
