@@ -18,6 +18,9 @@ const ZERO: &[&str] =
 const THREE: &[&str] = &["bhd", "jod", "kwd", "omr", "tnd"];
 /// Currencies without decimals that the API writes with two, in steps of a whole unit (Stripe: currencies, special cases).
 const WHOLE: &[&str] = &["isk", "ugx"];
+/// Stripe: the least that is charged, in minor units; about half a dollar.
+const LEAST: &[(&str, i64)] =
+    &[("usd", 50), ("eur", 50), ("cad", 50), ("aud", 50), ("chf", 50), ("gbp", 30), ("jpy", 50)];
 
 /// How many of an amount's digits stand behind the point.
 pub(super) fn decimals(currency: &str) -> usize {
@@ -48,6 +51,11 @@ pub(super) fn check(amount: i64, currency: &str, param: &str) -> Result<(), Fail
         return Err(Failure::invalid(message).code("invalid_charge_amount_no_decimal_compatible").param(param));
     }
     Ok(())
+}
+
+/// The least that is charged in a currency.
+pub(crate) fn least(currency: &str) -> i64 {
+    LEAST.iter().find(|(of, _)| *of == currency).map_or(0, |(_, least)| *least)
 }
 
 /// The balance of the platform itself.

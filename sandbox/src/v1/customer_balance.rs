@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{customers, prices};
+use super::{buyers, prices};
 use crate::{
     endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
@@ -78,7 +78,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let metadata = params.metadata(&json!({}))?;
     let description = params.nullable("description")?.unwrap_or_default();
     world.execute()?;
-    let customer = customers::existing(world, call.id())?;
+    let customer = buyers::existing(world, call.id())?;
     let has = text(&customer, "currency");
     if !has.is_empty() && has != currency {
         let message = format!("The customer's currency is {has}: its balance cannot be in {currency}.");
@@ -104,7 +104,7 @@ fn retrieve(world: &mut World, call: &Call) -> Answer {
 }
 
 fn all(world: &mut World, call: &Call) -> Answer {
-    customers::existing(world, call.id())?;
+    buyers::existing(world, call.id())?;
     let created = list::Created::read(&call.params)?;
     let mut matching: Vec<&Value> = Vec::new();
     for transaction in world.store.all("customer_balance_transaction").rev().filter(|of| created.holds(of)) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{customer_balance, payment_methods, subscriptions};
+use super::{buyers, customer_balance, payment_methods, subscriptions};
 use crate::{
     endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
@@ -166,7 +166,7 @@ fn update(world: &mut World, call: &Call) -> Answer {
     let kept = world.store.get("customer", call.id()).and_then(|c| c.get("metadata")).cloned().unwrap_or_default();
     let asked = asked(&call.params, &kept)?;
     world.execute()?;
-    let mut customer = existing(world, call.id())?;
+    let mut customer = buyers::existing(world, call.id())?;
     set(&mut customer, asked.fields);
     methods(world, &mut customer, asked.method, asked.default)?;
     let more = asked.balance.map_or(0, |balance| balance - number(&customer, "balance"));
@@ -180,7 +180,7 @@ fn update(world: &mut World, call: &Call) -> Answer {
 
 fn delete(world: &mut World, call: &Call) -> Answer {
     world.execute()?;
-    let customer = existing(world, call.id())?;
+    let customer = buyers::existing(world, call.id())?;
     let gone = json!({ "id": call.id(), "object": "customer", "deleted": true });
     subscriptions::end::customer_gone(world, call.id());
     world.store.insert("customer", gone.clone());
@@ -201,22 +201,6 @@ fn all(world: &mut World, call: &Call) -> Answer {
         .filter(|customer| list::is_asked(customer, &call.params, "test_clock").unwrap_or_default())
         .collect();
     list::page(&matching, &call.params, "customer", "/v1/customers")
-}
-
-/// A customer that is not deleted.
-pub(super) fn existing(world: &World, id: &str) -> Answer {
-    let customer = world.object("customer", "customer", id)?;
-    if customer.get("deleted").is_some() { Err(Failure::no_such("customer", id)) } else { Ok(customer) }
-}
-
-/// The customer that a parameter names, if it may still buy.
-pub(super) fn buyer(world: &World, id: &str) -> Answer {
-    let customer = world.named("customer", "customer", id, "customer")?;
-    if customer.get("deleted").is_some() {
-        Err(Failure::no_such_param("customer", id, "customer"))
-    } else {
-        Ok(customer)
-    }
 }
 
 /// What is given, read; nothing is changed yet.
@@ -255,10 +239,4 @@ fn set(object: &mut Value, fields: Vec<(&'static str, Value)>) {
     for (name, value) in fields {
         object[name] = value;
     }
-}
-
-/// Who pays, as other objects show it.
-pub(super) fn email_of(world: &World, id: &str) -> Value {
-    let email = world.store.get("customer", id).map(|customer| text(customer, "email").to_owned());
-    email.filter(|email| !email.is_empty()).map_or(Value::Null, Value::from)
 }

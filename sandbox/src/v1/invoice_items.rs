@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    customers,
+    buyers,
     invoices::{draft, lines},
     prices,
 };
@@ -181,7 +181,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let metadata = params.metadata(&json!({}))?;
     let given = period(params, world.now)?;
     world.execute()?;
-    customers::buyer(world, &customer)?;
+    buyers::buyer(world, &customer)?;
     if let Some(id) = &subscription {
         world.named("subscription", "subscription", id, "subscription")?;
     }

@@ -6,6 +6,7 @@ pub(super) mod ask;
 pub(super) mod balance;
 mod billing_meters;
 pub(super) mod billing_portal;
+mod buyers;
 pub(super) mod checkout;
 mod coupons;
 mod credit_notes;

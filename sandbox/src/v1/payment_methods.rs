@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::customers;
+use super::buyers;
 use crate::{
     cards::{self, Does, Instrument},
     endpoint::{Call, Endpoint},
@@ -263,7 +263,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let redisplay = call.params.choice("allow_redisplay", &["always", "limited", "unspecified"])?;
     world.execute()?;
     if let Some(customer) = customer {
-        customers::buyer(world, customer)?;
+        buyers::buyer(world, customer)?;
     }
     let mut method = draft.make(world);
     if let Some(redisplay) = redisplay {
@@ -304,7 +304,7 @@ fn update(world: &mut World, call: &Call) -> Answer {
 fn attach(world: &mut World, call: &Call) -> Answer {
     let customer = call.params.required("customer")?;
     world.execute()?;
-    customers::buyer(world, customer)?;
+    buyers::buyer(world, customer)?;
     let method = match cards::named(call.id()).filter(|_| call.id().starts_with("pm_")) {
         Some(known) => of(world, known),
         None => world.object("payment_method", "PaymentMethod", call.id())?,
@@ -352,12 +352,12 @@ fn all(world: &mut World, call: &Call) -> Answer {
 }
 
 fn of_customer(world: &mut World, call: &Call) -> Answer {
-    customers::existing(world, call.id())?;
+    buyers::existing(world, call.id())?;
     page(world, call, Some(call.id()), &format!("/v1/customers/{}/payment_methods", call.id()))
 }
 
 fn one_of_customer(world: &mut World, call: &Call) -> Answer {
-    customers::existing(world, call.id())?;
+    buyers::existing(world, call.id())?;
     let method = world.object("payment_method", "PaymentMethod", call.second_id())?;
     if text(&method, "customer") == call.id() {
         Ok(method)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{customers, payment_methods};
+use super::{buyers, payment_methods};
 use crate::{
     cards::{self, Does},
     endpoint::{Call, Endpoint},
@@ -75,7 +75,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let method = method(params)?;
     world.execute()?;
     if let Some(customer) = customer.as_str() {
-        customers::buyer(world, customer)?;
+        buyers::buyer(world, customer)?;
     }
     let method = made(world, method)?;
     let id = world.ids.next("seti_");

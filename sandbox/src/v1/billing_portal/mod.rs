@@ -4,7 +4,7 @@ pub(crate) mod configurations;
 
 use serde_json::{Value, json};
 
-use super::{checkout::kept::web_address, customers};
+use super::{buyers, checkout::kept::web_address};
 use crate::{
     endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
@@ -59,7 +59,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let (configuration, locale) = (params.text("configuration")?, params.nullable("locale")?);
     let flow = flow(params)?;
     world.execute()?;
-    customers::buyer(world, customer)?;
+    buyers::buyer(world, customer)?;
     let configuration = match configuration {
         Some(id) => world.named("billing_portal.configuration", "configuration", id, "configuration")?,
         None => configurations::default(world),

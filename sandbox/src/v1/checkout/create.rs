@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{super::customers, discounts, kept, lines, time_is_up};
+use super::{super::buyers, discounts, kept, lines, time_is_up};
 use crate::{
     endpoint::Call,
     failure::{Answer, Failure},
@@ -89,7 +89,7 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
 
     world.execute()?;
     if let Some(id) = &customer {
-        customers::buyer(world, id)?;
+        buyers::buyer(world, id)?;
     }
     let lines = lines::make(world, asked, &mode, is_trial)?;
     let id = world.ids.next("cs_test_");

@@ -141,3 +141,8 @@ pub(crate) fn set_tax_percent(world: &mut World, percent: f64) -> Answer {
     world.store.insert("sandbox.settings", settings.clone());
     Ok(settings)
 }
+
+/// Whether anything was to be paid.
+pub(super) fn is_due(session: &Value) -> bool {
+    number(session, "amount_total") > 0
+}

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         ask::ask,
-        customers, payment_methods,
+        buyers, customers, payment_methods,
         payments::{self, Paid, Payment},
     },
     kept, lines, open, settle,
@@ -35,7 +35,7 @@ pub(crate) fn complete(world: &mut World, id: &str, email: Option<&str>) -> Answ
 pub(crate) fn pay(world: &mut World, id: &str, buyer: &Buyer) -> Answer {
     let mut session = open(world, id)?;
     if let Some(customer) = session["customer"].as_str() {
-        customers::buyer(world, customer)?;
+        buyers::buyer(world, customer)?;
     }
     let mode = text(&session, "mode").to_owned();
     let method = buyer.method.as_deref().filter(|method| !method.is_empty());
@@ -96,17 +96,11 @@ fn payer(world: &mut World, session: &mut Value) -> Value {
         return session["_customer"].clone();
     }
     let mut customer = customers::blank(world);
-    customer["email"] = email(world, session);
+    customer["email"] = settle::email(world, session);
     customer["name"] = session["_buyer"]["name"].clone();
     let customer = world.create("customer", "customer.created", customer);
     session["_customer"] = customer["id"].clone();
     customer["id"].clone()
-}
-
-/// The address that the buyer gave, or that is known of them.
-pub(super) fn email(world: &World, session: &Value) -> Value {
-    let given = [&session["_buyer"]["email"], &session["customer_email"]].into_iter().find(|email| email.is_string());
-    given.cloned().unwrap_or_else(|| customers::email_of(world, text(session, "customer")))
 }
 
 /// Keeps a payment method for later; answers its id.

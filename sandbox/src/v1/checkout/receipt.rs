@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{customers, invoices::draft},
-    lines, settle,
+    super::{buyers, invoices::draft},
+    lines,
 };
 use crate::{
     store::{number, text, with},
@@ -14,7 +14,7 @@ use crate::{
 /// Makes it where it is wanted, and names it on the session.
 pub(super) fn make(world: &mut World, session: &mut Value) {
     if session["invoice_creation"]["enabled"] != json!(true)
-        || !settle::is_due(session)
+        || !lines::is_due(session)
         || session["invoice"].is_string()
     {
         return;
@@ -65,7 +65,7 @@ fn open(world: &mut World, session: &Value, id: &str) -> Value {
             "liability": session["automatic_tax"]["liability"], "provider": session["automatic_tax"]["provider"],
             "status": session["automatic_tax"]["status"] },
         "created": world.now, "currency": session["currency"], "customer": session["customer"],
-        "customer_email": customers::email_of(world, text(session, "customer")), "customer_name": session["_buyer"]["name"],
+        "customer_email": buyers::email_of(world, text(session, "customer")), "customer_name": session["_buyer"]["name"],
         "description": data["description"], "effective_at": world.now, "footer": data["footer"],
         "hosted_invoice_url": format!("{}/_sandbox/invoices/{id}", world.url), "id": id,
         "lines": { "object": "list", "has_more": false, "total_count": bought.len(), "url": format!("/v1/invoices/{id}/lines"), "data": bought },

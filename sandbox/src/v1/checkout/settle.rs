@@ -3,13 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{ask::ask, customers},
-    discounts, pay, receipt,
+    super::{ask::ask, buyers},
+    discounts, receipt,
 };
-use crate::{
-    store::{number, text},
-    world::World,
-};
+use crate::{store::text, world::World};
 
 /// What of `payment_intent_data` is only kept on the intent.
 const KEPT: &[&str] = &[
@@ -44,7 +41,7 @@ pub(super) fn finish(world: &mut World, mut session: Value, payment_status: &str
     if session["_customer"].is_string() {
         session["customer"] = session["_customer"].clone();
     }
-    let email = pay::email(world, &session);
+    let email = email(world, &session);
     let name = session["_buyer"]["name"].clone();
     session["customer_details"] = json!({
         "address": null, "business_name": null, "email": if email.is_null() { json!("buyer@example.com") } else { email },
@@ -130,7 +127,7 @@ fn update_customer(world: &mut World, session: &Value) {
     // A customer who has no address gets the one that was typed (Stripe: create a session, `customer`).
     let typed = session["_buyer"]["email"].as_str();
     if let (Some(id), Some(email)) = (session["customer"].as_str(), typed)
-        && customers::email_of(world, id).is_null()
+        && buyers::email_of(world, id).is_null()
     {
         drop(ask(world, "POST", &format!("/v1/customers/{id}"), &[("email", email)]));
     }
@@ -140,7 +137,8 @@ fn update_customer(world: &mut World, session: &Value) {
     }
 }
 
-/// Whether anything was to be paid.
-pub(super) fn is_due(session: &Value) -> bool {
-    number(session, "amount_total") > 0
+/// The address that the buyer gave, or that is known of them.
+pub(super) fn email(world: &World, session: &Value) -> Value {
+    let given = [&session["_buyer"]["email"], &session["customer_email"]].into_iter().find(|email| email.is_string());
+    given.cloned().unwrap_or_else(|| buyers::email_of(world, text(session, "customer")))
 }

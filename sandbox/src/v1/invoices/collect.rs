@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::lines;
 use crate::{
     failure::{Answer, Failure},
     store::{number, text},
@@ -85,17 +86,12 @@ fn payment(world: &World, invoice: &Value, how: &How) -> Payment {
 
 /// The payment method of the invoice or of its subscription; the customer's is found by whoever charges it.
 fn default_method(world: &World, invoice: &Value) -> Option<String> {
-    let subscription = world.store.get("subscription", subscription_of(invoice));
+    let subscription = world.store.get("subscription", lines::subscription_of(invoice));
     let customer = text(invoice, "customer");
     // One that was detached meanwhile pays nothing any more.
     let still = |id: &&str| payment_methods::check_payer(world, id, customer, "default_payment_method").is_ok();
     let named = |object: &Value| object["default_payment_method"].as_str().filter(still).map(str::to_owned);
     named(invoice).or_else(|| subscription.and_then(named))
-}
-
-/// The subscription that an invoice is for; empty when there is none.
-pub(crate) fn subscription_of(invoice: &Value) -> &str {
-    invoice.pointer("/parent/subscription_details/subscription").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Tries, and keeps what came of it. A refusal is kept too, and answered.
@@ -270,7 +266,7 @@ pub(crate) fn settled(world: &mut World, intent: &str) {
 /// Stops what happens by itself: its subscription has ended.
 pub(crate) fn stop(world: &mut World, subscription: &str) {
     let unpaid = |invoice: &&Value| {
-        subscription_of(invoice) == subscription && matches!(text(invoice, "status"), "draft" | "open")
+        lines::subscription_of(invoice) == subscription && matches!(text(invoice, "status"), "draft" | "open")
     };
     let unpaid: Vec<Value> = world.store.all("invoice").filter(unpaid).cloned().collect();
     for mut invoice in unpaid {

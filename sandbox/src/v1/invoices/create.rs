@@ -8,7 +8,7 @@ use crate::{
     failure::{Answer, Failure},
     money::Money,
     store::text,
-    v1::{customers, discounts, invoice_items},
+    v1::{buyers, discounts, invoice_items},
     world::World,
 };
 
@@ -75,7 +75,7 @@ pub(super) fn run(world: &mut World, call: &Call) -> Answer {
         ..Draft::default()
     };
     world.execute()?;
-    let buyer = customers::buyer(world, &payer)?;
+    let buyer = buyers::buyer(world, &payer)?;
     let of = match &subscription {
         Some(id) => world.named("subscription", "subscription", id, "subscription")?,
         None => Value::Null,

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::lines;
 use crate::{
+    money,
     store::{number, text, with},
-    v1::{customer_balance, customers, discounts, payments},
+    v1::{buyers, customer_balance, discounts},
     world::World,
 };
 
@@ -79,7 +80,7 @@ impl Draft {
                 "currency": self.currency,
                 "customer": self.customer,
                 "customer_address": customer["address"],
-                "customer_email": customers::email_of(world, &self.customer),
+                "customer_email": buyers::email_of(world, &self.customer),
                 "customer_name": customer["name"],
                 "customer_phone": customer["phone"],
                 "customer_shipping": customer["shipping"],
@@ -170,7 +171,7 @@ pub(crate) fn total(world: &World, invoice: &mut Value) {
     let currency = text(invoice, "currency");
     let balance = customer.map(|customer| customer_balance::of(customer, currency)).unwrap_or_default();
     // Stripe: a negative balance is credit; a positive one is owed, and added. What is less than the least charge waits.
-    let due = Some(total.saturating_add(balance)).filter(|due| *due >= payments::intents::least(currency)).unwrap_or(0);
+    let due = Some(total.saturating_add(balance)).filter(|due| *due >= money::least(currency)).unwrap_or(0);
     for (name, amount) in [
         ("subtotal", subtotal),
         ("subtotal_excluding_tax", subtotal),

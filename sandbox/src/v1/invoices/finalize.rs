@@ -6,7 +6,7 @@ use super::{collect, draft};
 use crate::{
     failure::{Answer, Failure},
     store::{number, text},
-    v1::{customer_balance, customers, invoice_payments, payments::Paid, subscriptions},
+    v1::{buyers, customer_balance, invoice_payments, payments::Paid, subscriptions},
     world::World,
 };
 
@@ -93,7 +93,7 @@ pub(crate) fn issue_tried(world: &mut World, mut invoice: Value, tried: Option<&
 /// What an invoice takes from, or gives to, its customer's balance.
 fn balance(world: &mut World, invoice: &Value, amount: i64, kind: &str) {
     let customer = text(invoice, "customer");
-    if amount != 0 && customers::buyer(world, customer).is_ok() {
+    if amount != 0 && buyers::buyer(world, customer).is_ok() {
         customer_balance::change(world, customer, amount, kind, Some(invoice));
     }
 }

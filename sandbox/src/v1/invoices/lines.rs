@@ -8,6 +8,11 @@ use crate::{
     world::World,
 };
 
+/// The subscription that an invoice is for; empty when there is none.
+pub(crate) fn subscription_of(invoice: &Value) -> &str {
+    invoice.pointer("/parent/subscription_details/subscription").and_then(Value::as_str).unwrap_or_default()
+}
+
 /// A line for the period of a subscription's item.
 pub(crate) fn of_subscription_item(world: &mut World, subscription: &Value, item: &Value, is_trial: bool) -> Value {
     let price = &item["price"];

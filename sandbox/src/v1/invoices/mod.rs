@@ -97,7 +97,7 @@ fn all(world: &mut World, call: &Call) -> Answer {
     }
     let mut matching: Vec<&Value> = Vec::new();
     for invoice in world.store.all("invoice").rev().filter(|invoice| created.holds(invoice)) {
-        let mut asked = wanted.is_none_or(|wanted| collect::subscription_of(invoice) == wanted);
+        let mut asked = wanted.is_none_or(|wanted| lines::subscription_of(invoice) == wanted);
         for field in ["customer", "status", "collection_method"] {
             asked &= list::is_asked(invoice, params, field)?;
         }

@@ -9,7 +9,7 @@ use crate::{
     params::{MAX_AMOUNT, Params},
     store::text,
     v1::{
-        customers, invoice_items, prices,
+        buyers, invoice_items, prices,
         subscriptions::{
             self, items, period,
             proration::{self, Behavior},
@@ -102,7 +102,7 @@ pub(super) fn run(world: &mut World, call: &Call) -> Answer {
         None => Value::Null,
     };
     let payer = customer.unwrap_or_else(|| text(&of, "customer").to_owned());
-    customers::buyer(world, &payer)?;
+    buyers::buyer(world, &payer)?;
     let clock = world.clock_of(&payer);
     world.at_clock(&clock, |world| {
         let mut all = Vec::new();

@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     params::Params,
     store::{text, with},
-    v1::{checkout::kept::web_address, customers, payment_methods},
+    v1::{buyers, checkout::kept::web_address, payment_methods},
     world::World,
 };
 
@@ -86,7 +86,7 @@ impl Asked {
             intent[name] = value;
         }
         if let Some(customer) = intent["customer"].as_str() {
-            customers::buyer(world, customer)?;
+            buyers::buyer(world, customer)?;
         }
         let method = match (self.method, self.data) {
             (Some(id), _) => Some(payment_methods::resolve(world, &id, "payment_method")?),

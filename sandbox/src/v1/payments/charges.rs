@@ -12,7 +12,7 @@ use crate::{
     store::{number, text, with},
     v1::{
         balance::{self, Movement},
-        customers, payment_methods, prices,
+        buyers, payment_methods, prices,
     },
     world::World,
 };
@@ -214,7 +214,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     }
     world.execute()?;
     if let Some(customer) = customer {
-        customers::buyer(world, customer)?;
+        buyers::buyer(world, customer)?;
     }
     let method = match source {
         Some(token) => {

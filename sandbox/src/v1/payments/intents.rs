@@ -80,9 +80,6 @@ const REASONS: &[&str] = &["duplicate", "fraudulent", "requested_by_customer", "
 /// What can still be cancelled.
 const OPEN: &[&str] =
     &["requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing"];
-/// Stripe: the least that is charged, in minor units; about half a dollar.
-const LEAST: &[(&str, i64)] =
-    &[("usd", 50), ("eur", 50), ("cad", 50), ("aud", 50), ("chf", 50), ("gbp", 30), ("jpy", 50)];
 
 pub(crate) const ENDPOINTS: &[Endpoint] = &[
     Endpoint { method: "POST", path: "/v1/payment_intents", params: CREATE, run: create },
@@ -158,17 +155,12 @@ pub(super) fn blank(world: &mut World, amount: i64, currency: &str) -> Value {
 
 /// An amount that Stripe would charge.
 fn check(amount: i64, currency: &str) -> Result<(), Failure> {
-    let least = least(currency);
+    let least = money::least(currency);
     if amount >= least {
         return Ok(());
     }
     let message = format!("Amount must be at least {least} {currency} in the smallest unit of the currency.");
     Err(Failure::invalid(message).code("amount_too_small").param("amount"))
-}
-
-/// The least that is charged in a currency.
-pub(crate) fn least(currency: &str) -> i64 {
-    LEAST.iter().find(|(of, _)| *of == currency).map_or(0, |(_, least)| *least)
 }
 
 fn create(world: &mut World, call: &Call) -> Answer {

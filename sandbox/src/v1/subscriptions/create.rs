@@ -11,7 +11,7 @@ use super::{
 use crate::{
     endpoint::Call,
     failure::{Answer, Failure},
-    v1::{customers, discounts, payment_methods},
+    v1::{buyers, discounts, payment_methods},
     world::World,
 };
 
@@ -96,7 +96,7 @@ pub(super) fn create(world: &mut World, call: &Call) -> Answer {
         ..Start::default()
     };
     world.execute()?;
-    customers::buyer(world, &new.customer)?;
+    buyers::buyer(world, &new.customer)?;
     if let Some(method) = &new.default_payment_method {
         payment_methods::check_payer(world, method, &new.customer, "default_payment_method")?;
     }

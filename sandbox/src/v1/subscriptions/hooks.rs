@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{cycle, end};
-use crate::{settings::AfterRetries, store::text, v1::invoices::collect::subscription_of, world::World};
+use crate::{settings::AfterRetries, store::text, v1::invoices::lines::subscription_of, world::World};
 
 fn of(world: &World, invoice: &Value) -> Option<Value> {
     world.store.get("subscription", subscription_of(invoice)).cloned()

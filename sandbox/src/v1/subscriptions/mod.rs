@@ -20,7 +20,7 @@ use crate::{
     list::{self, Created},
     params::Params,
     store::text,
-    v1::invoices::collect,
+    v1::invoices::lines,
     world::World,
 };
 
@@ -120,7 +120,7 @@ fn fields(params: &Params, kept: &Value) -> Result<Vec<(&'static str, Value)>, F
 
 /// How the collection of a subscription is paused; empty when it is not.
 pub(super) fn pausing(world: &World, invoice: &Value) -> String {
-    let subscription = world.store.get("subscription", collect::subscription_of(invoice));
+    let subscription = world.store.get("subscription", lines::subscription_of(invoice));
     subscription.map(|subscription| text(&subscription["pause_collection"], "behavior").to_owned()).unwrap_or_default()
 }
 

@@ -10,7 +10,7 @@ use crate::{
     v1::{
         discounts::{self, share},
         invoice_items::Draft,
-        invoices::{collect::subscription_of, lines},
+        invoices::lines::{self, subscription_of},
     },
     world::World,
 };
