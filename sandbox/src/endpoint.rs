@@ -1,6 +1,10 @@
 //! What answers at a path of Stripe's API: each resource lists its own.
 
-use super::{failure::Answer, params::Params, world::World};
+use super::{
+    failure::{Answer, Failure},
+    params::Params,
+    world::World,
+};
 
 /// A path, what it takes, and what it does.
 #[derive(Debug)]
@@ -25,6 +29,13 @@ pub(super) struct Call {
 impl Call {
     pub fn new(params: Params, ids: Vec<String>, account: Option<String>) -> Self {
         Self { params, ids, account }
+    }
+
+    /// As a form would make it.
+    pub fn of(ids: Vec<String>, fields: &[(&str, &str)]) -> Result<Self, Failure> {
+        let fields: Vec<(String, String)> =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Ok(Self::new(Params::parse(&fields)?, ids, None))
     }
 
     /// The first id of the path.

@@ -82,7 +82,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
 
 fn live(world: &World, subscription: &str) -> Result<(), Failure> {
     let of = world.named("subscription", "subscription", subscription, "subscription")?;
-    if super::subscriptions::end::is_live(&of) {
+    if super::subscriptions::state::is_live(&of) {
         return Ok(());
     }
     Err(Failure::invalid("A canceled subscription can only update its cancellation_details and metadata."))

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::subscriptions::{
-    self, end,
+    end,
     items::ItemDraft,
     period,
     proration::{self, Behavior},
+    state,
     update::{self, Change},
 };
 use crate::{
@@ -64,7 +65,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let metadata = call.params.metadata(&json!({}))?;
     world.execute()?;
     let mut subscription = world.named("subscription", "subscription", &id, "from_subscription")?;
-    if !end::is_live(&subscription) {
+    if !state::is_live(&subscription) {
         return Err(Failure::invalid("A canceled subscription cannot have a schedule.").param("from_subscription"));
     }
     if !subscription["schedule"].is_null() {
@@ -74,7 +75,7 @@ fn create(world: &mut World, call: &Call) -> Answer {
         );
         return Err(Failure::invalid(message).param("from_subscription"));
     }
-    let clock = subscriptions::clock(world, &id);
+    let clock = state::clock(world, &id);
     world.at_clock(&clock, |world| {
         let (start, over) = period::of(&subscription);
         let items = subscription["items"]["data"].as_array().cloned().unwrap_or_default();
@@ -261,7 +262,7 @@ fn by_itself(world: &mut World, id: &str) {
 pub(super) fn turn(world: &mut World, subscription: &str) {
     let Some(of) = world.store.get("subscription", subscription).cloned() else { return };
     let Some(mut schedule) = world.store.get(KIND, text(&of, "schedule")).cloned() else { return };
-    if text(&schedule, "status") != "active" || !end::is_live(&of) {
+    if text(&schedule, "status") != "active" || !state::is_live(&of) {
         return;
     }
     let phases = schedule["phases"].as_array().cloned().unwrap_or_default();
@@ -377,7 +378,7 @@ fn cancel(world: &mut World, call: &Call) -> Answer {
         schedule["canceled_at"] = json!(world.now);
         schedule["current_phase"] = Value::Null;
         let schedule = world.change(KIND, "subscription_schedule.canceled", schedule);
-        if let Some(subscription) = world.store.get("subscription", &subscription).cloned().filter(end::is_live) {
+        if let Some(subscription) = world.store.get("subscription", &subscription).cloned().filter(state::is_live) {
             end::end(world, subscription, "cancellation_requested");
         }
         Ok(schedule)

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::subscriptions::{end, period};
+use super::subscriptions::{end, period, state};
 use crate::{
     endpoint::{Call, Endpoint},
     failure::{Answer, Failure},
@@ -95,7 +95,7 @@ fn advance(world: &mut World, call: &Call) -> Answer {
 
 /// Two intervals of the shortest subscription from now on.
 fn limit(world: &World, clock: &str, from: i64) -> i64 {
-    let living = world.store.all("subscription").filter(|of| text(of, "test_clock") == clock && end::is_live(of));
+    let living = world.store.all("subscription").filter(|of| text(of, "test_clock") == clock && state::is_live(of));
     let every = living.filter_map(|of| of.pointer("/items/data/0/price/recurring"));
     every.filter_map(|every| period::step(from, every, 2)).min().unwrap_or(from + LONGEST)
 }

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{ask::ask, buyers},
+    super::{buyers, customers},
     discounts, receipt,
 };
-use crate::{store::text, world::World};
+use crate::{endpoint::Call, store::text, world::World};
 
 /// What of `payment_intent_data` is only kept on the intent.
 const KEPT: &[&str] = &[
@@ -129,12 +129,18 @@ fn update_customer(world: &mut World, session: &Value) {
     if let (Some(id), Some(email)) = (session["customer"].as_str(), typed)
         && buyers::email_of(world, id).is_null()
     {
-        drop(ask(world, "POST", &format!("/v1/customers/{id}"), &[("email", email)]));
+        tell(world, id, "email", email);
     }
     let wanted = text(&session["_customer_update"], "name") == "auto";
     if let (true, Some(id), Some(name)) = (wanted, session["customer"].as_str(), session["_buyer"]["name"].as_str()) {
-        drop(ask(world, "POST", &format!("/v1/customers/{id}"), &[("name", name)]));
+        tell(world, id, "name", name);
     }
+}
+
+/// Asks the API, as a caller would.
+fn tell(world: &mut World, customer: &str, field: &str, value: &str) {
+    let told = Call::of(vec![customer.to_owned()], &[(field, value)]);
+    drop(told.and_then(|call| customers::update::update(world, &call)));
 }
 
 /// The address that the buyer gave, or that is known of them.

@@ -47,7 +47,7 @@ pub(super) fn update(world: &mut World, call: &Call) -> Answer {
         }
         let starts = advances == Some(true) && invoice["automatically_finalizes_at"].is_null();
         if is_draft && (starts || finalizes.is_some()) {
-            let at = finalizes.unwrap_or(world.now + finalizing::DRAFT);
+            let at = finalizes.unwrap_or(world.now + draft::DRAFT);
             finalizing::plan(world, &mut invoice, at);
         }
         Ok(world.change("invoice", "invoice.updated", invoice))

@@ -11,6 +11,8 @@ use crate::{
 };
 
 const DAY: i64 = 24 * 60 * 60;
+/// Seconds that a renewal's invoice stays a draft, so that others may add to it: about an hour.
+pub(crate) const DRAFT: i64 = 60 * 60;
 
 /// What a new invoice is made of.
 #[derive(Debug, Default)]

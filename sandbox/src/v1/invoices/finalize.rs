@@ -10,13 +10,10 @@ use crate::{
     world::World,
 };
 
-/// Seconds that a renewal's invoice stays a draft, so that others may add to it: about an hour.
-pub(crate) const DRAFT: i64 = 60 * 60;
-
 /// Keeps a new draft and tells of it; it is finalised in an hour if it advances by itself.
 pub(crate) fn open_draft(world: &mut World, mut invoice: Value) -> Value {
     if invoice["auto_advance"] == true {
-        let at = world.now + DRAFT;
+        let at = world.now + draft::DRAFT;
         plan(world, &mut invoice, at);
     }
     world.create("invoice", "invoice.created", invoice)
@@ -36,7 +33,7 @@ fn by_itself(world: &mut World, id: &str) {
         return;
     }
     let invoice = issue(world, invoice);
-    let paused = subscriptions::pausing(world, &invoice);
+    let paused = subscriptions::state::pausing(world, &invoice);
     match paused.as_str() {
         "void" => drop(void(world, id)),
         "mark_uncollectible" => drop(give_up(world, id)),

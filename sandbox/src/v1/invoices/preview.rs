@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{draft::Draft, finalize, lines};
+use super::{draft::Draft, lines};
 use crate::{
     endpoint::Call,
     failure::{Answer, Failure},
@@ -11,8 +11,9 @@ use crate::{
     v1::{
         buyers, invoice_items, prices,
         subscriptions::{
-            self, items, period,
+            items, period,
             proration::{self, Behavior},
+            state, upcoming,
             update::{self, Change, TrialEnd},
         },
     },
@@ -36,38 +37,6 @@ pub(super) const PARAMS: &[&str] = &[
     "subscription_details[cancel_at_period_end]",
     "subscription_details[cancel_now]",
 ];
-
-/// The invoice of the next period.
-pub(crate) fn next(world: &mut World, subscription: &Value) -> Value {
-    let waiting = subscriptions::waiting(world, subscription);
-    let mut all = invoice_items::lines(world, &waiting);
-    let (start, end) = period::of(subscription);
-    all.extend(next_period(world, subscription));
-    upcoming(world, Draft::of(subscription, "upcoming", all, (start, end)))
-}
-
-fn next_period(world: &mut World, subscription: &Value) -> Vec<Value> {
-    let (_, end) = period::of(subscription);
-    let mut ahead = subscription.clone();
-    let every = period::recurring(subscription["items"]["data"].as_array().map_or(&[], Vec::as_slice));
-    let anchor = subscription["billing_cycle_anchor"].as_i64().unwrap_or(end);
-    items::set_period(&mut ahead, (end, period::after(anchor, &every, end)));
-    subscriptions::lines_of_period(world, &ahead)
-}
-
-/// Builds it as of the end of its period.
-fn upcoming(world: &mut World, draft: Draft) -> Value {
-    let at = draft.period.1;
-    let mut invoice = draft.build(world);
-    let id = text(&invoice, "id").replacen("in_", "upcoming_in_", 1);
-    invoice["id"] = json!(id);
-    let all = lines::all(&invoice);
-    lines::put(&mut invoice, all);
-    invoice["created"] = json!(at);
-    invoice["next_payment_attempt"] = json!(at + finalize::DRAFT);
-    invoice["ending_balance"] = json!(0);
-    invoice
-}
 
 pub(super) fn run(world: &mut World, call: &Call) -> Answer {
     let params = &call.params;
@@ -114,7 +83,7 @@ pub(super) fn run(world: &mut World, call: &Call) -> Answer {
         if of.is_null() {
             return new(world, &payer, all, change);
         }
-        if !subscriptions::end::is_live(&of) {
+        if !state::is_live(&of) {
             return Err(Failure::invalid("No upcoming invoices for customer").code("invoice_upcoming_none"));
         }
         changed(world, &of, all, change, ends, at_end)
@@ -167,12 +136,12 @@ fn new(world: &mut World, payer: &str, mut all: Vec<Value>, change: Change) -> A
         auto_advance: true,
         ..Draft::default()
     };
-    Ok(upcoming(world, draft))
+    Ok(upcoming::upcoming(world, draft))
 }
 
 /// The next invoice of a subscription, or the one that a change would make at once.
 fn changed(world: &mut World, of: &Value, mut all: Vec<Value>, change: Change, ends: bool, at_end: bool) -> Answer {
-    let waiting = subscriptions::waiting(world, of);
+    let waiting = upcoming::waiting(world, of);
     let more = invoice_items::lines(world, &waiting);
     all.extend(more);
     let behavior = change.behavior;
@@ -185,22 +154,22 @@ fn changed(world: &mut World, of: &Value, mut all: Vec<Value>, change: Change, e
             }
         }
         let draft = Draft::of(of, "upcoming", all, (start, world.now));
-        return Ok(upcoming(world, draft));
+        return Ok(upcoming::upcoming(world, draft));
     }
     let reckoned = update::reckon(world, of, of.clone(), change)?;
     let prorations = invoice_items::lines(world, &reckoned.waiting);
     all.extend(prorations);
     let now = reckoned.resets() || (behavior == Behavior::Invoice && !reckoned.waiting.is_empty());
     if reckoned.resets() {
-        let lines = subscriptions::lines_of_period(world, &reckoned.after);
+        let lines = upcoming::lines_of_period(world, &reckoned.after);
         all.extend(lines);
     } else if !now && !at_end && of["cancel_at"].as_i64().is_none_or(|at| at > over) {
-        let lines = next_period(world, &reckoned.after);
+        let lines = upcoming::next_period(world, &reckoned.after);
         all.extend(lines);
     }
     if all.is_empty() {
         return Err(Failure::invalid("No upcoming invoices for customer").code("invoice_upcoming_none"));
     }
     let end = if now { world.now } else { period::of(&reckoned.after).1 };
-    Ok(upcoming(world, Draft::of(&reckoned.after, "upcoming", all, (start, end))))
+    Ok(upcoming::upcoming(world, Draft::of(&reckoned.after, "upcoming", all, (start, end))))
 }

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{end, items, period};
+use super::{end, items, period, state, upcoming};
 use crate::{
     store::text,
     v1::{
         discounts, invoice_items,
-        invoices::{draft::Draft, finalize, lines, preview},
+        invoices::{draft::Draft, finalize},
         subscription_schedules,
     },
     world::World,
@@ -65,7 +65,7 @@ fn upcoming(world: &mut World, id: &str) {
     let renews = matches!(text(&subscription, "status"), "active" | "trialing" | "past_due");
     let ends = subscription["cancel_at"].as_i64().is_some_and(|at| at <= end);
     if renews && !ends && end - UPCOMING == world.now {
-        let mut invoice = preview::next(world, &subscription);
+        let mut invoice = upcoming::next(world, &subscription);
         if let Some(fields) = invoice.as_object_mut() {
             // Stripe: the event's invoice has no id, for there is none yet.
             fields.remove("id");
@@ -77,7 +77,7 @@ fn upcoming(world: &mut World, id: &str) {
 fn cancel_at(world: &mut World, id: &str) {
     let Some(subscription) = world.store.get("subscription", id).cloned() else { return };
     let due = subscription["cancel_at"].as_i64().is_some_and(|at| at <= world.now);
-    if due && end::is_live(&subscription) {
+    if due && state::is_live(&subscription) {
         end::end(world, subscription, "cancellation_requested");
     }
 }
@@ -116,8 +116,8 @@ pub(crate) fn renew(world: &mut World, id: &str) {
     let anchor = subscription["billing_cycle_anchor"].as_i64().unwrap_or(over);
     items::set_period(&mut subscription, (over, period::after(anchor, &every, over)));
     subscription["discounts"] = unexpired(world, &subscription["discounts"]);
-    let lines = lines_of_period(world, &subscription);
-    let waiting = waiting(world, &subscription);
+    let lines = upcoming::lines_of_period(world, &subscription);
+    let waiting = upcoming::waiting(world, &subscription);
     let mut lines_waiting = invoice_items::lines(world, &waiting);
     lines_waiting.extend(lines);
     let mut draft = Draft::of(&subscription, "subscription_cycle", lines_waiting, (start, over));
@@ -138,19 +138,6 @@ fn unexpired(world: &World, ids: &Value) -> Value {
         discount.is_some_and(|discount| discount["end"].as_i64().is_none_or(|end| end > world.now))
     };
     ids.as_array().into_iter().flatten().filter(works).cloned().collect()
-}
-
-/// A line an item, for the period that its item shows.
-pub(crate) fn lines_of_period(world: &mut World, subscription: &Value) -> Vec<Value> {
-    let items = subscription["items"]["data"].as_array().cloned().unwrap_or_default();
-    items.iter().map(|item| lines::of_subscription_item(world, subscription, item, false)).collect()
-}
-
-/// What waits for the subscription's next invoice.
-pub(crate) fn waiting(world: &World, subscription: &Value) -> Vec<Value> {
-    let mut waiting = invoice_items::pending(world, text(subscription, "customer"), Some(text(subscription, "id")));
-    waiting.retain(|item| item["currency"] == subscription["currency"]);
-    waiting
 }
 
 /// Whether there is something to charge.

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{clock, cycle, items, period, proration};
+use super::{
+    items, period, proration,
+    state::{self, clock},
+    upcoming,
+};
 use crate::{
     endpoint::Call,
     failure::{Answer, Failure},
@@ -13,11 +17,6 @@ use crate::{
     },
     world::World,
 };
-
-/// Whether anything can still happen to it.
-pub(crate) fn is_live(subscription: &Value) -> bool {
-    !matches!(text(subscription, "status"), "canceled" | "incomplete_expired" | "")
-}
 
 /// Ends it now; what it owes is not collected any more.
 pub(crate) fn end(world: &mut World, mut subscription: Value, reason: &str) -> Value {
@@ -36,7 +35,7 @@ pub(crate) fn end(world: &mut World, mut subscription: Value, reason: &str) -> V
 
 /// A customer is deleted: its subscriptions end at once.
 pub(crate) fn customer_gone(world: &mut World, customer: &str) {
-    let live = |subscription: &&Value| text(subscription, "customer") == customer && is_live(subscription);
+    let live = |subscription: &&Value| text(subscription, "customer") == customer && state::is_live(subscription);
     let live: Vec<Value> = world.store.all("subscription").filter(live).cloned().collect();
     for subscription in live {
         end(world, subscription, "cancellation_requested");
@@ -51,7 +50,7 @@ pub(super) fn cancel(world: &mut World, call: &Call) -> Answer {
     let (comment, feedback) = (details.nullable("comment")?, details.nullable("feedback")?);
     world.execute()?;
     let mut subscription = world.object("subscription", "subscription", call.id())?;
-    if !is_live(&subscription) {
+    if !state::is_live(&subscription) {
         return Err(Failure::no_such("subscription", call.id()));
     }
     for (name, value) in [("comment", comment), ("feedback", feedback)] {
@@ -85,7 +84,7 @@ pub(super) fn cancel(world: &mut World, call: &Call) -> Answer {
 
 /// What waited is invoiced at last.
 fn last_invoice(world: &mut World, subscription: &Value) {
-    let mut waiting = cycle::waiting(world, subscription);
+    let mut waiting = upcoming::waiting(world, subscription);
     waiting.retain(|item| item["parent"]["subscription_details"]["subscription"] == subscription["id"]);
     if waiting.is_empty() {
         return;
@@ -127,7 +126,7 @@ pub(super) fn resume(world: &mut World, call: &Call) -> Answer {
         }
         let end = period::after(number(&subscription, "billing_cycle_anchor"), &every, world.now);
         items::set_period(&mut subscription, (world.now, end));
-        let mut lines = cycle::lines_of_period(world, &subscription);
+        let mut lines = upcoming::lines_of_period(world, &subscription);
         let (left, whole) = (end - world.now, period::whole(&subscription));
         for line in lines.iter_mut().filter(|_| left < whole) {
             // Until the old anchor comes, only so much of a period is charged for.
@@ -151,7 +150,7 @@ pub(super) fn resume(world: &mut World, call: &Call) -> Answer {
 pub(super) fn unpause(world: &mut World, id: &str) {
     let Some(mut subscription) = world.store.get("subscription", id).cloned() else { return };
     let due = subscription["pause_collection"]["resumes_at"].as_i64().is_some_and(|at| at <= world.now);
-    if due && is_live(&subscription) {
+    if due && state::is_live(&subscription) {
         subscription["pause_collection"] = Value::Null;
         world.change("subscription", "customer.subscription.updated", subscription);
     }

@@ -8,8 +8,10 @@ pub(super) mod items;
 pub(super) mod period;
 pub(super) mod proration;
 mod start;
+pub(super) mod state;
 #[cfg(test)]
 mod tests;
+pub(super) mod upcoming;
 pub(super) mod update;
 
 use serde_json::{Value, json};
@@ -20,11 +22,8 @@ use crate::{
     list::{self, Created},
     params::Params,
     store::text,
-    v1::invoices::lines,
     world::World,
 };
-
-pub(super) use cycle::{lines_of_period, waiting};
 
 const UPDATE: &[&str] = &[
     "metadata*",
@@ -118,17 +117,6 @@ fn fields(params: &Params, kept: &Value) -> Result<Vec<(&'static str, Value)>, F
     Ok(fields)
 }
 
-/// How the collection of a subscription is paused; empty when it is not.
-pub(super) fn pausing(world: &World, invoice: &Value) -> String {
-    let subscription = world.store.get("subscription", lines::subscription_of(invoice));
-    subscription.map(|subscription| text(&subscription["pause_collection"], "behavior").to_owned()).unwrap_or_default()
-}
-
-/// The clock that a subscription lives by.
-pub(super) fn clock(world: &World, id: &str) -> String {
-    world.store.get("subscription", id).map(|s| text(s, "test_clock").to_owned()).unwrap_or_default()
-}
-
 fn retrieve(world: &mut World, call: &Call) -> Answer {
     world.object("subscription", "subscription", call.id())
 }
@@ -162,7 +150,7 @@ fn all(world: &mut World, call: &Call) -> Answer {
             // Stripe: without a status, all that are not cancelled.
             None => is != "canceled",
             Some("all") => true,
-            Some("ended") => !end::is_live(subscription),
+            Some("ended") => !state::is_live(subscription),
             Some(status) => is == status,
         };
         let items = subscription.pointer("/items/data").and_then(Value::as_array);

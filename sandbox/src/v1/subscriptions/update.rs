@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
-    clock, cycle, end,
+    cycle, end,
     items::{self, ItemDraft},
     period,
     proration::{self, Behavior},
+    state::{self, clock},
+    upcoming,
 };
 use crate::{
     endpoint::Call,
@@ -89,7 +91,7 @@ pub(super) fn update(world: &mut World, call: &Call) -> Answer {
     world.execute()?;
     let subscription = world.object("subscription", "subscription", call.id())?;
     let told_only = params.names().iter().all(|name| name == "metadata" || name == "expand");
-    if !end::is_live(&subscription) && !told_only {
+    if !state::is_live(&subscription) && !told_only {
         let message = "A canceled subscription can only update its cancellation_details and metadata.";
         return Err(Failure::invalid(message));
     }
@@ -150,7 +152,7 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
         world.create("invoiceitem", "invoiceitem.created", item.clone());
     }
     if let Some((invoice, _)) = &billed {
-        let on = cycle::waiting(world, &after);
+        let on = upcoming::waiting(world, &after);
         invoice_items::put_on(world, &on, text(invoice, "id"));
     }
     let after = settle(world, after, billed, &how);
@@ -223,11 +225,11 @@ pub(crate) fn reckon(world: &mut World, before: &Value, mut after: Value, change
 
 /// The invoice of a change, not kept yet: what waits, and the new period where one begins.
 fn invoice(world: &mut World, before: &Value, after: &Value, new: &[Value], period_too: bool) -> Value {
-    let mut on = cycle::waiting(world, after);
+    let mut on = upcoming::waiting(world, after);
     on.extend(new.iter().cloned());
     let mut all = invoice_items::lines(world, &on);
     if period_too {
-        all.extend(cycle::lines_of_period(world, after));
+        all.extend(upcoming::lines_of_period(world, after));
     }
     let (start, _) = period::of(before);
     let mut draft = Draft::of(after, "subscription_update", all, (start, world.now));

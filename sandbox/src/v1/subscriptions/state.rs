@@ -1,0 +1,21 @@
+//! What a subscription says of itself.
+
+use serde_json::Value;
+
+use crate::{store::text, v1::invoices::lines, world::World};
+
+/// Whether anything can still happen to it.
+pub(crate) fn is_live(subscription: &Value) -> bool {
+    !matches!(text(subscription, "status"), "canceled" | "incomplete_expired" | "")
+}
+
+/// How the collection of a subscription is paused; empty when it is not.
+pub(crate) fn pausing(world: &World, invoice: &Value) -> String {
+    let subscription = world.store.get("subscription", lines::subscription_of(invoice));
+    subscription.map(|subscription| text(&subscription["pause_collection"], "behavior").to_owned()).unwrap_or_default()
+}
+
+/// The clock that a subscription lives by.
+pub(crate) fn clock(world: &World, id: &str) -> String {
+    world.store.get("subscription", id).map(|s| text(s, "test_clock").to_owned()).unwrap_or_default()
+}
