@@ -88,7 +88,7 @@ pub const FLAT: Option<usize> = None;
 /// Rule 4: files that are too long.
 pub const LONG: &[&str] = &[];
 /// Rule 4: the files of the largest cycle, by crate.
-pub const CYCLES: [Option<usize>; 3] = [Some(74), Some(7), Some(7)];
+pub const CYCLES: [Option<usize>; 3] = [Some(74), Some(7), None];
 /// Rule 5: names of types that too many files define.
 pub const REPEATED: &[&str] = &[
     "Answer",

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::subscriptions::{
-    end,
     items::ItemDraft,
     period,
     proration::{self, Behavior},
@@ -324,7 +323,7 @@ fn finish(world: &mut World, mut schedule: Value, subscription: &Value) {
     schedule["current_phase"] = Value::Null;
     if cancels {
         world.change(KIND, "subscription_schedule.completed", schedule);
-        end::end(world, subscription.clone(), "cancellation_requested");
+        state::end(world, subscription.clone(), "cancellation_requested");
     } else {
         let_go(world, schedule);
     }
@@ -379,7 +378,7 @@ fn cancel(world: &mut World, call: &Call) -> Answer {
         schedule["current_phase"] = Value::Null;
         let schedule = world.change(KIND, "subscription_schedule.canceled", schedule);
         if let Some(subscription) = world.store.get("subscription", &subscription).cloned().filter(state::is_live) {
-            end::end(world, subscription, "cancellation_requested");
+            state::end(world, subscription, "cancellation_requested");
         }
         Ok(schedule)
     })

@@ -263,20 +263,6 @@ pub(crate) fn settled(world: &mut World, intent: &str) {
     checkout::heard(world, text(&intent, "id"));
 }
 
-/// Stops what happens by itself: its subscription has ended.
-pub(crate) fn stop(world: &mut World, subscription: &str) {
-    let unpaid = |invoice: &&Value| {
-        lines::subscription_of(invoice) == subscription && matches!(text(invoice, "status"), "draft" | "open")
-    };
-    let unpaid: Vec<Value> = world.store.all("invoice").filter(unpaid).cloned().collect();
-    for mut invoice in unpaid {
-        invoice["auto_advance"] = json!(false);
-        invoice["automatically_finalizes_at"] = Value::Null;
-        invoice["next_payment_attempt"] = Value::Null;
-        world.change("invoice", "invoice.updated", invoice);
-    }
-}
-
 /// The refusal that a try came to, where nothing is to come of it: its payment cannot be made later either.
 pub(crate) fn refusal(world: &mut World, tried: Option<&Paid>) -> Option<Failure> {
     let Some(Paid::Declined(intent, failure) | Paid::NeedsAction(intent, failure)) = tried else { return None };

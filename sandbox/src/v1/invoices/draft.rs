@@ -192,3 +192,17 @@ pub(crate) fn total(world: &World, invoice: &mut Value) {
     );
     invoice["total_pretax_credit_amounts"] = credits.collect();
 }
+
+/// Stops what happens by itself: its subscription has ended.
+pub(crate) fn stop(world: &mut World, subscription: &str) {
+    let unpaid = |invoice: &&Value| {
+        lines::subscription_of(invoice) == subscription && matches!(text(invoice, "status"), "draft" | "open")
+    };
+    let unpaid: Vec<Value> = world.store.all("invoice").filter(unpaid).cloned().collect();
+    for mut invoice in unpaid {
+        invoice["auto_advance"] = json!(false);
+        invoice["automatically_finalizes_at"] = Value::Null;
+        invoice["next_payment_attempt"] = Value::Null;
+        world.change("invoice", "invoice.updated", invoice);
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{end, items, period, state, upcoming};
+use super::{items, period, state, upcoming};
 use crate::{
     store::text,
     v1::{
@@ -78,7 +78,7 @@ fn cancel_at(world: &mut World, id: &str) {
     let Some(subscription) = world.store.get("subscription", id).cloned() else { return };
     let due = subscription["cancel_at"].as_i64().is_some_and(|at| at <= world.now);
     if due && state::is_live(&subscription) {
-        end::end(world, subscription, "cancellation_requested");
+        state::end(world, subscription, "cancellation_requested");
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn renew(world: &mut World, id: &str) {
         return;
     }
     if before["cancel_at"].as_i64().is_some_and(|at| at <= world.now) {
-        end::end(world, before, "cancellation_requested");
+        state::end(world, before, "cancellation_requested");
         return;
     }
     let mut subscription = before;
@@ -100,7 +100,7 @@ pub(crate) fn renew(world: &mut World, id: &str) {
         let missing = subscription["trial_settings"]["end_behavior"]["missing_payment_method"].clone();
         match missing.as_str() {
             Some("cancel") if !has_method(world, &subscription) => {
-                end::end(world, subscription, "cancellation_requested");
+                state::end(world, subscription, "cancellation_requested");
                 return;
             }
             Some("pause") if !has_method(world, &subscription) => {

@@ -18,27 +18,12 @@ use crate::{
     world::World,
 };
 
-/// Ends it now; what it owes is not collected any more.
-pub(crate) fn end(world: &mut World, mut subscription: Value, reason: &str) -> Value {
-    let id = text(&subscription, "id").to_owned();
-    subscription["status"] = json!("canceled");
-    if subscription["canceled_at"].is_null() {
-        subscription["canceled_at"] = json!(world.now);
-    }
-    subscription["ended_at"] = json!(world.now);
-    subscription["cancellation_details"]["reason"] = json!(reason);
-    world.store.insert("subscription", subscription.clone());
-    collect::stop(world, &id);
-    world.emit("customer.subscription.deleted", &subscription);
-    subscription
-}
-
 /// A customer is deleted: its subscriptions end at once.
 pub(crate) fn customer_gone(world: &mut World, customer: &str) {
     let live = |subscription: &&Value| text(subscription, "customer") == customer && state::is_live(subscription);
     let live: Vec<Value> = world.store.all("subscription").filter(live).cloned().collect();
     for subscription in live {
-        end(world, subscription, "cancellation_requested");
+        state::end(world, subscription, "cancellation_requested");
     }
 }
 
@@ -74,7 +59,7 @@ pub(super) fn cancel(world: &mut World, call: &Call) -> Answer {
                 world.create("invoiceitem", "invoiceitem.created", item);
             }
         }
-        let ended = end(world, subscription, "cancellation_requested");
+        let ended = state::end(world, subscription, "cancellation_requested");
         if bills {
             last_invoice(world, &ended);
         }
@@ -144,14 +129,4 @@ pub(super) fn resume(world: &mut World, call: &Call) -> Answer {
         drop(collect::try_and_apply(world, &id, &collect::How::default()));
         world.object("subscription", "subscription", call.id())
     })
-}
-
-/// A pause of the collection is over.
-pub(super) fn unpause(world: &mut World, id: &str) {
-    let Some(mut subscription) = world.store.get("subscription", id).cloned() else { return };
-    let due = subscription["pause_collection"]["resumes_at"].as_i64().is_some_and(|at| at <= world.now);
-    if due && state::is_live(&subscription) {
-        subscription["pause_collection"] = Value::Null;
-        world.change("subscription", "customer.subscription.updated", subscription);
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{cycle, end};
+use super::{cycle, state};
 use crate::{settings::AfterRetries, store::text, v1::invoices::lines::subscription_of, world::World};
 
 fn of(world: &World, invoice: &Value) -> Option<Value> {
@@ -69,7 +69,7 @@ pub(crate) fn given_up(world: &mut World, invoice: &Value) {
         return;
     };
     match world.settings().after_retries {
-        AfterRetries::Cancel => drop(end::end(world, subscription, "payment_failed")),
+        AfterRetries::Cancel => drop(state::end(world, subscription, "payment_failed")),
         AfterRetries::Unpaid => drop(set(world, subscription, "unpaid")),
         AfterRetries::PastDue => {}
     }

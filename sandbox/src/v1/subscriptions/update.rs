@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    cycle, end,
+    cycle,
     items::{self, ItemDraft},
     period,
     proration::{self, Behavior},
@@ -172,7 +172,7 @@ fn changed(world: &mut World, id: &str, change: Change) -> Answer {
         .as_i64()
         .filter(|_| after["pause_collection"] != before["pause_collection"])
     {
-        world.plan(text(&after, "test_clock"), at, end::unpause, id);
+        world.plan(text(&after, "test_clock"), at, unpause, id);
     }
     world.object("subscription", "subscription", id)
 }
@@ -322,5 +322,15 @@ impl Plan {
             }
             None => {}
         }
+    }
+}
+
+/// A pause of the collection is over.
+fn unpause(world: &mut World, id: &str) {
+    let Some(mut subscription) = world.store.get("subscription", id).cloned() else { return };
+    let due = subscription["pause_collection"]["resumes_at"].as_i64().is_some_and(|at| at <= world.now);
+    if due && state::is_live(&subscription) {
+        subscription["pause_collection"] = Value::Null;
+        world.change("subscription", "customer.subscription.updated", subscription);
     }
 }
