@@ -7,6 +7,7 @@ mod batch;
 mod call;
 mod claim;
 mod definitions;
+mod domains;
 mod lease;
 mod outcomes;
 mod post;
@@ -214,6 +215,7 @@ fn context(pool: &PgPool) -> Context {
     };
     Context {
         pool: pool.clone(),
+        domains: bursar_jobs::registry::DOMAINS,
         terms: Arc::new(terms),
         stripe: None,
         notify: None,

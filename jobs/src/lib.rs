@@ -15,6 +15,7 @@ pub mod notifications;
 pub mod payouts;
 pub mod receivers;
 pub mod reconciliation;
+pub mod registry;
 pub mod report;
 pub mod schedules;
 pub mod selling;

@@ -54,6 +54,7 @@ impl Engine {
         });
         let stripe = stripe.map(|stripe| stripe.watched_by(Arc::new(Watched)));
         let context = Context {
+            domains: bursar_jobs::registry::DOMAINS,
             pool,
             terms,
             stripe,

@@ -104,6 +104,7 @@ impl World {
         };
         let terms = Terms { stripe_on: true, ..crate::jobs::terms() };
         let context = Context {
+            domains: bursar_jobs::registry::DOMAINS,
             pool: db.pool.clone(),
             terms: Arc::new(terms),
             stripe: Some(Stripe::new(StripeConfig::new(url, key)).unwrap()),

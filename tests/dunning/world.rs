@@ -86,6 +86,7 @@ impl World {
         let mut config = StripeConfig::new(&stripe.0.url, &stripe.0.key);
         config.timeout = Duration::from_secs(1);
         let context = Context {
+            domains: bursar_jobs::registry::DOMAINS,
             letters: None,
             notify: None,
             pool: db.pool.clone(),

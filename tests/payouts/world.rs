@@ -79,6 +79,7 @@ impl World {
         let mut config = StripeConfig::new(&stripe.0.url, &stripe.0.key);
         config.timeout = PATIENCE;
         let context = Context {
+            domains: bursar_jobs::registry::DOMAINS,
             pool: db.pool.clone(),
             terms: Arc::new(terms()),
             stripe: Some(Stripe::new(config).unwrap()),

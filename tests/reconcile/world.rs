@@ -112,6 +112,7 @@ impl World {
         };
         let config = StripeConfig::new(&stripe.0.url, &stripe.0.key);
         let context = Context {
+            domains: bursar_jobs::registry::DOMAINS,
             letters: None,
             pool: db.pool.clone(),
             terms: Arc::new(terms),

@@ -185,6 +185,7 @@ impl World {
         let mut config = StripeConfig::new(url, key);
         config.timeout = Duration::from_secs(5);
         let context = Context {
+            domains: bursar_jobs::registry::DOMAINS,
             notify: None,
             letters: None,
             pool: db.pool.clone(),

@@ -1,55 +1,38 @@
 //! Which invoice paid for which plan change. Whoever notes one holds the subscription ([`service_month::hold`]), and so does
 //! whoever grants for a change, or takes back: each sees what those before it did.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, Verdict};
 use crate::{
     clawbacks::claw_back::ClawBack,
-    engine::job::{Effects, NewJob},
-    subscriptions::service_month,
+    engine::{change::changes, domain::ApplyContext, job::NewJob},
+    subscriptions::{
+        change::{Change, PaidChange},
+        service_month,
+    },
 };
-
-/// Proration lines of a paid invoice that begin at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaidChange {
-    /// `sub_…`
-    pub subscription_id: String,
-    /// What the change counts from.
-    pub at: DateTime<Utc>,
-    /// `in_…`
-    pub invoice: String,
-    /// What the lines come to, in minor units.
-    pub amount: i64,
-    /// What the new plan grants a month by the lines, in millionths.
-    pub value: i64,
-}
 
 /// Notes what was paid, and says which charges must be looked at again: one that came back before it was known what it paid for, and
 /// those whose grants have just become more or less.
-pub(crate) async fn apply(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<Vec<NewJob>, sqlx::Error> {
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
     let mut again = Vec::new();
-    for (owner, effects) in batch.iter().enumerate() {
-        for change in &effects.changes {
-            if let Change::PayChange(paid) = change {
-                if note(db, paid).await? {
-                    verdicts[owner].new = true;
-                    let occasion = format!("{}:{}", paid.invoice, service_month::seconds(paid.at));
-                    again.extend(of_subscription(db, &paid.subscription_id, Some(&paid.invoice), &occasion).await?);
-                }
-            } else if let Change::SetExtra(month) = change {
-                let occasion =
-                    format!("{}:{}:{}", month.subscription_id, service_month::seconds(month.start_at), month.changes);
-                again.extend(of_subscription(db, &month.subscription_id, None, &occasion).await?);
+    let all: Vec<(usize, &Change)> = changes(batch, Some);
+    for (owner, change) in all {
+        if let Change::PayChange(paid) = change {
+            if note(db, paid).await? {
+                verdicts[owner].new = true;
+                let occasion = format!("{}:{}", paid.invoice, service_month::seconds(paid.at));
+                again.extend(of_subscription(db, &paid.subscription_id, Some(&paid.invoice), &occasion).await?);
             }
+        } else if let Change::SetExtra(month) = change {
+            let occasion =
+                format!("{}:{}:{}", month.subscription_id, service_month::seconds(month.start_at), month.changes);
+            again.extend(of_subscription(db, &month.subscription_id, None, &occasion).await?);
         }
     }
-    Ok(again)
+    context.follow_ups.extend(again);
+    Ok(())
 }
 
 async fn note(db: &mut PgConnection, paid: &PaidChange) -> Result<bool, sqlx::Error> {

@@ -4,33 +4,29 @@ use bursar_stripe::charges::Told;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, Verdict};
 use crate::{
-    clawbacks::claw_back::ClawBack,
-    engine::job::{Effects, NewJob},
+    clawbacks::{after_plan_change, change::Change, claw_back::ClawBack, refund_emails},
+    engine::{change::changes, domain::ApplyContext},
     ledger::{Account, Posting},
 };
 
 /// Makes the changes of a batch that concern charges.
-pub(crate) async fn apply(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
-    for (owner, effects) in batch.iter().enumerate() {
-        for change in &effects.changes {
-            if let Change::RecordCharge(told, asked_at) = change {
-                record(db, told, *asked_at).await?;
-                verdicts[owner].new = true;
-            } else if let Change::TellDispute { id, user_id, told } = change {
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
+    let all: Vec<(usize, &Change)> = changes(batch, Some);
+    for (owner, change) in all {
+        match change {
+            Change::RecordCharge(told, asked_at) => record(db, told, *asked_at).await?,
+            Change::TellDispute { id, user_id, told } => {
                 sqlx::query!("UPDATE bursar.dispute SET user_id = $2, told = $3 WHERE id = $1", id, user_id, told)
                     .execute(&mut *db)
                     .await?;
-                verdicts[owner].new = true;
             }
+            Change::NoteRefundLetter { .. } => {}
         }
+        verdicts[owner].new = true;
     }
-    Ok(())
+    refund_emails::apply(context).await
 }
 
 /// Keeps what Stripe said, unless it was asked before what is kept.
@@ -88,16 +84,23 @@ async fn record(db: &mut PgConnection, told: &Told, asked_at: DateTime<Utc>) -> 
     Ok(())
 }
 
+/// Looks again at charges that came back already.
+pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    after_grants(context).await?;
+    after_plan_change::apply(context).await
+}
+
 /// Holds what the grants of a batch are for until the end of the transaction, and says which jobs must look at those whose charge has
 /// come back already: a refund may be heard of before its purchase.
-pub(crate) async fn after_grants(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<NewJob>, sqlx::Error> {
+async fn after_grants(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch) = (&mut *context.db, context.batch);
     let is_grant = |posting: &&Posting| {
         matches!((&posting.debit, &posting.credit), (Account::Issuance, Account::User(_))) && posting.reverses.is_none()
     };
     let grants: Vec<&Posting> = batch.iter().flat_map(|effects| &effects.postings).filter(is_grant).collect();
     let refs: Vec<String> = grants.iter().filter_map(|posting| posting.reference.clone()).collect();
     if refs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let back = sqlx::query!(r#"SELECT ref AS "ref!", charge AS "charge!" FROM bursar.charges_back($1)"#, &refs)
         .fetch_all(db)
@@ -110,5 +113,6 @@ pub(crate) async fn after_grants(db: &mut PgConnection, batch: &[Effects]) -> Re
             .collect();
         mine.into_iter().map(|charge| ClawBack::after_grant(charge, grant)).collect::<Vec<_>>()
     };
-    Ok(grants.into_iter().flat_map(of).collect())
+    context.follow_ups.extend(grants.into_iter().flat_map(of));
+    Ok(())
 }

@@ -19,10 +19,10 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
-    clawbacks::claw_back::ClawBack,
+    clawbacks::{change::Change, claw_back::ClawBack},
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError},
         kind::{CHECK_CHARGE, Kind},
     },
@@ -124,7 +124,7 @@ impl Call for CheckCharge {
             )));
         }
         let next = ClawBack::after_asking(&told.charge.id, asked_at, &event.id);
-        let changes = vec![Change::RecordCharge(Box::new(told), asked_at)];
+        let changes: Vec<AnyChange> = vec![Change::RecordCharge(Box::new(told), asked_at).into()];
         Ok(Effects { changes, follow_ups: vec![next], ..Effects::done() })
     }
 }

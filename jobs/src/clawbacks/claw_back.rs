@@ -23,10 +23,11 @@ use sqlx::PgConnection;
 use crate::{
     clawbacks::{
         amounts::{self, Clawed, Dispute, Move, Paid, Refund, Stage},
+        change::Change,
         plan_changes::{self, ChangeGrant},
     },
     engine::{
-        apply::{self, Change},
+        change,
         job::{Effects, Job, JobError, NewJob, Pure},
         kind::{CLAW_BACK, Kind},
     },
@@ -143,7 +144,7 @@ impl Pure for ClawBack {
         .await?;
         if plan_changes::of_charges(db, &charges).await?.iter().any(|id| !standings.contains_key(id)) {
             // It became known what was paid for while we waited.
-            return Err(sqlx::Error::Protocol(apply::RACED.into()));
+            return Err(sqlx::Error::Protocol(change::RACED.into()));
         }
         let mut all = Vec::with_capacity(jobs.len());
         for charge in &charges {
@@ -183,17 +184,16 @@ impl Pure for ClawBack {
             refund.status == "succeeded" && !facts.written.contains(&refund.id) && !credit_notes::is_id(&refund.id)
         };
         for refund in facts.refunds.iter().filter(untold) {
-            effects.changes.push(Change::NoteRefundLetter { id: refund.id.clone() });
+            effects.changes.push(Change::NoteRefundLetter { id: refund.id.clone() }.into());
             effects.follow_ups.push(self.refund_letter(facts, first, refund, gone.get(&refund.id).copied()));
         }
         for dispute in &facts.disputes {
             let Some(stage) = Stage::of(&dispute.of.status) else { continue };
             if dispute.told.as_deref() != Some(stage.word()) {
-                effects.changes.push(Change::TellDispute {
-                    id: dispute.of.id.clone(),
-                    user_id: first.user.clone(),
-                    told: stage.word(),
-                });
+                effects.changes.push(
+                    Change::TellDispute { id: dispute.of.id.clone(), user_id: first.user.clone(), told: stage.word() }
+                        .into(),
+                );
                 effects.follow_ups.push(self.tell_dispute(first, dispute, stage));
                 if stage == Stage::Opened {
                     effects.follow_ups.push(self.dispute_letter(first, dispute));

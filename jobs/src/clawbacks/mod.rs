@@ -6,8 +6,18 @@
 pub(crate) mod after_plan_change;
 pub mod amounts;
 pub(crate) mod apply;
+pub mod change;
 pub(crate) mod check_charge;
 pub(crate) mod claw_back;
 pub(crate) mod notify;
 pub(crate) mod plan_changes;
 pub(crate) mod refund_emails;
+
+use crate::engine::domain::Domain;
+
+/// What the engine knows of this domain.
+pub const DOMAIN: Domain = Domain {
+    apply: Some(|context| Box::pin(apply::apply(context))),
+    react: Some(|context| Box::pin(apply::react(context))),
+    ..Domain::of("clawbacks", |change| change.of::<change::Change>().is_some())
+};

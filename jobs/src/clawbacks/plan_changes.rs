@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::PgConnection;
 
 use crate::{
-    clawbacks::{after_plan_change::PaidChange, amounts::Clawed},
+    clawbacks::amounts::Clawed,
     subscriptions::{
+        change::PaidChange,
         proration,
         service_month::{self, Standing},
     },

@@ -1,16 +1,13 @@
 //! What letters were asked for.
 
-use sqlx::PgConnection;
-
-use crate::engine::apply::{Change, Verdict, changes};
-use crate::engine::job::Effects;
+use crate::{
+    clawbacks::change::Change,
+    engine::{change::changes, domain::ApplyContext},
+};
 
 /// Makes the changes of a batch that concern letters.
-pub(crate) async fn apply(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
     let refunds = changes(batch, |change| match change {
         Change::NoteRefundLetter { id } => Some(id.clone()),
         _ => None,

@@ -1,29 +1,36 @@
-//! Links between Stripe's customers and our users.
+//! Links between Stripe's customers and our users, customers' addresses, and users' accounts.
 
 use std::collections::HashMap;
 
-use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, RACED, Verdict, changes};
-use crate::engine::job::Effects;
+use crate::{
+    customers::change::{Address, Change, Link},
+    engine::{
+        change::{RACED, changes},
+        domain::ApplyContext,
+        job::Effects,
+    },
+    ledger::Account,
+};
 
-/// Which user a Stripe customer is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Link {
-    /// `cus_…`
-    pub id: String,
-    /// Ours.
-    pub user_id: String,
-    /// The event that says so.
-    pub event_id: String,
+/// Makes the changes of a batch that concern customers.
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    link_customers(context).await?;
+    keep_addresses(context).await?;
+    open_accounts(context).await
 }
 
-/// Those of these links whose customer is another user's, by their owner. Reads only.
-pub(crate) async fn conflicts(
-    db: &mut PgConnection,
-    wanted: &[(usize, &Link)],
-) -> Result<Vec<(usize, String)>, sqlx::Error> {
+fn links(batch: &[Effects]) -> Vec<(usize, &Link)> {
+    changes(batch, |change| match change {
+        Change::LinkCustomer(link) => Some(link),
+        Change::KeepAddress(_) | Change::OpenAccount { .. } => None,
+    })
+}
+
+/// Those links of a batch whose customer is another user's, by their owner. Reads only.
+pub(crate) async fn conflicts(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<(usize, String)>, sqlx::Error> {
+    let wanted = links(batch);
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -42,15 +49,9 @@ fn conflict(link: &Link, user: &str) -> String {
 }
 
 /// Makes the links of a batch.
-pub(crate) async fn link_customers(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
-    let wanted: Vec<(usize, &Link)> = changes(batch, |change| match change {
-        Change::LinkCustomer(link) => Some(link),
-        _ => None,
-    });
+async fn link_customers(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
+    let wanted = links(batch);
     if wanted.is_empty() {
         return Ok(());
     }
@@ -96,5 +97,45 @@ pub(crate) async fn link_customers(
             None => return Err(sqlx::Error::Protocol(RACED.into())),
         }
     }
+    Ok(())
+}
+
+async fn keep_addresses(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let addresses: Vec<(usize, &Address)> = changes(context.batch, |change| match change {
+        Change::KeepAddress(address) => Some(address),
+        Change::LinkCustomer(_) | Change::OpenAccount { .. } => None,
+    });
+    for (_, address) in addresses {
+        sqlx::query!(
+            "UPDATE bursar.customer SET email = $2, email_asked_at = $3, locales = $4
+                     WHERE id = $1 AND (email_asked_at IS NULL OR email_asked_at < $3)",
+            address.customer,
+            address.email.as_ref().map(|email| email.replace('\0', "\u{fffd}")),
+            address.asked_at,
+            address.locales,
+        )
+        .execute(&mut *context.db)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn open_accounts(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let users = changes(context.batch, |change| match change {
+        Change::OpenAccount { user_id } => Some(user_id),
+        Change::LinkCustomer(_) | Change::KeepAddress(_) => None,
+    });
+    let mut names: Vec<String> = users.into_iter().map(|(_, user)| Account::User(user.clone()).to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable();
+    sqlx::query!(
+        "INSERT INTO bursar.account (name, unit, derived) SELECT name, 'credits', false FROM pg_catalog.unnest($1::text[]) AS name
+         ON CONFLICT DO NOTHING",
+        &names,
+    )
+    .execute(&mut *context.db)
+    .await?;
     Ok(())
 }

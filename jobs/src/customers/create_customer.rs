@@ -16,9 +16,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    customers::apply::Link,
+    customers::change::{Change, Link},
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
         job::{Effects, Job, JobError, NewJob},
         kind::{CREATE_CUSTOMER, Kind},
@@ -60,7 +59,7 @@ impl CreateCustomer {
             return Err(JobError::Dead(format!("{} was made for {}, and says otherwise", customer.id, self.user_id)));
         }
         let link = Link { id: customer.id, user_id: self.user_id.clone(), event_id: self.subject(facts) };
-        Ok(Effects { changes: vec![Change::LinkCustomer(link)], ..Effects::done() })
+        Ok(Effects { changes: vec![Change::LinkCustomer(link).into()], ..Effects::done() })
     }
 
     fn subject(&self, facts: &Facts) -> String {

@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    customers::apply::Link,
+    customers::change::{Address, Change, Link},
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
         job::{Effects, Job, JobError, NewJob, Snooze},
         kind::{ASK_CUSTOMER, Kind},
     },
     inbox::event::{Metadata, user_of},
-    subscriptions::apply::Address,
     terms::Terms,
 };
 
@@ -134,12 +132,15 @@ impl Call for AskCustomer {
         let address =
             Address { customer: self.customer.clone(), email: customer.email, locales, asked_at: Some(asked_at) };
         if linked.is_some() {
-            return Ok(Effects { changes: vec![Change::KeepAddress(address)], ..Effects::done() });
+            return Ok(Effects { changes: vec![Change::KeepAddress(address).into()], ..Effects::done() });
         }
         let Some(user_id) = user_of(customer.metadata.as_ref(), None)? else {
             return Ok(Effects::skip(format!("not ours: {} names no user (metadata.user_id)", self.customer)));
         };
         let link = Link { id: self.customer.clone(), user_id, event_id: self.event.clone() };
-        Ok(Effects { changes: vec![Change::LinkCustomer(link), Change::KeepAddress(address)], ..Effects::done() })
+        Ok(Effects {
+            changes: vec![Change::LinkCustomer(link).into(), Change::KeepAddress(address).into()],
+            ..Effects::done()
+        })
     }
 }

@@ -10,11 +10,11 @@ use sqlx::PgConnection;
 
 use crate::{
     customers::{
+        change::Change,
         create_customer::{self, CreateCustomer},
         initial_credits,
     },
     engine::{
-        apply::Change,
         job::{Effects, Job, JobError, Pure},
         kind::{Kind, OPEN_ACCOUNT},
     },
@@ -78,7 +78,7 @@ impl Pure for OpenAccount {
                 &event.id,
             ));
         }
-        effects.changes.push(Change::OpenAccount { user_id });
+        effects.changes.push(Change::OpenAccount { user_id }.into());
         Ok(effects)
     }
 }

@@ -5,13 +5,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::Operator;
 use crate::{
-    dunning::{apply::Dunning, letters},
-    engine::{
-        apply::{self, Change},
-        job::Effects,
-    },
+    desk::Operator,
+    dunning::{self, letters},
+    engine::{apply, job::Effects},
+    registry,
 };
 
 /// The states of a case, in the order in which they are looked for.
@@ -233,9 +231,9 @@ pub async fn stop(db: &mut PgConnection, by: &Operator, invoice: &str, why: &str
         return Ok(Stop::Not(was));
     }
     let reason = format!("stopped by {}: {why}", by.who);
-    let close = Dunning::Close { invoice: invoice.to_owned(), state: "stopped", reason };
-    let effects = Effects { changes: vec![Change::Dunning(close)], ..Effects::done() };
-    apply::apply(&mut *db, &[effects]).await?;
+    let close = dunning::change::Change::Close { invoice: invoice.to_owned(), state: "stopped", reason };
+    let effects = Effects { changes: vec![close.into()], ..Effects::done() };
+    apply::apply(registry::DOMAINS, &mut *db, &[effects]).await?;
     let states = (Some(json!({ "state": was })), Some(json!({ "state": "stopped" })));
     by.note(db, "dunning.stop", invoice, states, Some(why)).await?;
     Ok(Stop::Stopped)

@@ -5,17 +5,15 @@ use sqlx::PgConnection;
 
 use crate::{
     base::audit::{self, Act, Via},
-    engine::{
-        apply::{self, Applied, Change},
-        enqueue,
-        job::Effects,
-    },
+    engine::{apply, change::Applied, enqueue, job::Effects},
     payouts::{
+        self,
         book::{self, Books, Known, subject},
+        change::ReversalMove,
         reverse_transfer::ReverseTransfer,
         superseded,
-        transfers::ReversalMove,
     },
+    registry,
 };
 
 /// What is asked.
@@ -182,7 +180,7 @@ async fn take_back(db: &mut PgConnection, books: &Books, asked: Asked<'_>) -> Re
         why: Some(asked.why.to_owned()),
     };
     let effects = Effects {
-        changes: vec![Change::MoveReversal(begun)],
+        changes: vec![payouts::change::Change::MoveReversal(begun).into()],
         follow_ups: vec![ReverseTransfer::release(&books.job_id, n, 0)],
         ..Effects::done()
     };
@@ -244,7 +242,7 @@ async fn go_on(
 }
 
 async fn apply(db: &mut PgConnection, effects: Effects) -> Result<(), sqlx::Error> {
-    match apply::apply(db, std::slice::from_ref(&effects)).await?.into_iter().next() {
+    match apply::apply(registry::DOMAINS, db, std::slice::from_ref(&effects)).await?.into_iter().next() {
         Some(Applied::Conflict(what) | Applied::Already(what)) => Err(sqlx::Error::Protocol(what)),
         Some(Applied::New) | None => Ok(()),
     }

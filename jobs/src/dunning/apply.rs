@@ -3,135 +3,56 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use crate::engine::apply::{Change, Verdict};
 use crate::{
-    dunning::{Schedule, Step, dunning_step::DunningStep},
-    engine::{enqueue, job::Effects},
+    dunning::{
+        Step,
+        change::{Change, NewCase},
+        dunning_step::DunningStep,
+    },
+    engine::{change::changes, domain::ApplyContext, enqueue},
+    subscriptions,
 };
 
-/// What changes about a case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dunning {
-    /// A case is opened, with all its steps and their jobs.
-    Open(Box<NewCase>),
-    /// Its invoice failed again, or, by an event that came late, before.
-    Heard {
-        /// `in_…`
-        invoice: String,
-        /// When, by the event's word.
-        failed_at: DateTime<Utc>,
-    },
-    /// A step comes into another state.
-    Step {
-        /// `in_…`
-        invoice: String,
-        /// Which.
-        step: Step,
-        /// `planned`, `running`, `sending`, `unknown`, `done` or `skipped`.
-        state: &'static str,
-        /// In words.
-        outcome: String,
-        /// When it looks again, if it does.
-        due_at: Option<DateTime<Utc>>,
-    },
-    /// The job of a step gave up. What came of the step is for an operator.
-    Stuck {
-        /// `in_…`
-        invoice: String,
-        /// Which; none: the last one.
-        step: Option<Step>,
-        /// In words.
-        why: String,
-    },
-    /// A case comes to an end, and what is left of it stands down.
-    Close {
-        /// `in_…`
-        invoice: String,
-        /// Any state but `open`.
-        state: &'static str,
-        /// In words.
-        reason: String,
-    },
-    /// A letter named a deadline.
-    Promise {
-        /// `in_…`
-        invoice: String,
-        /// Until then.
-        until: DateTime<Utc>,
-    },
-    /// A card was asked for.
-    CardAsked {
-        /// `in_…`
-        invoice: String,
-    },
-    /// It is looked whether a pause of ours is there, to be lifted.
-    Resume {
-        /// `in_…`
-        invoice: String,
-        /// What for, in a word: one look for each.
-        occasion: String,
-        /// When.
-        delay: TimeDelta,
-    },
-}
-
-/// A case that is to be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewCase {
-    /// `in_…`
-    pub invoice_id: String,
-    /// `sub_…`
-    pub subscription_id: String,
-    /// `cus_…`
-    pub customer_id: Option<String>,
-    /// Whose.
-    pub user_id: String,
-    /// The first failure that was heard of.
-    pub failed_at: DateTime<Utc>,
-    /// What is owed, in the currency's minor unit.
-    pub amount: i64,
-    /// Lower-case ISO code.
-    pub currency: String,
-    /// As it is configured now.
-    pub schedule: Schedule,
-    /// The event that told of it.
-    pub event_id: String,
-    /// Business time.
-    pub now: DateTime<Utc>,
-}
-
 /// Makes the changes of a batch that concern dunning.
-pub(crate) async fn apply(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
-    for (owner, effects) in batch.iter().enumerate() {
-        for change in &effects.changes {
-            match change {
-                Change::Dunning(Dunning::Open(case)) => {
-                    if open(db, case).await? {
-                        verdicts[owner].new = true;
-                    } else {
-                        verdicts[owner].already = Some(format!("{} has its case", case.invoice_id));
-                    }
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
+    let all: Vec<(usize, &Change)> = changes(batch, Some);
+    for (owner, change) in all {
+        match change {
+            Change::Open(case) => {
+                if open(db, case).await? {
+                    verdicts[owner].new = true;
+                } else {
+                    verdicts[owner].already = Some(format!("{} has its case", case.invoice_id));
                 }
-                Change::Dunning(change) => make(db, change).await?,
-                Change::SetSubscription(row) if matches!(row.status.as_str(), "canceled" | "incomplete_expired") => {
-                    ended(db, &row.id).await?;
-                }
-                _ => {}
             }
+            change => make(db, change).await?,
         }
     }
     Ok(())
 }
 
-async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error> {
+/// Ends what is chased for subscriptions that are over.
+pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let over = changes(context.batch, |change| match change {
+        subscriptions::change::Change::SetSubscription(row)
+            if matches!(row.status.as_str(), "canceled" | "incomplete_expired") =>
+        {
+            Some(&row.id)
+        }
+        _ => None,
+    });
+    for (_, subscription) in over {
+        ended(&mut *context.db, subscription).await?;
+    }
+    Ok(())
+}
+
+async fn make(db: &mut PgConnection, change: &Change) -> Result<(), sqlx::Error> {
     match change {
-        Dunning::Open(_) => Ok(()),
-        Dunning::Heard { invoice, failed_at } => heard(db, invoice, *failed_at).await,
-        Dunning::Step { invoice, step, state, outcome, due_at } => {
+        Change::Open(_) => Ok(()),
+        Change::Heard { invoice, failed_at } => heard(db, invoice, *failed_at).await,
+        Change::Step { invoice, step, state, outcome, due_at } => {
             sqlx::query!(
                 "UPDATE bursar.dunning_step SET state = $3, outcome = $4, due_at = coalesce($5, due_at), changed_at = bursar.now()
                  WHERE invoice_id = $1 AND step = $2",
@@ -152,7 +73,7 @@ async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error
             .await?;
             Ok(())
         }
-        Dunning::Stuck { invoice, step, why } => {
+        Change::Stuck { invoice, step, why } => {
             sqlx::query!(
                 "UPDATE bursar.dunning_step SET outcome = 'stopped: ' || $3, changed_at = bursar.now()
                  WHERE invoice_id = $1 AND state IN ('running', 'sending', 'unknown')
@@ -165,8 +86,8 @@ async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error
             .await?;
             Ok(())
         }
-        Dunning::Close { invoice, state, reason } => close(db, invoice, state, reason).await,
-        Dunning::Promise { invoice, until } => {
+        Change::Close { invoice, state, reason } => close(db, invoice, state, reason).await,
+        Change::Promise { invoice, until } => {
             let of = sqlx::query_scalar!(
                 "UPDATE bursar.dunning_case SET promised_until = greatest(promised_until, $2), changed_at = bursar.now()
                  WHERE invoice_id = $1 RETURNING subscription_id",
@@ -180,7 +101,7 @@ async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error
                 None => Ok(()),
             }
         }
-        Dunning::CardAsked { invoice } => {
+        Change::CardAsked { invoice } => {
             sqlx::query!(
                 "UPDATE bursar.dunning_case SET card_asked_at = coalesce(card_asked_at, bursar.now()), changed_at = bursar.now()
                  WHERE invoice_id = $1",
@@ -190,7 +111,7 @@ async fn make(db: &mut PgConnection, change: &Dunning) -> Result<(), sqlx::Error
             .await?;
             Ok(())
         }
-        Dunning::Resume { invoice, occasion, delay } => resume(db, invoice, occasion, *delay).await,
+        Change::Resume { invoice, occasion, delay } => resume(db, invoice, occasion, *delay).await,
     }
 }
 

@@ -16,14 +16,14 @@ use sqlx::PgConnection;
 use crate::{
     dunning::{
         Step,
-        apply::Dunning,
         case::{self, Case, Facts},
+        change::Change,
         decide,
         letters::Fields,
     },
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{CANCEL_SUBSCRIPTION, Kind},
     },
@@ -63,18 +63,18 @@ impl CancelSubscription {
     fn stepped(&self, case: &Case, state: &'static str, outcome: impl Into<String>) -> Change {
         let step = Step::Final(case.schedule.final_day);
         let (invoice, outcome) = (self.invoice.clone(), outcome.into());
-        Change::Dunning(Dunning::Step { invoice, step, state, outcome, due_at: None })
+        Change::Step { invoice, step, state, outcome, due_at: None }
     }
 
     fn cancelled(&self, case: &Case) -> Effects {
         let reason = "the last step cancelled its subscription".to_owned();
-        let close = Dunning::Close { invoice: self.invoice.clone(), state: "cancelled", reason };
+        let close = Change::Close { invoice: self.invoice.clone(), state: "cancelled", reason };
         let mut follow_ups = vec![SyncSubscription::of(&self.subscription, &format!("{}:cancel", self.invoice))];
         // The event that it is over may have closed the case before our own answer did.
         if matches!(case.state.as_str(), "open" | "ended") {
             follow_ups.push(decide::farewell(case, "access_ended", &self.fields));
         }
-        let changes = vec![self.stepped(case, "done", "cancelled"), Change::Dunning(close)];
+        let changes: Vec<AnyChange> = vec![self.stepped(case, "done", "cancelled").into(), close.into()];
         Effects { changes, follow_ups, ..Effects::done() }
     }
 }
@@ -101,7 +101,7 @@ impl Call for CancelSubscription {
         if !case.is_open() {
             let mut effects = Effects::skip(case.why_over());
             if left {
-                effects.changes.push(self.stepped(case, "skipped", case.why_over()));
+                effects.changes.push(self.stepped(case, "skipped", case.why_over()).into());
             }
             return Ok(Plan::Nothing(effects));
         }
@@ -112,7 +112,7 @@ impl Call for CancelSubscription {
             subject: format!("dunning:{}:cancel", self.invoice),
             request: subscriptions::cancel(&self.subscription),
             since: case.final_due(),
-            marks: if left { Vec::new() } else { vec![self.stepped(case, "sending", "under way")] },
+            marks: if left { Vec::new() } else { vec![self.stepped(case, "sending", "under way").into()] },
         })
     }
 
@@ -129,8 +129,8 @@ impl Call for CancelSubscription {
         format!("see the invoice at Stripe; `bursar dunning stop {}` ends its case", self.invoice)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Dunning(Dunning::Stuck { invoice: self.invoice.clone(), step: None, why: why.to_owned() })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::Stuck { invoice: self.invoice.clone(), step: None, why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -148,7 +148,7 @@ impl Call for CancelSubscription {
                 }
             }
             Answer::Unknown(why) => {
-                Ok(Effects { changes: vec![self.stepped(case, "unknown", why)], ..Effects::done() })
+                Ok(Effects { changes: vec![self.stepped(case, "unknown", why).into()], ..Effects::done() })
             }
             // It was there when the step asked.
             Answer::Refused { error, .. } if error.code.as_deref() == Some("resource_missing") => {
@@ -159,7 +159,7 @@ impl Call for CancelSubscription {
                     "Stripe refused to cancel {}: {error}. Put it right there, then retry this job; or run `bursar dunning stop {}`",
                     self.subscription, self.invoice
                 );
-                let changes = vec![self.stepped(case, "unknown", why.clone())];
+                let changes: Vec<AnyChange> = vec![self.stepped(case, "unknown", why.clone()).into()];
                 Ok(Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() })
             }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a cancellation is no question".into())),

@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    dunning::apply::Dunning,
+    dunning::change::Change,
     engine::{
-        apply::Change,
         job::{Effects, Job, JobError, Pure},
         kind::{CLOSE_DUNNING, Kind},
     },
@@ -69,7 +68,7 @@ impl Pure for CloseDunning {
         if !facts.has_case {
             return Ok(Effects::skip(format!("{invoice} has no case")));
         }
-        let close = Dunning::Close { invoice, state, reason: word.to_owned() };
-        Ok(Effects { changes: vec![Change::Dunning(close)], ..Effects::done() })
+        let close = Change::Close { invoice, state, reason: word.to_owned() };
+        Ok(Effects { changes: vec![close.into()], ..Effects::done() })
     }
 }

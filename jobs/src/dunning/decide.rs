@@ -6,20 +6,22 @@ use std::time::Duration;
 use bursar_stripe::invoices::{Attempt, Standing};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{
-    Final, Step,
-    case::{Case, Planned},
-    is_hard,
-    letters::{self, Fields},
-    said,
-};
 use crate::{
     dunning::{
-        apply::Dunning, cancel_subscription::CancelSubscription, dunning_step::DunningStep,
-        pause_subscription::PauseSubscription, resume_subscription::ResumeSubscription, retry_invoice::RetryInvoice,
+        Final, Step,
+        cancel_subscription::CancelSubscription,
+        case::{Case, Planned},
+        change::Change,
+        dunning_step::DunningStep,
+        is_hard,
+        letters::{self, Fields},
+        pause_subscription::PauseSubscription,
+        resume_subscription::ResumeSubscription,
+        retry_invoice::RetryInvoice,
+        said,
     },
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, JobError, NewJob, Snooze},
     },
     terms::Terms,
@@ -126,12 +128,12 @@ fn is_ended(status: &str) -> bool {
 fn letter(case: &Case, step: Step, day: u32, standing: &Standing, now: DateTime<Utc>, terms: &Terms) -> Effects {
     let until = letters::deadline(case, day, now);
     let fields = letters::fields(&standing.invoice, until, terms);
-    let (name, mut changes) = match needs_card(standing) {
-        Some(_) if !case.card_asked => ("card_needed", vec![card_asked(case)]),
+    let (name, mut changes): (_, Vec<AnyChange>) = match needs_card(standing) {
+        Some(_) if !case.card_asked => ("card_needed", vec![card_asked(case).into()]),
         _ => (letters::name(case, day), Vec::new()),
     };
-    changes.extend(until.map(|until| promise(case, until)));
-    changes.push(stepped(case, step, "done", format!("{name} was written")));
+    changes.extend(until.map(|until| promise(case, until).into()));
+    changes.push(stepped(case, step, "done", format!("{name} was written")).into());
     let place = if name == "card_needed" { name.to_owned() } else { step.to_string() };
     Effects { changes, follow_ups: vec![letters::job(case, name, &place, &fields)], ..Effects::done() }
 }
@@ -148,12 +150,12 @@ fn retry(case: &Case, step: Step, day: u32, standing: &Standing, now: DateTime<U
     if let Some(why) = needs_card(standing) {
         let mut effects = skipped(case, step, format!("not tried: {why}"));
         if !case.card_asked {
-            effects.changes.push(card_asked(case));
+            effects.changes.push(card_asked(case).into());
             effects.follow_ups.push(letters::job(case, "card_needed", "card_needed", &fields));
         }
         return effects;
     }
-    let changes = vec![stepped(case, step, "running", "the invoice is to be paid".to_owned())];
+    let changes: Vec<AnyChange> = vec![stepped(case, step, "running", "the invoice is to be paid".to_owned()).into()];
     Effects { changes, follow_ups: vec![RetryInvoice::of(&case.invoice_id, day, &fields)], ..Effects::done() }
 }
 
@@ -180,7 +182,7 @@ fn last(case: &Case, step: Step, standing: &Standing, now: DateTime<Utc>, terms:
             ("its subscription is to be cancelled", CancelSubscription::of(invoice, subscription, &fields))
         }
     };
-    let changes = vec![stepped(case, step, "running", say.to_owned())];
+    let changes: Vec<AnyChange> = vec![stepped(case, step, "running", say.to_owned()).into()];
     Effects { changes, follow_ups: vec![act], ..Effects::done() }
 }
 
@@ -195,7 +197,8 @@ fn resume(case: &Case, standing: &Standing) -> Effects {
             if pause.behavior.as_deref() == Some("void")
                 && subscription.metadata.get("dunning") == Some(&case.invoice_id) =>
         {
-            let changes = vec![stepped(case, step, "running", "its subscription is to go on".to_owned())];
+            let changes: Vec<AnyChange> =
+                vec![stepped(case, step, "running", "its subscription is to go on".to_owned()).into()];
             let act = ResumeSubscription::of(&case.invoice_id, &case.subscription_id);
             Effects { changes, follow_ups: vec![act], ..Effects::done() }
         }
@@ -223,37 +226,37 @@ fn needs_card(standing: &Standing) -> Option<String> {
 }
 
 fn stepped(case: &Case, step: Step, state: &'static str, outcome: String) -> Change {
-    Change::Dunning(Dunning::Step { invoice: case.invoice_id.clone(), step, state, outcome, due_at: None })
+    Change::Step { invoice: case.invoice_id.clone(), step, state, outcome, due_at: None }
 }
 
 fn card_asked(case: &Case) -> Change {
-    Change::Dunning(Dunning::CardAsked { invoice: case.invoice_id.clone() })
+    Change::CardAsked { invoice: case.invoice_id.clone() }
 }
 
 fn promise(case: &Case, until: DateTime<Utc>) -> Change {
-    Change::Dunning(Dunning::Promise { invoice: case.invoice_id.clone(), until })
+    Change::Promise { invoice: case.invoice_id.clone(), until }
 }
 
 fn skipped(case: &Case, step: Step, why: String) -> Effects {
-    Effects { changes: vec![stepped(case, step, "skipped", why.clone())], ..Effects::skip(why) }
+    Effects { changes: vec![stepped(case, step, "skipped", why.clone()).into()], ..Effects::skip(why) }
 }
 
 /// The case is over, as Stripe says it.
 fn closed(case: &Case, step: Step, state: &'static str, why: &str) -> Effects {
     let said = stepped(case, step, "skipped", format!("stood down: {why}"));
-    let close = Change::Dunning(Dunning::Close { invoice: case.invoice_id.clone(), state, reason: why.to_owned() });
-    Effects { changes: vec![said, close], ..Effects::skip(format!("stood down: {why}")) }
+    let close = Change::Close { invoice: case.invoice_id.clone(), state, reason: why.to_owned() };
+    Effects { changes: vec![said.into(), close.into()], ..Effects::skip(format!("stood down: {why}")) }
 }
 
 fn exhausted(case: &Case, step: Step, why: &str) -> Effects {
-    let close = Dunning::Close { invoice: case.invoice_id.clone(), state: "exhausted", reason: why.to_owned() };
-    Effects { changes: vec![stepped(case, step, "done", why.to_owned()), Change::Dunning(close)], ..Effects::done() }
+    let close = Change::Close { invoice: case.invoice_id.clone(), state: "exhausted", reason: why.to_owned() };
+    Effects { changes: vec![stepped(case, step, "done", why.to_owned()).into(), close.into()], ..Effects::done() }
 }
 
 /// The step looks again then; one job for each such moment.
 fn later(case: &Case, step: Step, at: DateTime<Utc>, now: DateTime<Utc>, why: &str) -> Effects {
     let why = format!("{why}: looking again at {}", at.to_rfc3339());
-    let wait = Dunning::Step {
+    let wait = Change::Step {
         invoice: case.invoice_id.clone(),
         step,
         state: "planned",
@@ -261,7 +264,7 @@ fn later(case: &Case, step: Step, at: DateTime<Utc>, now: DateTime<Utc>, why: &s
         due_at: Some(at),
     };
     let next = DunningStep::again(&case.invoice_id, step, &at.timestamp().to_string(), at - now);
-    Effects { changes: vec![Change::Dunning(wait)], follow_ups: vec![next], ..Effects::skip(why) }
+    Effects { changes: vec![wait.into()], follow_ups: vec![next], ..Effects::skip(why) }
 }
 
 /// The letter that follows an act of the last step.

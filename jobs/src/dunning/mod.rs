@@ -13,6 +13,7 @@
 pub(crate) mod apply;
 pub(crate) mod cancel_subscription;
 pub(crate) mod case;
+pub mod change;
 pub(crate) mod close_dunning;
 pub(crate) mod decide;
 pub(crate) mod dunning_step;
@@ -22,11 +23,20 @@ pub(crate) mod pause_subscription;
 pub(crate) mod resume_subscription;
 pub(crate) mod retry_invoice;
 
+use crate::engine::domain::Domain;
+
 use std::{fmt, str::FromStr};
 
 use bursar_stripe::invoices::Attempt;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+
+/// What the engine knows of this domain.
+pub const DOMAIN: Domain = Domain {
+    apply: Some(|context| Box::pin(apply::apply(context))),
+    react: Some(|context| Box::pin(apply::react(context))),
+    ..Domain::of("dunning", |change| change.of::<change::Change>().is_some())
+};
 
 /// How failed renewals are chased, by the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,12 +19,12 @@ use crate::{
     base::clock,
     customers::identify_customer::AskCustomer,
     dunning::{
-        apply::{Dunning, NewCase},
+        change::{Change, NewCase},
         decide,
     },
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob},
         kind::{Kind, OPEN_DUNNING},
     },
@@ -114,8 +114,8 @@ impl Call for OpenDunning {
         }
         if facts.has_case {
             let why = format!("{} has its case", invoice.id);
-            let heard = Dunning::Heard { invoice: invoice.id, failed_at: facts.failed_at() };
-            let changes = vec![Change::Dunning(heard)];
+            let heard = Change::Heard { invoice: invoice.id, failed_at: facts.failed_at() };
+            let changes: Vec<AnyChange> = vec![heard.into()];
             return Ok(Plan::Nothing(Effects { changes, follow_ups, ..Effects::skip(why) }));
         }
         Ok(Plan::AskAll)
@@ -191,7 +191,7 @@ impl Call for OpenDunning {
             event_id: facts.event.id.clone(),
             now: facts.now,
         };
-        let changes = vec![Change::Dunning(Dunning::Open(Box::new(case)))];
+        let changes: Vec<AnyChange> = vec![Change::Open(Box::new(case)).into()];
         Ok(Effects { changes, follow_ups, ..Effects::done() })
     }
 }

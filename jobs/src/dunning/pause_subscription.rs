@@ -19,14 +19,14 @@ use sqlx::PgConnection;
 use crate::{
     dunning::{
         Step,
-        apply::Dunning,
         case::{self, Case, Facts},
+        change::Change,
         decide,
         letters::Fields,
     },
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{Kind, PAUSE_SUBSCRIPTION},
     },
@@ -69,13 +69,13 @@ impl PauseSubscription {
     fn stepped(&self, case: &Case, state: &'static str, outcome: impl Into<String>) -> Change {
         let step = Step::Final(case.schedule.final_day);
         let (invoice, outcome) = (self.invoice.clone(), outcome.into());
-        Change::Dunning(Dunning::Step { invoice, step, state, outcome, due_at: None })
+        Change::Step { invoice, step, state, outcome, due_at: None }
     }
 
     /// Lifts a pause that came too late.
     fn undo(&self, why: &str) -> Change {
         let (invoice, occasion) = (self.invoice.clone(), why.to_owned());
-        Change::Dunning(Dunning::Resume { invoice, occasion, delay: IN_FLIGHT })
+        Change::Resume { invoice, occasion, delay: IN_FLIGHT }
     }
 }
 
@@ -97,7 +97,8 @@ impl Call for PauseSubscription {
         if !case.is_open() {
             let mut effects = Effects::skip(case.why_over());
             if left {
-                effects.changes = vec![self.stepped(case, "skipped", case.why_over()), self.undo("in_flight")];
+                effects.changes =
+                    vec![self.stepped(case, "skipped", case.why_over()).into(), self.undo("in_flight").into()];
             }
             return Ok(Plan::Nothing(effects));
         }
@@ -108,7 +109,7 @@ impl Call for PauseSubscription {
             subject: format!("dunning:{}:pause", self.invoice),
             request: subscriptions::pause_for(&self.subscription, &self.invoice),
             since: case.final_due(),
-            marks: if left { Vec::new() } else { vec![self.stepped(case, "sending", "under way")] },
+            marks: if left { Vec::new() } else { vec![self.stepped(case, "sending", "under way").into()] },
         })
     }
 
@@ -125,8 +126,8 @@ impl Call for PauseSubscription {
         format!("see the invoice at Stripe; `bursar dunning stop {}` ends its case", self.invoice)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Dunning(Dunning::Stuck { invoice: self.invoice.clone(), step: None, why: why.to_owned() })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::Stuck { invoice: self.invoice.clone(), step: None, why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -143,22 +144,26 @@ impl Call for PauseSubscription {
                 let done = self.stepped(case, "done", "paused");
                 let mut follow_ups = vec![SyncSubscription::of(&self.subscription, &format!("{}:pause", self.invoice))];
                 if !case.is_open() {
-                    return Ok(Effects { changes: vec![done, self.undo("too_late")], follow_ups, ..Effects::done() });
+                    return Ok(Effects {
+                        changes: vec![done.into(), self.undo("too_late").into()],
+                        follow_ups,
+                        ..Effects::done()
+                    });
                 }
                 let reason = "the last step paused its subscription".to_owned();
-                let close = Dunning::Close { invoice: self.invoice.clone(), state: "paused", reason };
+                let close = Change::Close { invoice: self.invoice.clone(), state: "paused", reason };
                 follow_ups.push(decide::farewell(case, "access_paused", &self.fields));
-                Ok(Effects { changes: vec![done, Change::Dunning(close)], follow_ups, ..Effects::done() })
+                Ok(Effects { changes: vec![done.into(), close.into()], follow_ups, ..Effects::done() })
             }
             Answer::Unknown(why) => {
-                Ok(Effects { changes: vec![self.stepped(case, "unknown", why)], ..Effects::done() })
+                Ok(Effects { changes: vec![self.stepped(case, "unknown", why).into()], ..Effects::done() })
             }
             Answer::Refused { error, .. } => {
                 let why = format!(
                     "Stripe refused to pause {}: {error}. Put it right there, then retry this job; or run `bursar dunning stop {}`",
                     self.subscription, self.invoice
                 );
-                let changes = vec![self.stepped(case, "unknown", why.clone())];
+                let changes: Vec<AnyChange> = vec![self.stepped(case, "unknown", why.clone()).into()];
                 Ok(Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() })
             }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a pause is no question".into())),

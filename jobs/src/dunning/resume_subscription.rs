@@ -13,12 +13,12 @@ use sqlx::PgConnection;
 use crate::{
     dunning::{
         Step,
-        apply::Dunning,
         case::{self, Facts},
+        change::Change,
     },
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{Kind, RESUME_SUBSCRIPTION},
     },
@@ -50,7 +50,7 @@ impl ResumeSubscription {
 
     fn stepped(&self, state: &'static str, outcome: impl Into<String>) -> Change {
         let (invoice, outcome) = (self.invoice.clone(), outcome.into());
-        Change::Dunning(Dunning::Step { invoice, step: Step::Resume, state, outcome, due_at: None })
+        Change::Step { invoice, step: Step::Resume, state, outcome, due_at: None }
     }
 }
 
@@ -68,8 +68,8 @@ impl Call for ResumeSubscription {
     fn intent(&self, facts: &Facts, _: &Terms) -> Result<Plan, JobError> {
         let step = facts.case.as_ref().and_then(|case| case.step(Step::Resume));
         let Some(step) = step else { return Err(JobError::Dead(format!("{} has no step resume", self.invoice))) };
-        let marks = match step.state.as_str() {
-            "running" => vec![self.stepped("sending", "under way")],
+        let marks: Vec<AnyChange> = match step.state.as_str() {
+            "running" => vec![self.stepped("sending", "under way").into()],
             "sending" | "unknown" => Vec::new(),
             _ => return Ok(Plan::Nothing(Effects::skip("it had its turn"))),
         };
@@ -95,12 +95,8 @@ impl Call for ResumeSubscription {
         format!("see the invoice at Stripe; `bursar dunning stop {}` ends its case", self.invoice)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Dunning(Dunning::Stuck {
-            invoice: self.invoice.clone(),
-            step: Some(Step::Resume),
-            why: why.to_owned(),
-        })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::Stuck { invoice: self.invoice.clone(), step: Some(Step::Resume), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, _: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -111,15 +107,17 @@ impl Call for ResumeSubscription {
                     source: format!("the subscription does not read: {error}").into(),
                 })?;
                 let follow_ups = vec![SyncSubscription::of(&self.subscription, &format!("{}:resume", self.invoice))];
-                Ok(Effects { changes: vec![self.stepped("done", "it goes on")], follow_ups, ..Effects::done() })
+                Ok(Effects { changes: vec![self.stepped("done", "it goes on").into()], follow_ups, ..Effects::done() })
             }
-            Answer::Unknown(why) => Ok(Effects { changes: vec![self.stepped("unknown", why)], ..Effects::done() }),
+            Answer::Unknown(why) => {
+                Ok(Effects { changes: vec![self.stepped("unknown", why).into()], ..Effects::done() })
+            }
             Answer::Refused { error, .. } => {
                 let why = format!(
                     "Stripe refused to let {} go on: {error}. Lift the pause there, by hand, or put it right and retry this job",
                     self.subscription
                 );
-                let changes = vec![self.stepped("unknown", why.clone())];
+                let changes: Vec<AnyChange> = vec![self.stepped("unknown", why.clone()).into()];
                 Ok(Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() })
             }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a resumption is no question".into())),

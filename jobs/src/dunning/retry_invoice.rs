@@ -18,15 +18,15 @@ use sqlx::PgConnection;
 use crate::{
     dunning::{
         Step,
-        apply::Dunning,
         case::{self, Case, Facts, Planned},
+        change::Change,
         is_hard,
         letters::{self, Fields},
         said,
     },
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{Kind, RETRY_INVOICE},
     },
@@ -74,23 +74,25 @@ impl RetryInvoice {
 
     fn stepped(&self, state: &'static str, outcome: impl Into<String>) -> Change {
         let (invoice, step, outcome) = (self.invoice.clone(), self.step(), outcome.into());
-        Change::Dunning(Dunning::Step { invoice, step, state, outcome, due_at: None })
+        Change::Step { invoice, step, state, outcome, due_at: None }
     }
 
     /// What is left of the case once it has an end of its own.
     fn stood_down(&self, case: &Case, step: &Planned) -> Effects {
         let mut effects = Effects::skip(case.why_over());
         if !step.is_over() {
-            effects.changes.push(self.stepped("skipped", case.why_over()));
+            effects.changes.push(self.stepped("skipped", case.why_over()).into());
         }
         effects
     }
 
     fn declined(&self, case: &Case, attempt: &Attempt) -> Effects {
-        let mut effects =
-            Effects { changes: vec![self.stepped("done", format!("declined: {}", said(attempt)))], ..Effects::done() };
+        let mut effects = Effects {
+            changes: vec![self.stepped("done", format!("declined: {}", said(attempt))).into()],
+            ..Effects::done()
+        };
         if is_hard(attempt) && case.is_open() && !case.card_asked {
-            effects.changes.push(Change::Dunning(Dunning::CardAsked { invoice: self.invoice.clone() }));
+            effects.changes.push(Change::CardAsked { invoice: self.invoice.clone() }.into());
             effects.follow_ups.push(letters::job(case, "card_needed", "card_needed", &self.fields));
         }
         effects
@@ -98,10 +100,10 @@ impl RetryInvoice {
 
     fn paid(&self, case: &Case) -> Effects {
         let reason = format!("paid by the try of day {}", self.day);
-        let close = Dunning::Close { invoice: self.invoice.clone(), state: "paid", reason };
+        let close = Change::Close { invoice: self.invoice.clone(), state: "paid", reason };
         let occasion = format!("{}:{}", self.invoice, self.step());
         Effects {
-            changes: vec![self.stepped("done", "paid"), Change::Dunning(close)],
+            changes: vec![self.stepped("done", "paid").into(), close.into()],
             follow_ups: vec![SyncSubscription::of(&case.subscription_id, &occasion)],
             ..Effects::done()
         }
@@ -120,13 +122,13 @@ impl RetryInvoice {
         if let Some("invoice_already_paid" | "invoice_not_editable") = error.code.as_deref() {
             // How it stands is told by its event, and asked by the next step.
             let why = format!("there is nothing to pay: {error}");
-            return Effects { changes: vec![self.stepped("skipped", why.clone())], ..Effects::skip(why) };
+            return Effects { changes: vec![self.stepped("skipped", why.clone()).into()], ..Effects::skip(why) };
         }
         let why = format!(
             "Stripe refused to try {}: {error}. Put it right there, then retry this job; or run `bursar dunning stop {}`",
             self.invoice, self.invoice
         );
-        let changes = vec![self.stepped("unknown", why.clone())];
+        let changes: Vec<AnyChange> = vec![self.stepped("unknown", why.clone()).into()];
         Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() }
     }
 }
@@ -156,8 +158,8 @@ impl Call for RetryInvoice {
         if !case.is_open() {
             return Ok(Plan::Nothing(self.stood_down(case, step)));
         }
-        let marks = match step.state.as_str() {
-            "running" => vec![self.stepped("sending", "under way")],
+        let marks: Vec<AnyChange> = match step.state.as_str() {
+            "running" => vec![self.stepped("sending", "under way").into()],
             "sending" | "unknown" => Vec::new(),
             _ => {
                 let outcome = step.outcome.as_deref().unwrap_or(&step.state);
@@ -187,12 +189,8 @@ impl Call for RetryInvoice {
         format!("see the invoice at Stripe; `bursar dunning stop {}` ends its case", self.invoice)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Dunning(Dunning::Stuck {
-            invoice: self.invoice.clone(),
-            step: Some(self.step()),
-            why: why.to_owned(),
-        })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::Stuck { invoice: self.invoice.clone(), step: Some(self.step()), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -200,7 +198,9 @@ impl Call for RetryInvoice {
         match answer {
             Answer::Made(object) => self.made(case, object),
             Answer::Refused { error, .. } => Ok(self.refused(case, error)),
-            Answer::Unknown(why) => Ok(Effects { changes: vec![self.stepped("unknown", why)], ..Effects::done() }),
+            Answer::Unknown(why) => {
+                Ok(Effects { changes: vec![self.stepped("unknown", why).into()], ..Effects::done() })
+            }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a payment is no question".into())),
         }
     }
@@ -222,7 +222,7 @@ impl RetryInvoice {
             (Some("paid"), _) => self.paid(case),
             (_, Some(attempt)) if attempt.status == "failed" => self.declined(case, &attempt),
             // A debit: the final step sees that it is on its way, and waits.
-            _ => Effects { changes: vec![self.stepped("done", "a payment is on its way")], ..Effects::done() },
+            _ => Effects { changes: vec![self.stepped("done", "a payment is on its way").into()], ..Effects::done() },
         })
     }
 }

@@ -16,8 +16,9 @@ pub use crate::engine::context::{Context, Points, Reached};
 use crate::{
     base::db::{self, LockWait},
     engine::{
-        apply::{self, Applied},
+        apply,
         call::{self, Call},
+        change::{self, Applied},
         delivery::{self, Outside},
         job::{Batch, Claimed, Effects, Job, JobError, Outcome, Pure},
         kind::Kind,
@@ -212,7 +213,7 @@ async fn transact<J: Pure>(context: &Context, part: &mut Part) -> Result<Togethe
     settlements.extend(settled);
     let (owners, wanted): (Vec<&Claimed>, Vec<Effects>) = kept.into_iter().unzip();
     let jobs: Vec<&str> = owners.iter().map(|claimed| claimed.id.as_str()).collect();
-    let applied = trace_context::under(&jobs, apply::apply(&mut tx, &wanted)).await?;
+    let applied = trace_context::under(&jobs, apply::apply(context.domains, &mut tx, &wanted)).await?;
     for ((claimed, effects), applied) in owners.into_iter().zip(wanted).zip(applied) {
         let settlement = match (applied, &effects.outcome) {
             (Applied::Conflict(what), _) => return Ok(Together::RolledBack(Why::Conflict(what))),
@@ -293,7 +294,7 @@ pub(crate) fn is_disturbance(error: &sqlx::Error) -> bool {
             matches!(&*code, "40P01" | "40001" | "57014" | "25P03" | "25P04")
                 || matches!(&code[..2], "08" | "53" | "57" | "58")
         }),
-        sqlx::Error::Protocol(what) => what == apply::RACED,
+        sqlx::Error::Protocol(what) => what == change::RACED,
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn a_connection_that_broke_and_a_race_are_the_databases_state_and_no_jobs_doing() {
         for state in [
-            sqlx::Error::Protocol(apply::RACED.into()),
+            sqlx::Error::Protocol(change::RACED.into()),
             sqlx::Error::Io(std::io::Error::other("reset")),
             sqlx::Error::Tls("closed".into()),
             sqlx::Error::PoolTimedOut,

@@ -7,7 +7,7 @@ use bursar_stripe::{Client, Outgoing};
 use sqlx::PgPool;
 
 use crate::{
-    engine::{job::Batch, locked_accounts::LockedAccounts},
+    engine::{domain::Domain, job::Batch, locked_accounts::LockedAccounts},
     terms::Terms,
 };
 
@@ -16,6 +16,8 @@ use crate::{
 pub struct Context {
     /// The database.
     pub pool: PgPool,
+    /// The domains whose changes it makes.
+    pub domains: &'static [Domain],
     /// The terms of trade.
     pub terms: Arc<Terms>,
     /// Stripe, where it is on.

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    engine::{apply::Change, kind::Kind},
+    engine::{change::AnyChange, kind::Kind},
     ledger::Posting,
     terms::Terms,
 };
@@ -85,7 +85,7 @@ pub struct Effects {
     /// What to post.
     pub postings: Vec<Posting>,
     /// What else to change.
-    pub changes: Vec<Change>,
+    pub changes: Vec<AnyChange>,
     /// What to enqueue.
     pub follow_ups: Vec<NewJob>,
 }

@@ -80,7 +80,7 @@ pub(crate) async fn set_aside<'a>(
 ) -> Result<Aside<'a>, sqlx::Error> {
     let mut aside = Aside { kept: Vec::with_capacity(jobs.len()), settled: Vec::new(), waiting: None };
     let (owners, wanted): (Vec<&Claimed>, Vec<Effects>) = jobs.into_iter().unzip();
-    let conflicts = apply::conflicts(&mut *db, &wanted).await?;
+    let conflicts = apply::conflicts(context.domains, &mut *db, &wanted).await?;
     let accounts: Vec<HashSet<AccountKey>> = wanted.iter().map(locked_accounts::accounts).collect();
     part.accounts = accounts.iter().flatten().cloned().collect();
     let held = match part.patience {

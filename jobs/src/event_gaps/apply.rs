@@ -6,52 +6,36 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, Verdict};
 use crate::{
-    engine::{enqueue, job::Effects},
-    inbox::{self, Received, envelope::Envelope},
+    engine::{change::changes, domain::ApplyContext, enqueue},
+    event_gaps::change::{Change, Listed},
+    inbox::{self, Received},
     notifications::notify_team::NotifyTeam,
 };
 
 /// A webhook takes seconds; a younger event that is not there is taken, and is no sign of trouble.
 const ON_ITS_WAY: TimeDelta = TimeDelta::minutes(5);
 
-/// Events as Stripe listed them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// When the walk began that reads them.
-    pub walk: DateTime<Utc>,
-    /// When they were asked for.
-    pub asked_at: DateTime<Utc>,
-    /// Each with its bytes.
-    pub events: Vec<(Envelope, Vec<u8>)>,
-}
-
 /// Makes the changes of a batch that concern the gap watch.
-pub(crate) async fn apply(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
-    for (owner, effects) in batch.iter().enumerate() {
-        for change in &effects.changes {
-            match change {
-                Change::BeginWatch(at) => {
-                    sqlx::query!(
-                        "INSERT INTO bursar.event_watch (began_at, compared_until) VALUES ($1, $1) ON CONFLICT DO NOTHING",
-                        at
-                    )
-                    .execute(&mut *db)
-                    .await?;
-                }
-                Change::TakeEvents(listed) => {
-                    let taken = take(db, listed).await?;
-                    verdicts[owner].new |= taken > 0;
-                    verdicts[owner].already = Some(format!("{} events compared: none is missing", listed.events.len()));
-                }
-                Change::EndWalk { walk } => end(db, *walk).await?,
-                _ => {}
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
+    let all: Vec<(usize, &Change)> = changes(batch, Some);
+    for (owner, change) in all {
+        match change {
+            Change::BeginWatch(at) => {
+                sqlx::query!(
+                    "INSERT INTO bursar.event_watch (began_at, compared_until) VALUES ($1, $1) ON CONFLICT DO NOTHING",
+                    at
+                )
+                .execute(&mut *db)
+                .await?;
             }
+            Change::TakeEvents(listed) => {
+                let taken = take(db, listed).await?;
+                verdicts[owner].new |= taken > 0;
+                verdicts[owner].already = Some(format!("{} events compared: none is missing", listed.events.len()));
+            }
+            Change::EndWalk { walk } => end(db, *walk).await?,
         }
     }
     Ok(())

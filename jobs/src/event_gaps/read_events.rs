@@ -19,12 +19,12 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob},
         kind::{Kind, READ_EVENTS, STRIPE_EVENTS},
     },
-    event_gaps::apply::Listed,
+    event_gaps::change::{Change, Listed},
     inbox::envelope::Envelope,
     notifications::notify_team::NotifyTeam,
     terms::Terms,
@@ -136,10 +136,10 @@ impl Call for ReadEvents {
                 }
             }
         }
-        let mut changes = vec![Change::TakeEvents(Listed { walk: self.walk, asked_at, events })];
+        let mut changes: Vec<AnyChange> = vec![Change::TakeEvents(Listed { walk: self.walk, asked_at, events }).into()];
         match self.next(last.as_deref(), page.has_more) {
             Some(next) => follow_ups.push(next.job()),
-            None => changes.push(Change::EndWalk { walk: self.walk }),
+            None => changes.push(Change::EndWalk { walk: self.walk }.into()),
         }
         Ok(Effects { changes, follow_ups, ..Effects::done() })
     }

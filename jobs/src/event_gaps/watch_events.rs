@@ -20,11 +20,11 @@ use sqlx::{PgConnection, PgExecutor};
 use crate::{
     base::clock,
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome, Pure},
         kind::{Kind, WATCH_EVENTS},
     },
-    event_gaps::read_events::ReadEvents,
+    event_gaps::{change::Change, read_events::ReadEvents},
     notifications::notify_team::NotifyTeam,
     terms::Terms,
 };
@@ -108,7 +108,7 @@ impl Pure for WatchEvents {
         }
         let now = facts.now;
         let Some(mark) = &facts.mark else {
-            let changes = vec![Change::BeginWatch(now)];
+            let changes: Vec<AnyChange> = vec![Change::BeginWatch(now).into()];
             return Ok(Effects {
                 changes,
                 ..Effects::skip("the watch begins now: what happened before is not looked for")

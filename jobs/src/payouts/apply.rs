@@ -2,55 +2,30 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, RACED, Verdict, changes};
-use crate::engine::job::Effects;
+use crate::{
+    engine::{
+        change::{RACED, changes},
+        domain::ApplyContext,
+        job::Effects,
+    },
+    payouts::{
+        change::{Change, Payout},
+        transfers,
+    },
+};
 
-/// What is owed for one verified job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Payout {
-    /// The marketplace's job: one payout each, for ever.
-    pub job_id: String,
-    /// Who earns.
-    pub receiver_id: String,
-    /// Who buys.
-    pub sender_id: Option<String>,
-    /// What was done.
-    pub skill: String,
-    /// What it cost, in millionths of a credit.
-    pub credits: i64,
-    /// What is owed, in minor units.
-    pub amount: i64,
-    /// Lower-case ISO code.
-    pub currency: String,
-    /// `held` or `skipped`.
-    pub state: &'static str,
-    /// Why it is in that state.
-    pub reason: String,
-    /// The event that says so.
-    pub event_id: String,
-    /// When it was verified, by the verification's own word.
-    pub verified_at: Option<DateTime<Utc>>,
-}
-
-/// A payout's next state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PayoutMove {
-    /// The marketplace's job.
-    pub job_id: String,
-    /// The state it comes into.
-    pub state: &'static str,
-    /// Why, for an operator.
-    pub reason: Option<String>,
-    /// The Transfer, once there is one.
-    pub transfer_id: Option<String>,
+/// Makes the changes of a batch that concern payouts.
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    record(context).await?;
+    move_all(context).await?;
+    transfers::apply(context).await
 }
 
 /// Moves the payouts of a batch. Whoever moves one holds its row since before it decided.
-pub(crate) async fn move_all(db: &mut PgConnection, batch: &[Effects]) -> Result<(), sqlx::Error> {
+async fn move_all(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch) = (&mut *context.db, context.batch);
     let moves = changes(batch, |change| match change {
         Change::MovePayout(moved) => Some(moved),
         _ => None,
@@ -105,11 +80,16 @@ async fn close_findings(db: &mut PgConnection, job_id: &str, transfer: &str) -> 
     .map(drop)
 }
 
-/// Those of these payouts whose job has another, by their owner. Reads only.
-pub(crate) async fn conflicts(
-    db: &mut PgConnection,
-    wanted: &[(usize, &Payout)],
-) -> Result<Vec<(usize, String)>, sqlx::Error> {
+fn recorded(batch: &[Effects]) -> Vec<(usize, &Payout)> {
+    changes(batch, |change| match change {
+        Change::RecordPayout(payout) => Some(payout),
+        _ => None,
+    })
+}
+
+/// Those payouts of a batch whose job has another, by their owner. Reads only.
+pub(crate) async fn conflicts(db: &mut PgConnection, batch: &[Effects]) -> Result<Vec<(usize, String)>, sqlx::Error> {
+    let wanted = recorded(batch);
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -136,15 +116,9 @@ fn conflict(payout: &Payout, amount: i64, currency: &str, receiver: &str) -> Str
 }
 
 /// Records the payouts of a batch.
-pub(crate) async fn record(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
-    let wanted: Vec<(usize, &Payout)> = changes(batch, |change| match change {
-        Change::RecordPayout(payout) => Some(payout),
-        _ => None,
-    });
+async fn record(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
+    let wanted = recorded(batch);
     if wanted.is_empty() {
         return Ok(());
     }

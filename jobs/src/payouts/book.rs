@@ -16,13 +16,13 @@ use sqlx::PgConnection;
 
 use crate::{
     base::money,
-    engine::{apply::Change, job::Effects},
+    engine::job::Effects,
     ledger::{Account, Posting},
     notifications::notify_team::NotifyTeam,
     payouts::{
+        change::{Change, ReversalMove, TakenBack},
         debt::{Step, Sums},
         state::{Seen, State, turn},
-        transfers::{ReversalMove, TakenBack},
     },
 };
 
@@ -185,16 +185,19 @@ impl Books {
             back.reference = Some(reversal.id.clone());
             effects.postings.push(back);
             self.undo(&mut effects, &reversal.id, step, None);
-            effects.changes.push(Change::MoveReversal(ReversalMove {
-                job_id: self.job_id.clone(),
-                n,
-                amount: reversal.amount,
-                state: "made",
-                reason: asked.is_none().then(|| "made at Stripe, not asked for here".to_owned()),
-                reversal_id: Some(reversal.id.clone()),
-                actor: None,
-                why: None,
-            }));
+            effects.changes.push(
+                Change::MoveReversal(ReversalMove {
+                    job_id: self.job_id.clone(),
+                    n,
+                    amount: reversal.amount,
+                    state: "made",
+                    reason: asked.is_none().then(|| "made at Stripe, not asked for here".to_owned()),
+                    reversal_id: Some(reversal.id.clone()),
+                    actor: None,
+                    why: None,
+                })
+                .into(),
+            );
             if step.recovered > 0 && sums.recovered > sums.carried {
                 let data = json!({"job_id": self.job_id, "user_id": self.receiver_id, "reversal": reversal.id,
                                   "amount": sums.recovered - sums.carried, "currency": self.currency});
@@ -205,7 +208,7 @@ impl Books {
                     None,
                 ));
             }
-            effects.changes.push(self.taken(step, sums));
+            effects.changes.push(self.taken(step, sums).into());
         }
         Ok(effects)
     }
@@ -215,12 +218,11 @@ impl Books {
         let step = self.sums.carry(known.amount);
         let mut effects = Effects::done();
         self.undo(&mut effects, &subject(&self.job_id, known.n), step, Some(why));
-        effects.changes.push(Change::MoveReversal(ReversalMove {
-            state: "carried",
-            reason: Some(why.to_owned()),
-            ..self.moved(known)
-        }));
-        effects.changes.push(self.taken(step, self.sums.after(step)));
+        effects.changes.push(
+            Change::MoveReversal(ReversalMove { state: "carried", reason: Some(why.to_owned()), ..self.moved(known) })
+                .into(),
+        );
+        effects.changes.push(self.taken(step, self.sums.after(step)).into());
         let data = json!({"job_id": self.job_id, "user_id": self.receiver_id, "amount": step.carried,
                           "currency": self.currency, "reason": why});
         let key = format!("carried:{}", subject(&self.job_id, known.n));
@@ -236,7 +238,7 @@ impl Books {
         for posting in &mut effects.postings {
             posting.actor = Some(actor.to_owned());
         }
-        effects.changes.push(self.taken(step, self.sums.after(step)));
+        effects.changes.push(self.taken(step, self.sums.after(step)).into());
         effects
     }
 

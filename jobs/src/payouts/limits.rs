@@ -15,14 +15,14 @@ use sqlx::PgConnection;
 use crate::{
     base::money,
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, NewJob},
     },
     notifications::notify_team::NotifyTeam,
     payouts::{
+        change::{Change, Going},
         debt::{self, Carrier},
         state::{Seen, State, turn},
-        transfers::Going,
     },
     terms::{Limits, Terms},
 };
@@ -60,7 +60,7 @@ pub(crate) enum Verdict {
     Goes {
         /// What its Transfer is to send.
         amount: i64,
-        marks: Vec<Change>,
+        marks: Vec<AnyChange>,
     },
     /// Nothing leaves, and this is what is true.
     Stays(Effects),
@@ -136,7 +136,7 @@ async fn left(
 pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdict {
     let limits = terms.payout.limits(held.currency);
     let said = |amount| money::format(amount, held.currency);
-    let mut changes = Vec::new();
+    let mut changes: Vec<AnyChange> = Vec::new();
     if limits.minimum > 0 && !held.minimum_met && held.fixed.is_none() {
         if weights.held < limits.minimum {
             let missing = limits.minimum - weights.held;
@@ -144,7 +144,7 @@ pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdic
             return stays(held, "minimum", &why, changes, None);
         }
         let (user_id, currency) = (held.receiver_id.to_owned(), held.currency.to_owned());
-        changes.push(Change::MinimumMet { user_id, currency });
+        changes.push(Change::MinimumMet { user_id, currency }.into());
     }
     let nettings = if held.fixed.is_none() { debt::net(held.amount, &weights.carriers) } else { Vec::new() };
     let netted: i64 = nettings.iter().map(|netting| netting.amount).sum();
@@ -176,7 +176,7 @@ pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdic
         reason,
         fixed,
     };
-    changes.push(Change::LetGo(going));
+    changes.push(Change::LetGo(going).into());
     if sends == 0 {
         Verdict::Stays(Effects { changes, ..Effects::done() })
     } else {
@@ -184,8 +184,8 @@ pub(crate) fn judge(held: &Held<'_>, weights: &Weights, terms: &Terms) -> Verdic
     }
 }
 
-fn stays(held: &Held<'_>, by: &'static str, why: &str, mut changes: Vec<Change>, tell: Option<NewJob>) -> Verdict {
-    changes.push(Change::HoldBack { job_id: held.job_id.to_owned(), by, why: why.to_owned() });
+fn stays(held: &Held<'_>, by: &'static str, why: &str, mut changes: Vec<AnyChange>, tell: Option<NewJob>) -> Verdict {
+    changes.push(Change::HoldBack { job_id: held.job_id.to_owned(), by, why: why.to_owned() }.into());
     let skip = Effects::skip(format!("held: {why}"));
     Verdict::Stays(Effects { changes, follow_ups: tell.into_iter().collect(), ..skip })
 }

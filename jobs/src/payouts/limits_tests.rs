@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     base::credits::Credits,
+    engine::change::AnyChange,
     payouts::debt::Netting,
     terms::{PayoutTerms, Selling},
 };
@@ -46,7 +47,7 @@ fn debts(open: &[i64]) -> Weights {
 }
 
 /// What it sends, and what is true from then on.
-fn goes(held: &Held<'_>, weights: &Weights, limits: Limits) -> (i64, Vec<Change>) {
+fn goes(held: &Held<'_>, weights: &Weights, limits: Limits) -> (i64, Vec<AnyChange>) {
     match judge(held, weights, &terms(limits)) {
         Verdict::Goes { amount, marks } => (amount, marks),
         Verdict::Stays(effects) => panic!("{effects:?}"),
@@ -61,7 +62,7 @@ fn stays(held: &Held<'_>, weights: &Weights, limits: Limits) -> Effects {
     }
 }
 
-fn let_go(state: &'static str, reason: &str, fixed: Option<(i64, Vec<Netting>)>) -> Change {
+fn let_go(state: &'static str, reason: &str, fixed: Option<(i64, Vec<Netting>)>) -> AnyChange {
     Change::LetGo(Going {
         job_id: "job".into(),
         receiver_id: "receiver".into(),
@@ -70,11 +71,13 @@ fn let_go(state: &'static str, reason: &str, fixed: Option<(i64, Vec<Netting>)>)
         reason: reason.into(),
         fixed,
     })
+    .into()
 }
 
 /// By what it is held back, and whether the team is told.
 fn held_by(effects: &Effects) -> (&'static str, usize) {
-    let [Change::HoldBack { by, job_id, .. }] = &effects.changes[..] else { panic!("{effects:?}") };
+    let [change] = &effects.changes[..] else { panic!("{effects:?}") };
+    let Some(Change::HoldBack { by, job_id, .. }) = change.of() else { panic!("{effects:?}") };
     assert_eq!(job_id, "job");
     (by, effects.follow_ups.len())
 }
@@ -96,7 +99,7 @@ fn below_the_minimum_it_is_held_and_at_it_all_that_is_held_may_go() {
     assert_eq!(held_by(&stays(&HELD, &weights(1499), limits)), ("minimum", 0));
     for held in [1500, 1501] {
         let (amount, marks) = goes(&HELD, &weights(held), limits);
-        let met = Change::MinimumMet { user_id: "receiver".into(), currency: "usd".into() };
+        let met = Change::MinimumMet { user_id: "receiver".into(), currency: "usd".into() }.into();
         assert_eq!((amount, &marks[0], marks.len()), (1000, &met, 2), "{held}");
     }
     let met = Held { minimum_met: true, ..HELD };

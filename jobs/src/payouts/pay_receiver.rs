@@ -24,19 +24,19 @@ use sqlx::PgConnection;
 use crate::{
     base::money,
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
         kind::{Kind, PAY_RECEIVER},
     },
     ledger::{Account, Posting},
     payouts::{
-        apply::PayoutMove,
+        change::{Change, PayoutMove},
         check_transfer::CheckTransfer,
         limits::{self, Held, Verdict, Weights},
         state::{Act, Refusal, Seen as Saw, State, turn},
     },
-    receivers::check_account::CheckAccount,
+    receivers::{self, check_account::CheckAccount},
     terms::Terms,
 };
 
@@ -147,7 +147,7 @@ impl Payout {
         })
     }
 
-    fn plan(&self, request: Request, marks: Vec<Change>) -> Plan {
+    fn plan(&self, request: Request, marks: Vec<AnyChange>) -> Plan {
         Plan::Send { subject: self.subject(), request, since: self.since, marks }
     }
 
@@ -186,7 +186,7 @@ impl Payout {
         let check = came_back.then(|| CheckTransfer::of(&transfer.id, &self.job_id, "paid"));
         Ok(Effects {
             postings: vec![posting],
-            changes: vec![Change::MovePayout(paid)],
+            changes: vec![Change::MovePayout(paid).into()],
             follow_ups: check.into_iter().collect(),
             ..Effects::done()
         })
@@ -280,7 +280,7 @@ impl Call for PayReceiver {
                     None => format!("{} has no connected account", payout.receiver_id),
                 };
                 Ok(Plan::Nothing(Effects {
-                    changes: vec![payout.moved(state, why.clone())],
+                    changes: vec![payout.moved(state, why.clone()).into()],
                     ..Effects::skip(format!("held: {why}"))
                 }))
             }
@@ -315,8 +315,8 @@ impl Call for PayReceiver {
         format!("decide, then `bursar payouts release {} --after-saved-failure`", self.job_id)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::NotePayout { job_id: self.job_id.clone(), why: why.to_owned() }]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::NotePayout { job_id: self.job_id.clone(), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -329,7 +329,7 @@ impl Call for PayReceiver {
             },
             Answer::Unknown(why) => {
                 let (state, _) = turn(was, Saw::NotKnown);
-                Ok(Effects { changes: vec![payout.moved(state, why)], ..Effects::done() })
+                Ok(Effects { changes: vec![payout.moved(state, why).into()], ..Effects::done() })
             }
             Answer::Refused { error, saved } => {
                 let why = Refusal::of(error);
@@ -339,18 +339,19 @@ impl Call for PayReceiver {
                         let why = "waits for the platform's balance at Stripe";
                         let wait =
                             Snooze { reason: why.into(), fact: None, limit: Duration::from_hours(10 * 365 * 24) };
-                        Effects { changes: vec![payout.moved(state, why)], ..Effects::snooze(wait) }
+                        Effects { changes: vec![payout.moved(state, why).into()], ..Effects::snooze(wait) }
                     }
                     Act::Deactivate => {
                         let why = format!("Stripe says that its account is gone, or cannot be sent to: {error}");
-                        let inactive = Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
+                        let inactive =
+                            receivers::change::Change::DeactivateReceiver { user_id: payout.receiver_id.clone() };
                         // The refusal may be older than what is known of the account by now: what Stripe says of the account decides.
                         let cause = format!("{}:{}", payout.job_id, payout.releases);
                         let delay_ms = check_delay(payout.releases);
                         let ask = payout.destination.iter();
                         let ask = ask.map(|account| NewJob { delay_ms, ..CheckAccount::of(account, &cause) });
                         Effects {
-                            changes: vec![payout.moved(state, why.clone()), inactive],
+                            changes: vec![payout.moved(state, why.clone()).into(), inactive.into()],
                             follow_ups: ask.collect(),
                             ..Effects::skip(format!("held: {why}"))
                         }
@@ -358,7 +359,7 @@ impl Call for PayReceiver {
                     Act::Leave => {
                         let why = format!("Stripe refused it: {error}");
                         let outcome = Outcome::Dead(why.clone());
-                        Effects { outcome, changes: vec![payout.moved(state, why)], ..Effects::done() }
+                        Effects { outcome, changes: vec![payout.moved(state, why).into()], ..Effects::done() }
                     }
                     // Another job was refused first, and it waits for its receiver by now.
                     Act::Nothing if was == State::Held => Effects::skip(format!("the payout is held: {error}")),

@@ -13,13 +13,17 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, Job, JobError, Pure},
         kind::{Kind, RECORD_PAYOUT},
     },
     inbox::event::{self, Event, OfEvent, check_user},
     ledger::{Account, Posting},
-    payouts::{apply::Payout, pay_receiver::PayReceiver, verification},
+    payouts::{
+        change::{Change, Payout},
+        pay_receiver::PayReceiver,
+        verification,
+    },
     terms::Terms,
 };
 
@@ -131,7 +135,7 @@ impl Pure for RecordPayout {
             verified_at: timestamp,
         };
         let follow_ups = if terms.stripe_on { vec![send] } else { Vec::new() };
-        let changes = vec![Change::RecordPayout(payout)];
+        let changes: Vec<AnyChange> = vec![Change::RecordPayout(payout).into()];
         Ok(Effects { postings: vec![posting], changes, follow_ups, ..Effects::done() })
     }
 }

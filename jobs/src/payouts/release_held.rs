@@ -7,10 +7,11 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::{
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Pure},
         kind::{Kind, SWEEP_HELD},
     },
+    payouts::change::Change,
     receivers::check_account::CheckAccount,
     terms::Terms,
 };
@@ -114,14 +115,14 @@ impl Pure for SweepHeld {
             return Ok(Effects::skip("Stripe is off"));
         }
         let reached = facts.below.iter().filter(|below| below.held >= terms.payout.limits(&below.currency).minimum);
-        let mut changes: Vec<Change> = reached
-            .map(|below| Change::MinimumMet { user_id: below.user_id.clone(), currency: below.currency.clone() })
+        let mut changes: Vec<AnyChange> = reached
+            .map(|below| Change::MinimumMet { user_id: below.user_id.clone(), currency: below.currency.clone() }.into())
             .collect();
         if facts.waiting.is_empty() && changes.is_empty() {
             return Ok(Effects::skip("nothing is held that could be sent"));
         }
         let (active, others): (Vec<&Waiting>, Vec<&Waiting>) = facts.waiting.iter().partition(|r| r.active);
-        changes.extend(active.iter().map(|r| Change::ReleaseHeld { user_id: r.user_id.clone() }));
+        changes.extend(active.iter().map(|r| Change::ReleaseHeld { user_id: r.user_id.clone() }.into()));
         // Perhaps Stripe said that one of these is active by now, and the event was lost: asked once an hour.
         let follow_ups = others.iter().map(|r| CheckAccount::of(&r.account_id, &self.hour)).collect();
         Ok(Effects { changes, follow_ups, ..Effects::done() })

@@ -21,15 +21,15 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{Kind, REVERSE_TRANSFER},
     },
     payouts::{
         book::{self, Books, Known, subject},
+        change::{Change, ReversalMove},
         check_transfer::CheckTransfer,
-        transfers::ReversalMove,
     },
     receivers::check_account::CheckAccount,
     terms::Terms,
@@ -145,8 +145,8 @@ impl Call for ReverseTransfer {
         format!("decide, then `bursar payouts reverse {} --after-saved-failure`", self.job_id)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::NoteReversal { job_id: self.job_id.clone(), n: self.n, why: why.to_owned() }]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::NoteReversal { job_id: self.job_id.clone(), n: self.n, why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -159,7 +159,7 @@ impl Call for ReverseTransfer {
             }
             Answer::Unknown(why) => {
                 let moved = ReversalMove { state: "unknown", reason: Some(why.to_owned()), ..books.moved(known) };
-                Ok(Effects { changes: vec![Change::MoveReversal(moved)], ..Effects::done() })
+                Ok(Effects { changes: vec![Change::MoveReversal(moved).into()], ..Effects::done() })
             }
             Answer::Refused { error, saved } => {
                 let short = matches!(error.code.as_deref(), Some("balance_insufficient" | "insufficient_funds"));
@@ -217,7 +217,7 @@ fn refused(books: &Books, known: &Known, error: &str) -> Effects {
             "{why}. What has come back already is asked for; then: bursar payouts show {}",
             books.job_id
         )),
-        changes: vec![Change::MoveReversal(moved)],
+        changes: vec![Change::MoveReversal(moved).into()],
         follow_ups: check.into_iter().collect(),
         ..Effects::done()
     }

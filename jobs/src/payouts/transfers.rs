@@ -2,67 +2,20 @@
 
 use sqlx::PgConnection;
 
-use crate::{engine::apply::Change, receivers::account};
 use crate::{
-    engine::job::Effects,
+    engine::{change::changes, domain::ApplyContext},
     ledger::{self, Account, Posted, Posting},
-    payouts::debt::{Netting, Step},
+    payouts::{
+        change::{Change, Going, ReversalMove, TakenBack},
+        release,
+    },
 };
 
-/// A payout that leaves `held`. What it sends is fixed the first time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Going {
-    /// The marketplace's job.
-    pub job_id: String,
-    /// Who earns.
-    pub receiver_id: String,
-    /// Lower-case ISO code.
-    pub currency: String,
-    /// `sending`; or `paid`, where all of it is netted.
-    pub state: &'static str,
-    /// Why.
-    pub reason: String,
-    /// What its Transfer sends, and what is netted, where that is being fixed.
-    pub fixed: Option<(i64, Vec<Netting>)>,
-}
-
-/// What is taken back of a payout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TakenBack {
-    /// The marketplace's job.
-    pub job_id: String,
-    /// What changes of its numbers.
-    pub step: Step,
-    /// Whether all of it is undone now.
-    pub reversed: bool,
-    /// For an operator.
-    pub reason: String,
-}
-
-/// A reversal that begins or goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReversalMove {
-    /// The marketplace's job.
-    pub job_id: String,
-    /// The n-th of its payout.
-    pub n: i32,
-    /// In minor units.
-    pub amount: i64,
-    /// `open`, `unknown`, `made`, `carried` or `refused`.
-    pub state: &'static str,
-    /// Why, for an operator.
-    pub reason: Option<String>,
-    /// `trr_…`, once it is made.
-    pub reversal_id: Option<String>,
-    /// Who asked for it.
-    pub actor: Option<String>,
-    /// Why, in their words.
-    pub why: Option<String>,
-}
-
 /// Makes the changes of a batch that concern money out. Whoever wants one holds the receiver's row since before it decided.
-pub(crate) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<(), sqlx::Error> {
-    for change in batch.iter().flat_map(|effects| &effects.changes) {
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch) = (&mut *context.db, context.batch);
+    let all: Vec<(usize, &Change)> = changes(batch, Some);
+    for (_, change) in &all {
         match change {
             Change::LetGo(going) => let_go(db, going).await?,
             Change::HoldBack { job_id, by, why } => {
@@ -88,13 +41,25 @@ pub(crate) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<()
                 .execute(&mut *db)
                 .await?;
             }
-            _ => {}
+            Change::RecordPayout(_)
+            | Change::MovePayout(_)
+            | Change::NotePayout { .. }
+            | Change::MinimumMet { .. }
+            | Change::ReleaseHeld { .. } => {}
         }
     }
     // After all of the above: what has just left is held no more.
-    for change in batch.iter().flat_map(|effects| &effects.changes) {
+    for (_, change) in &all {
         if let Change::MinimumMet { user_id, currency } = change {
             meet_minimum(db, user_id, currency).await?;
+        }
+    }
+    for (_, change) in &all {
+        if let Change::ReleaseHeld { user_id } = change {
+            sqlx::query!("SELECT FROM bursar.receiver WHERE user_id = $1 FOR UPDATE", user_id)
+                .execute(&mut *db)
+                .await?;
+            release::release(db, user_id).await?;
         }
     }
     Ok(())
@@ -199,5 +164,5 @@ async fn meet_minimum(db: &mut PgConnection, user_id: &str, currency: &str) -> R
     )
     .execute(&mut *db)
     .await?;
-    account::release(db, user_id).await
+    release::release(db, user_id).await
 }

@@ -1,72 +1,15 @@
 //! Receivers: how their accounts stand, and what is let go when one becomes active.
 
-use bursar_stripe::accounts::Requirements;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use crate::engine::apply::{Change, Verdict};
 use crate::{
-    engine::{enqueue, job::Effects},
-    payouts::pay_receiver::PayReceiver,
-    receivers::onboarding,
+    payouts::release,
+    receivers::{change::Standing, onboarding},
 };
 
-/// How a receiver's account stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// Ours.
-    pub user_id: String,
-    /// `acct_…`
-    pub account_id: String,
-    /// Whether transfers to it are active.
-    pub active: bool,
-    /// In a word: `active`, `pending`, `inactive` (not onboarded), `restricted`, or a new one of Stripe's.
-    pub state: String,
-    /// Whether Stripe pays out to the owner's bank.
-    pub payouts_enabled: bool,
-    /// What Stripe wants of the owner.
-    pub requirements: Requirements,
-    /// When Stripe was asked. An answer to an earlier question counts for nothing.
-    pub asked_at: DateTime<Utc>,
-}
-
-/// Makes the changes of a batch that concern receivers.
-pub(crate) async fn apply(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
-    for (owner, effects) in batch.iter().enumerate() {
-        for change in &effects.changes {
-            match change {
-                Change::SetReceiver(standing) => match set(db, standing).await? {
-                    Some(conflict) => verdicts[owner].conflict = Some(conflict),
-                    None => verdicts[owner].new = true,
-                },
-                Change::DeactivateReceiver { user_id } => {
-                    sqlx::query!(
-                        "UPDATE bursar.receiver SET active = false, state = 'inactive', changed_at = bursar.now()
-                         WHERE user_id = $1 AND state <> 'deauthorised'",
-                        user_id
-                    )
-                    .execute(&mut *db)
-                    .await?;
-                }
-                Change::ReleaseHeld { user_id } => {
-                    sqlx::query!("SELECT FROM bursar.receiver WHERE user_id = $1 FOR UPDATE", user_id)
-                        .execute(&mut *db)
-                        .await?;
-                    release(db, user_id).await?;
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Sets a receiver's standing under its row. What comes back is a conflict.
-async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String>, sqlx::Error> {
+pub(super) async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String>, sqlx::Error> {
     if let Some(conflict) = attach(&mut *db, &standing.user_id, &standing.account_id).await? {
         return Ok(Some(conflict));
     }
@@ -86,7 +29,7 @@ async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String
     .await?;
     // Else a later question was answered first.
     if set.is_some() && standing.active {
-        release(db, &standing.user_id).await?;
+        release::release(db, &standing.user_id).await?;
     }
     Ok(None)
 }
@@ -162,26 +105,4 @@ pub(crate) async fn deauthorise(
     )
     .fetch_optional(db)
     .await
-}
-
-/// Lets go what is held for a receiver whose row is locked: a job for each.
-pub(crate) async fn release(db: &mut PgConnection, user_id: &str) -> Result<(), sqlx::Error> {
-    let released = sqlx::query!(
-        "UPDATE bursar.payout SET releases = releases + 1, changed_at = bursar.now()
-         -- What a limit holds, an account that is active does not let go.
-         WHERE receiver_id = $1 AND state = 'held' AND held_by IS NULL
-           -- One whose job is alive needs no other: it waits for this row, and then sees what we have written.
-           AND NOT EXISTS (SELECT FROM apalis.jobs j WHERE j.job_type = 'pay_receiver' AND j.status IN ('Pending', 'Running')
-                             AND j.idempotency_key = payout.job_id || ':' || payout.releases::text)
-         RETURNING job_id, releases",
-        user_id
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    let jobs: Vec<_> = released
-        .iter()
-        .map(|row| PayReceiver::release(&row.job_id, row.releases, &format!("receiver:{user_id}")))
-        .collect();
-    enqueue::enqueue(db, &jobs).await?;
-    Ok(())
 }

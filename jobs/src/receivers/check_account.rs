@@ -18,13 +18,12 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
         job::{Effects, Job, JobError, NewJob},
         kind::{CHECK_ACCOUNT, Kind},
     },
     inbox::event::{self, Event, OfEvent, check_user},
-    receivers::{account::Standing, apply::Connecting},
+    receivers::change::{Change, Standing},
     terms::Terms,
 };
 
@@ -171,8 +170,8 @@ impl Call for CheckAccount {
                 return Ok(Effects::skip(format!("not ours: no receiver is paid to {account} ({gone})")));
             };
             tracing::warn!(user, account, %gone, "the access to a receiver's account is gone: their payouts hold");
-            let change = Connecting::Deauthorised { account_id: account.clone(), asked_at };
-            return Ok(Effects { changes: vec![Change::Connecting(change)], ..Effects::done() });
+            let change = Change::Deauthorised { account_id: account.clone(), asked_at };
+            return Ok(Effects { changes: vec![change.into()], ..Effects::done() });
         }
         let account = Account::deserialize(object)
             .map_err(|error| JobError::Dead(format!("the account does not read: {error}")))?;
@@ -190,6 +189,6 @@ impl Call for CheckAccount {
             account_id: account.id,
             asked_at,
         };
-        Ok(Effects { changes: vec![Change::SetReceiver(standing)], ..Effects::done() })
+        Ok(Effects { changes: vec![Change::SetReceiver(standing).into()], ..Effects::done() })
     }
 }

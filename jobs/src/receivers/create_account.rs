@@ -20,12 +20,12 @@ use sqlx::PgConnection;
 use crate::{
     customers::create_customer::escaped,
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob},
         kind::{CREATE_ACCOUNT, Kind},
     },
-    receivers::{apply::Connecting, check_account::CheckAccount},
+    receivers::{change::Change, check_account::CheckAccount},
     terms::Terms,
 };
 
@@ -56,7 +56,7 @@ impl CreateAccount {
     }
 
     fn made(&self, account: &str) -> Change {
-        Change::Connecting(Connecting::Made { user_id: self.user_id.clone(), account_id: account.to_owned() })
+        Change::Made { user_id: self.user_id.clone(), account_id: account.to_owned() }
     }
 }
 
@@ -107,7 +107,7 @@ impl Call for CreateAccount {
 
     fn intent(&self, facts: &Facts, _: &Terms) -> Result<Plan, JobError> {
         if let Some(account) = facts.standing() {
-            let changes = vec![self.made(account)];
+            let changes: Vec<AnyChange> = vec![self.made(account).into()];
             let why = format!("{} has the account {account}", self.user_id);
             return Ok(Plan::Nothing(Effects { changes, ..Effects::skip(why) }));
         }
@@ -129,8 +129,8 @@ impl Call for CreateAccount {
         Ok(ours.map_or(Looked::Nothing, |account| Looked::Found(serde_json::to_value(account).unwrap_or_default())))
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Connecting(Connecting::NotMade { user_id: self.user_id.clone(), why: why.to_owned() })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::NotMade { user_id: self.user_id.clone(), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, _: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -145,7 +145,7 @@ impl Call for CreateAccount {
                     return Err(JobError::Dead(why));
                 }
                 let follow_ups = vec![CheckAccount::of(&account.id, "made")];
-                Ok(Effects { changes: vec![self.made(&account.id)], follow_ups, ..Effects::done() })
+                Ok(Effects { changes: vec![self.made(&account.id).into()], follow_ups, ..Effects::done() })
             }
             Answer::Unknown(_) => Ok(Effects::done()),
             Answer::Refused { error, .. } => {

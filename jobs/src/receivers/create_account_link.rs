@@ -11,12 +11,12 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{CREATE_ACCOUNT_LINK, Kind},
     },
-    receivers::{apply::Connecting, check_account::CheckAccount},
+    receivers::{change::Change, check_account::CheckAccount},
     terms::Terms,
 };
 
@@ -41,7 +41,7 @@ impl CreateAccountLink {
     }
 
     fn refused(&self, why: impl Into<String>) -> Change {
-        Change::Connecting(Connecting::LinkRefused { id: self.id.clone(), round: self.round, why: why.into() })
+        Change::LinkRefused { id: self.id.clone(), round: self.round, why: why.into() }
     }
 }
 
@@ -96,7 +96,10 @@ impl Call for CreateAccountLink {
         }
         let Some(account) = page.account.as_ref().filter(|_| !page.is_gone) else {
             let why = format!("{} has no account that we may reach: ask again, and another is made", page.user_id);
-            return Ok(Plan::Nothing(Effects { changes: vec![self.refused(why.clone())], ..Effects::skip(why) }));
+            return Ok(Plan::Nothing(Effects {
+                changes: vec![self.refused(why.clone()).into()],
+                ..Effects::skip(why)
+            }));
         };
         Ok(Plan::Send {
             subject: format!("account_link:{}:{}", self.id, self.round),
@@ -110,8 +113,8 @@ impl Call for CreateAccountLink {
         Ok(Looked::Nothing)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![self.refused(why)]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![self.refused(why).into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -122,14 +125,14 @@ impl Call for CreateAccountLink {
                     after: None,
                     source: format!("the link does not read: {error}").into(),
                 })?;
-                let opened = Connecting::LinkOpened {
+                let opened = Change::LinkOpened {
                     id: self.id.clone(),
                     round: self.round,
                     account_id: page.account.clone().unwrap_or_default(),
                     url: link.url,
                     expires_at: DateTime::from_timestamp(link.expires_at, 0),
                 };
-                Ok(Effects { changes: vec![Change::Connecting(opened)], ..Effects::done() })
+                Ok(Effects { changes: vec![opened.into()], ..Effects::done() })
             }
             Answer::Unknown(_) => Ok(Effects::done()),
             Answer::Refused { error, .. } => {

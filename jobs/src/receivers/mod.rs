@@ -4,7 +4,17 @@
 
 pub(crate) mod account;
 pub(crate) mod apply;
+pub mod change;
 pub mod check_account;
 pub(crate) mod create_account;
 pub(crate) mod create_account_link;
 pub mod onboarding;
+
+use crate::engine::domain::Domain;
+
+/// What the engine knows of this domain.
+pub const DOMAIN: Domain = Domain {
+    apply: Some(|context| Box::pin(apply::apply(context))),
+
+    ..Domain::of("receivers", |change| change.of::<change::Change>().is_some())
+};

@@ -1,119 +1,33 @@
 //! What a reconciliation keeps: where it stands, what it read, what it found; and its repairs.
 
-use chrono::NaiveDate;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, Verdict};
 use crate::{
     base::audit::{self, Act, Via},
-    engine::{enqueue, job::Effects},
-    inbox::{self, envelope::Envelope},
+    engine::{change::changes, domain::ApplyContext, enqueue},
+    inbox::{self},
     payouts::{pay_receiver::PayReceiver, superseded},
-    reconciliation::{self, finding::Finding},
+    reconciliation::{self, change::Change},
 };
 
-/// A change of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reconciled {
-    /// The calendar wants a month compared.
-    Begin {
-        /// Its first day.
-        month: NaiveDate,
-    },
-    /// A page was read.
-    Page {
-        /// The run.
-        run: String,
-        /// By which step.
-        step: i64,
-        /// Of what, for people.
-        phase: &'static str,
-        /// How many objects.
-        objects: i64,
-        /// What is to be judged of them.
-        entries: Value,
-        /// Which are there, and paid.
-        seen: Vec<String>,
-    },
-    /// A page was judged.
-    Found {
-        /// The run.
-        run: String,
-        /// What differs.
-        findings: Vec<Finding>,
-    },
-    /// It has come so far.
-    Phase {
-        /// The run.
-        run: String,
-        /// For people.
-        phase: &'static str,
-    },
-    /// All was compared, and what was to be repaired is.
-    End {
-        /// The run.
-        run: String,
-    },
-    /// It cannot go on.
-    Stop {
-        /// The run.
-        run: String,
-        /// Why, in words.
-        why: String,
-    },
-    /// An event that never came.
-    Hear {
-        /// What is known of it.
-        envelope: Box<Envelope>,
-        /// As it is kept.
-        body: Vec<u8>,
-    },
-    /// A payout that is looked for before anything can leave is let go.
-    Release {
-        /// The marketplace's job.
-        job_id: String,
-    },
-    /// What closes a finding is under way.
-    Repaired {
-        /// The finding.
-        finding: i64,
-        /// What it is about.
-        subject: String,
-        /// What was done.
-        how: String,
-        /// Who wanted it.
-        who: String,
-        /// Which way they came.
-        via: Via,
-        /// Why.
-        why: String,
-    },
-}
-
 /// Makes the changes of a batch that concern reconciliations.
-pub(crate) async fn apply(
-    db: &mut PgConnection,
-    batch: &[Effects],
-    verdicts: &mut [Verdict],
-) -> Result<(), sqlx::Error> {
-    for (owner, effects) in batch.iter().enumerate() {
-        for change in &effects.changes {
-            if let Change::Reconcile(change) = change {
-                one(db, change).await?;
-                verdicts[owner].new = true;
-            }
-        }
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
+    let all: Vec<(usize, &Change)> = changes(batch, Some);
+    for (owner, change) in all {
+        one(db, change).await?;
+        verdicts[owner].new = true;
     }
     Ok(())
 }
 
-async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Error> {
+async fn one(db: &mut PgConnection, change: &Change) -> Result<(), sqlx::Error> {
     match change {
-        Reconciled::Begin { month } => {
+        Change::Begin { month } => {
             reconciliation::begin(db, *month, "schedule", None).await?;
         }
-        Reconciled::Page { run, step, phase, objects, entries, seen } => {
+        Change::Page { run, step, phase, objects, entries, seen } => {
             sqlx::query!(
                 "INSERT INTO bursar.reconcile_page (run, step, entries) VALUES ($1, $2, $3)
                  ON CONFLICT (run) DO UPDATE SET step = excluded.step, entries = excluded.entries",
@@ -139,7 +53,7 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             .execute(db)
             .await?;
         }
-        Reconciled::Found { run, findings } => {
+        Change::Found { run, findings } => {
             // What an operator has judged to be right stays judged, as long as it is the same.
             sqlx::query!(
                 r#"INSERT INTO bursar.finding (run, type, object, user_id, amount, unit, evidence, automatic, remedy, state, closed_by)
@@ -158,7 +72,7 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             .execute(db)
             .await?;
         }
-        Reconciled::Phase { run, phase } => {
+        Change::Phase { run, phase } => {
             sqlx::query!(
                 "UPDATE bursar.reconciliation SET phase = $2, changed_at = bursar.now() WHERE id = $1",
                 run,
@@ -167,7 +81,7 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             .execute(db)
             .await?;
         }
-        Reconciled::End { run } => {
+        Change::End { run } => {
             sqlx::query!(
                 "UPDATE bursar.reconciliation SET state = 'done', phase = 'done', changed_at = bursar.now(), ended_at = bursar.now()
                  WHERE id = $1 AND state = 'running'",
@@ -186,7 +100,7 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             .await?;
             forget(db, run).await?;
         }
-        Reconciled::Stop { run, why } => {
+        Change::Stop { run, why } => {
             sqlx::query!(
                 "UPDATE bursar.reconciliation SET state = 'stopped', reason = $2, changed_at = bursar.now(), ended_at = bursar.now()
                  WHERE id = $1 AND state = 'running'",
@@ -197,12 +111,12 @@ async fn one(db: &mut PgConnection, change: &Reconciled) -> Result<(), sqlx::Err
             .await?;
             forget(db, run).await?;
         }
-        Reconciled::Hear { envelope, body } => {
+        Change::Hear { envelope, body } => {
             // One that is known is a duplicate, as of Stripe's own.
             inbox::receive(db, envelope, body).await?;
         }
-        Reconciled::Release { job_id } => release(db, job_id).await?,
-        Reconciled::Repaired { finding, subject, how, who, via, why } => {
+        Change::Release { job_id } => release(db, job_id).await?,
+        Change::Repaired { finding, subject, how, who, via, why } => {
             let closed = sqlx::query!(
                 "UPDATE bursar.finding SET state = 'repaired', closed_by = $2, changed_at = bursar.now() WHERE id = $1 AND state = 'open'",
                 finding,

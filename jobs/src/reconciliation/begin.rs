@@ -4,16 +4,14 @@ use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::{Step, bounds};
 use crate::{
     base::{audit::Via, clock},
     engine::{
-        apply::Change,
         enqueue,
         job::{Effects, Job, JobError, Pure},
         kind::{Kind, RECONCILE},
     },
-    reconciliation::apply::Reconciled,
+    reconciliation::{Step, bounds, change::Change},
     terms::Terms,
 };
 
@@ -115,7 +113,7 @@ impl Pure for Reconcile {
             Some(text) => month_of(text, *now).map_err(JobError::Dead)?,
             None => last_month(self.tick),
         };
-        Ok(Effects { changes: vec![Change::Reconcile(Reconciled::Begin { month })], ..Effects::done() })
+        Ok(Effects { changes: vec![Change::Begin { month }.into()], ..Effects::done() })
     }
 }
 

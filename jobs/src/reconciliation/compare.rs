@@ -7,21 +7,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::{
-    MOST_ASKED, Phase, Repair, Run, Step, asked,
-    entry::Entry,
-    finding::Finding,
-    grants::{self, Sold},
-    money_back, months, payouts, transfers,
-};
 use crate::{
     engine::{
-        apply::Change,
         job::{Effects, Job, JobError, NewJob, Pure},
         kind::{Kind, RECONCILE_COMPARE},
     },
     notifications::notify_team::NotifyTeam,
-    reconciliation::apply::Reconciled,
+    reconciliation::{
+        MOST_ASKED, Phase, Repair, Run, Step, asked,
+        change::Change,
+        entry::Entry,
+        finding::Finding,
+        grants::{self, Sold},
+        money_back, months, payouts, transfers,
+    },
     terms::Terms,
 };
 
@@ -100,20 +99,20 @@ impl Pure for Compare {
         if !findings.is_empty() {
             let month = run.from.format("%Y-%m").to_string();
             let findings = findings.into_iter().map(|finding| finding.of_month(&month)).collect();
-            effects.changes.push(Change::Reconcile(Reconciled::Found { run: run.id.clone(), findings }));
+            effects.changes.push(Change::Found { run: run.id.clone(), findings }.into());
         }
         if let Some(next) = next {
-            let phase = Reconciled::Phase { run: run.id.clone(), phase: self.step.phase.word() };
-            effects.changes.push(Change::Reconcile(phase));
+            let phase = Change::Phase { run: run.id.clone(), phase: self.step.phase.word() };
+            effects.changes.push(phase.into());
             effects.follow_ups.push(next);
             return Ok(effects);
         }
         if run.repair_by.is_some() && so_far > 0 {
-            let phase = Reconciled::Phase { run: run.id.clone(), phase: "repairs" };
-            effects.changes.push(Change::Reconcile(phase));
+            let phase = Change::Phase { run: run.id.clone(), phase: "repairs" };
+            effects.changes.push(phase.into());
             effects.follow_ups.push(Repair::after(&run.id, 0));
         } else {
-            effects.changes.push(Change::Reconcile(Reconciled::End { run: run.id.clone() }));
+            effects.changes.push(Change::End { run: run.id.clone() }.into());
         }
         effects.follow_ups.extend(told(run, so_far));
         Ok(effects)

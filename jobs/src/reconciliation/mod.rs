@@ -15,6 +15,7 @@
 pub(crate) mod apply;
 mod asked;
 mod begin;
+pub mod change;
 mod compare;
 mod entry;
 pub mod finding;
@@ -25,6 +26,8 @@ mod payouts;
 mod read;
 mod repair;
 mod transfers;
+
+use crate::engine::domain::Domain;
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -44,6 +47,13 @@ use crate::{
         job::NewJob,
         kind::{RECONCILE_COMPARE, RECONCILE_READ},
     },
+};
+
+/// What the engine knows of this domain.
+pub const DOMAIN: Domain = Domain {
+    apply: Some(|context| Box::pin(apply::apply(context))),
+
+    ..Domain::of("reconciliation", |change| change.of::<change::Change>().is_some())
 };
 
 /// What a run compares, in this order.

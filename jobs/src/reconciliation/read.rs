@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::{
-    MOST_ASKED, Phase, Run, Step,
-    entry::{Back, Entry, PaidInvoice, Returned, Reversal},
-};
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError},
         kind::{Kind, RECONCILE_READ},
     },
-    reconciliation::apply::Reconciled,
+    reconciliation::{
+        MOST_ASKED, Phase, Run, Step,
+        change::Change,
+        entry::{Back, Entry, PaidInvoice, Returned, Reversal},
+    },
     subscriptions::{charged_share::Price, invoice::Invoice},
     terms::Terms,
 };
@@ -75,9 +75,9 @@ impl Call for Read {
         Ok(Looked::Found(page))
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
         let run = self.0.run.clone();
-        vec![Change::Reconcile(Reconciled::Stop { run, why: why.to_owned() })]
+        vec![Change::Stop { run, why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, Facts(run): &Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError> {
@@ -131,7 +131,7 @@ impl Read {
         objects: usize,
         next: crate::engine::job::NewJob,
     ) -> Effects {
-        let page = Reconciled::Page {
+        let page = Change::Page {
             run: self.0.run.clone(),
             step: self.0.nth,
             phase: self.0.phase.word(),
@@ -139,7 +139,7 @@ impl Read {
             entries: json!(entries),
             seen,
         };
-        Effects { changes: vec![Change::Reconcile(page)], follow_ups: vec![next], ..Effects::done() }
+        Effects { changes: vec![page.into()], follow_ups: vec![next], ..Effects::done() }
     }
 
     /// Asks for charges with all that belongs to them, and for other objects as they are.

@@ -13,17 +13,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::{Run, entry::Changed, finding::BY_REPAIR};
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob},
         kind::{Kind, RECONCILE_REPAIR},
     },
     inbox::envelope::Envelope,
-    reconciliation::apply::Reconciled,
-    subscriptions::{apply::PlanChange, refill_month::RefillMonth, sync_subscription::SyncSubscription},
+    reconciliation::{Run, change::Change, entry::Changed, finding::BY_REPAIR},
+    subscriptions::{self, change::PlanChange, refill_month::RefillMonth, sync_subscription::SyncSubscription},
     terms::Terms,
 };
 
@@ -110,8 +109,8 @@ impl Call for Repair {
                 Ok(Plan::Nothing(Effects::skip(format!("{} is {}", run.id, run.state))))
             }
             (Some(run), None) => {
-                let end = Change::Reconcile(Reconciled::End { run: run.id.clone() });
-                Ok(Plan::Nothing(Effects { changes: vec![end], ..Effects::done() }))
+                let end = Change::End { run: run.id.clone() };
+                Ok(Plan::Nothing(Effects { changes: vec![end.into()], ..Effects::done() }))
             }
             (Some(run), Some(found)) => match found.asks_for() {
                 Some(id) => lists::object(id).map(Plan::Ask).ok_or_else(|| JobError::Dead(format!("{id} is no id"))),
@@ -124,8 +123,8 @@ impl Call for Repair {
         Ok(Looked::Nothing)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Reconcile(Reconciled::Stop { run: self.run.clone(), why: why.to_owned() })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::Stop { run: self.run.clone(), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, terms: &Terms) -> Result<Effects, JobError> {
@@ -150,7 +149,7 @@ impl Call for Repair {
         };
         let mut effects = self.heard(run, found, what, object, terms.livemode)?;
         if let Some((noted, sync)) = found.rise(run)? {
-            effects.changes.push(noted);
+            effects.changes.push(noted.into());
             effects.follow_ups.push(sync);
         }
         Ok(effects)
@@ -170,14 +169,14 @@ impl Found {
     }
 
     /// The rise of plan that nobody told of, where it is one, and the job that grants what it is worth.
-    fn rise(&self, run: &Run) -> Result<Option<(Change, NewJob)>, JobError> {
+    fn rise(&self, run: &Run) -> Result<Option<(subscriptions::change::Change, NewJob)>, JobError> {
         if self.evidence["change"].is_null() {
             return Ok(None);
         }
         let rise: Changed =
             serde_json::from_value(self.evidence["change"].clone()).map_err(|error| self.does_not_read(&error))?;
         let sync = SyncSubscription::of(&rise.subscription, &self.occasion(run));
-        let noted = Change::NotePlanChange(PlanChange {
+        let noted = subscriptions::change::Change::NotePlanChange(PlanChange {
             subscription_id: rise.subscription,
             at: rise.at,
             old_value: rise.old_value,
@@ -217,8 +216,8 @@ impl Repair {
             }
             "unknown_transfer" | "payout_stuck" => {
                 let job_id = found.evidence["job_id"].as_str().unwrap_or(&found.object).to_owned();
-                let release = Change::Reconcile(Reconciled::Release { job_id });
-                Effects { changes: vec![release], ..Effects::done() }
+                let release = Change::Release { job_id };
+                Effects { changes: vec![release.into()], ..Effects::done() }
             }
             "missing_grant" => {
                 let month: Month =
@@ -234,7 +233,7 @@ impl Repair {
             || format!("the payout for {} was let go", found.evidence["job_id"].as_str().unwrap_or(&found.object)),
             |job| format!("job {} {}", job.kind, job.key),
         );
-        effects.changes.push(done(run, found, how));
+        effects.changes.push(done(run, found, how).into());
         effects.follow_ups.push(Self::after(&self.run, found.id));
         Ok(effects)
     }
@@ -272,8 +271,8 @@ impl Repair {
         let envelope = Envelope::stripe(&body)
             .map_err(|error| JobError::Dead(format!("the event for finding {} cannot be made: {error}", found.id)))?;
         let changes = vec![
-            Change::Reconcile(Reconciled::Hear { envelope: Box::new(envelope), body }),
-            done(run, found, format!("event {id}")),
+            Change::Hear { envelope: Box::new(envelope), body }.into(),
+            done(run, found, format!("event {id}")).into(),
         ];
         Ok(Effects { changes, follow_ups: vec![Self::after(&self.run, found.id)], ..Effects::done() })
     }
@@ -281,12 +280,12 @@ impl Repair {
 
 /// A finding whose repair is under way.
 fn done(run: &Run, found: &Found, how: String) -> Change {
-    Change::Reconcile(Reconciled::Repaired {
+    Change::Repaired {
         finding: found.id,
         subject: found.object.clone(),
         how,
         who: run.repair_by.clone().unwrap_or_else(|| run.asked_by.clone()),
         via: run.repair_via,
         why: format!("{} ({BY_REPAIR}, run {})", found.what, run.id),
-    })
+    }
 }

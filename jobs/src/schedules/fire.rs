@@ -14,13 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::{CatchUp, Cron};
 use crate::{
     engine::{
-        apply::Change,
         job::{Effects, Job, JobError, NewJob, Outcome, Pure},
         kind::{self, FIRE_SCHEDULE, Kind},
     },
+    schedules::{CatchUp, Cron, change::Change},
     terms::Terms,
 };
 
@@ -121,7 +120,7 @@ impl Pure for FireSchedule {
             (None, true) => Outcome::Skip("the schedule is paused".into()),
             (None, false) => Outcome::Skip(format!("missed {}, and it does not catch up", rfc3339(self.tick))),
         };
-        let changes = vec![Change::TickSchedule { name: row.name.clone(), next_at: next, fired: fires }];
+        let changes = vec![Change::TickSchedule { name: row.name.clone(), next_at: next, fired: fires }.into()];
         Ok(Effects { outcome, changes, follow_ups, ..Effects::done() })
     }
 }

@@ -5,13 +5,23 @@
 //! laid over the table when a worker starts: a changed time begins a new chain of waiting jobs, and the old one ends by itself.
 
 pub(crate) mod apply;
+pub mod change;
 mod cron;
 mod declare;
 mod fire;
 
+use crate::engine::domain::Domain;
+
 pub use cron::{Cron, CronError};
 pub use declare::{Declared, Laid, RunError, declare, run};
 pub use fire::FireSchedule;
+
+/// What the engine knows of this domain.
+pub const DOMAIN: Domain = Domain {
+    apply: Some(|context| Box::pin(apply::apply(context))),
+
+    ..Domain::of("schedules", |change| change.of::<change::Change>().is_some())
+};
 
 /// What becomes of ticks that passed while nothing ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

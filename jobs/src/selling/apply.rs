@@ -1,102 +1,25 @@
 //! Checkouts, portal pages and customers that are gone: what a request to sell came to.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, changes};
-use crate::{engine::job::Effects, selling::expire_checkout};
-
-/// What changes about something that is sold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selling {
-    /// A checkout has its session.
-    Opened {
-        /// The checkout.
-        id: String,
-        /// `cs_…`
-        session: String,
-        /// Where the buyer goes.
-        url: Option<String>,
-        /// When it is over if nobody pays.
-        expires_at: Option<DateTime<Utc>>,
-    },
-    /// A checkout gets no session, unless an operator sees to it.
-    Refused {
-        /// The checkout.
-        id: String,
-        /// For whoever asked.
-        why: String,
-    },
-    /// A session was gone through to its end.
-    Complete {
-        /// `cs_…`
-        session: String,
-        /// The checkout that it names.
-        checkout: Option<String>,
-        /// Stripe's word for whether it is paid.
-        payment_status: Option<String>,
-        /// What it began, in mode `subscription`.
-        subscription: Option<String>,
-    },
-    /// A session was gone through, and its payment, which was to come later, did not come.
-    Failed {
-        /// `cs_…`
-        session: String,
-        /// The checkout that it names.
-        checkout: Option<String>,
-        /// What it began, in mode `subscription`.
-        subscription: Option<String>,
-        /// For whoever asks.
-        why: String,
-    },
-    /// A checkout gets no session, and none is wanted any more.
-    Unbegun {
-        /// The checkout.
-        id: String,
-        /// For whoever asked.
-        why: String,
-    },
-    /// Nobody paid a session in time.
-    Expired {
-        /// `cs_…`
-        session: String,
-    },
-    /// A page of the portal is there.
-    PortalOpened {
-        /// The request.
-        id: String,
-        /// Where the user goes.
-        url: String,
-    },
-    /// No page of the portal is there.
-    PortalRefused {
-        /// The request.
-        id: String,
-        /// For whoever asked.
-        why: String,
-    },
-    /// Stripe says that a customer is not there any more.
-    CustomerGone {
-        /// `cus_…`
-        customer: String,
-    },
-}
+use crate::{
+    engine::{change::changes, domain::ApplyContext},
+    selling::{change::Change, expire_checkout},
+};
 
 /// Makes them true. What is over stays over, in whatever order the news come.
-pub(crate) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<(), sqlx::Error> {
-    let wanted = changes(batch, |change| match change {
-        Change::Selling(selling) => Some(selling),
-        _ => None,
-    });
-    for (_, selling) in wanted {
-        one(&mut *db, selling).await?;
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch) = (&mut *context.db, context.batch);
+    let wanted: Vec<(usize, &Change)> = changes(batch, Some);
+    for (_, change) in wanted {
+        one(&mut *db, change).await?;
     }
     Ok(())
 }
 
-async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error> {
-    match selling {
-        Selling::Opened { id, session, url, expires_at } => {
+async fn one(db: &mut PgConnection, change: &Change) -> Result<(), sqlx::Error> {
+    match change {
+        Change::Opened { id, session, url, expires_at } => {
             let of = sqlx::query!(
                 "UPDATE bursar.checkout SET session_id = $2, url = $3, expires_at = $4, reason = NULL, changed_at = bursar.now(),
                         state = CASE WHEN state IN ('asked', 'refused') THEN 'open' ELSE state END
@@ -112,7 +35,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
                 expire_checkout::expire_others(db, &of.user_id).await?;
             }
         }
-        Selling::Refused { id, why } => {
+        Change::Refused { id, why } => {
             sqlx::query!(
                 "UPDATE bursar.checkout SET state = 'refused', reason = $2, changed_at = bursar.now() WHERE id = $1 AND state = 'asked'",
                 id,
@@ -121,7 +44,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             .execute(db)
             .await?;
         }
-        Selling::Complete { session, checkout, payment_status, subscription } => {
+        Change::Complete { session, checkout, payment_status, subscription } => {
             let of = sqlx::query!(
                 "UPDATE bursar.checkout
                  SET state = CASE WHEN state = 'failed' AND $3 IS DISTINCT FROM 'paid' THEN state ELSE 'complete' END,
@@ -139,7 +62,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
                 expire_checkout::expire_others(db, &of.user_id).await?;
             }
         }
-        Selling::Failed { session, checkout, subscription, why } => {
+        Change::Failed { session, checkout, subscription, why } => {
             sqlx::query!(
                 "UPDATE bursar.checkout
                  SET state = 'failed', reason = $4, session_id = $1, subscription_id = coalesce($3, subscription_id),
@@ -154,7 +77,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             .execute(db)
             .await?;
         }
-        Selling::Unbegun { id, why } => {
+        Change::Unbegun { id, why } => {
             sqlx::query!(
                 "UPDATE bursar.checkout SET state = 'failed', reason = $2, changed_at = bursar.now() WHERE id = $1 AND state = 'asked'",
                 id,
@@ -163,7 +86,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             .execute(db)
             .await?;
         }
-        Selling::Expired { session } => {
+        Change::Expired { session } => {
             sqlx::query!(
                 "UPDATE bursar.checkout SET state = 'expired', changed_at = bursar.now() WHERE session_id = $1 AND state = 'open'",
                 session,
@@ -171,7 +94,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             .execute(db)
             .await?;
         }
-        Selling::PortalOpened { id, url } => {
+        Change::PortalOpened { id, url } => {
             sqlx::query!(
                 "UPDATE bursar.portal SET state = 'open', url = $2, reason = NULL, changed_at = bursar.now() WHERE id = $1",
                 id,
@@ -180,7 +103,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             .execute(db)
             .await?;
         }
-        Selling::PortalRefused { id, why } => {
+        Change::PortalRefused { id, why } => {
             sqlx::query!(
                 "UPDATE bursar.portal SET state = 'refused', reason = $2, changed_at = bursar.now() WHERE id = $1 AND state = 'asked'",
                 id,
@@ -189,7 +112,7 @@ async fn one(db: &mut PgConnection, selling: &Selling) -> Result<(), sqlx::Error
             .execute(db)
             .await?;
         }
-        Selling::CustomerGone { customer } => {
+        Change::CustomerGone { customer } => {
             sqlx::query!(
                 "UPDATE bursar.customer SET gone_at = coalesce(gone_at, bursar.now()) WHERE id = $1",
                 customer

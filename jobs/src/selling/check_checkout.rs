@@ -11,15 +11,14 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
-    customers::apply::Link,
+    customers::{self, change::Link},
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
         job::{Effects, Job, JobError, NewJob},
         kind::{CHECK_CHECKOUT, Kind},
     },
     selling::{
-        apply::Selling,
+        change::Change,
         purchase::{self, Shop},
     },
     subscriptions::sync_subscription::SyncSubscription,
@@ -48,15 +47,18 @@ impl CheckCheckout {
     /// A subscription's checkout grants nothing itself: its invoice does.
     fn subscribed(session: &Session, terms: &Terms) -> Effects {
         let mut effects = Effects::done();
-        effects.changes.push(Change::Selling(Selling::Complete {
-            session: session.id.clone(),
-            checkout: session.metadata.get("checkout").cloned(),
-            payment_status: session.payment_status.clone(),
-            subscription: session.subscription.clone(),
-        }));
+        effects.changes.push(
+            Change::Complete {
+                session: session.id.clone(),
+                checkout: session.metadata.get("checkout").cloned(),
+                payment_status: session.payment_status.clone(),
+                subscription: session.subscription.clone(),
+            }
+            .into(),
+        );
         if let (Some(customer), Some(user_id)) = (&session.customer, purchase::named_user(session)) {
             let link = Link { id: customer.clone(), user_id, event_id: session.id.clone() };
-            effects.changes.push(Change::LinkCustomer(link));
+            effects.changes.push(customers::change::Change::LinkCustomer(link).into());
         }
         let subscription = session.subscription.iter().filter(|_| terms.stripe_on);
         effects.follow_ups.extend(subscription.map(|id| SyncSubscription::of(id, &session.id)));
@@ -113,20 +115,20 @@ impl Call for CheckCheckout {
             return Ok(Effects::skip("not ours: a session of the other mode"));
         }
         if let Some(why) = failure(&session, object) {
-            let failed = Selling::Failed {
+            let failed = Change::Failed {
                 checkout: session.metadata.get("checkout").cloned(),
                 subscription: session.subscription.clone(),
                 session: session.id,
                 why: why.clone(),
             };
-            return Ok(Effects { changes: vec![Change::Selling(failed)], ..Effects::skip(why) });
+            return Ok(Effects { changes: vec![failed.into()], ..Effects::skip(why) });
         }
         match session.status.as_deref() {
             Some("complete") if session.mode.as_deref() == Some("payment") => shop.grant(&session, terms, None),
             Some("complete") => Ok(Self::subscribed(&session, terms)),
             Some("expired") => {
-                let expired = Change::Selling(Selling::Expired { session: session.id });
-                Ok(Effects { changes: vec![expired], ..Effects::skip("it expired, and nobody paid") })
+                let expired = Change::Expired { session: session.id };
+                Ok(Effects { changes: vec![expired.into()], ..Effects::skip("it expired, and nobody paid") })
             }
             other => Ok(Effects::skip(format!("it is {}", other.unwrap_or("in no state that is known")))),
         }

@@ -23,14 +23,14 @@ use sqlx::{PgConnection, types::Json};
 use crate::{
     customers::create_customer::{self, CreateCustomer, escaped},
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan, intent},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
         kind::{CREATE_CHECKOUT, Kind},
     },
     selling::{
         active_subscription::{self, Active},
-        apply::Selling,
+        change::Change,
         expire_subscription::ExpireSubscription,
         order,
     },
@@ -64,13 +64,13 @@ impl CreateCheckout {
         if session.metadata.get("checkout") != Some(&self.id) || session.mode.as_deref() != Some(&checkout.mode) {
             return Err(JobError::Dead(format!("{} is not the session that was asked for", session.id)));
         }
-        let opened = Selling::Opened {
+        let opened = Change::Opened {
             id: self.id.clone(),
             session: session.id,
             url: session.url,
             expires_at: session.expires_at.and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
         };
-        Ok(Effects { changes: vec![Change::Selling(opened)], ..Effects::done() })
+        Ok(Effects { changes: vec![opened.into()], ..Effects::done() })
     }
 }
 
@@ -181,8 +181,8 @@ impl Call for CreateCheckout {
         }
         if let Some(active) = &checkout.active {
             let why = format!("{} subscribes already ({})", checkout.user_id, active.subscription_id);
-            let change = Change::Selling(Selling::Unbegun { id: self.id.clone(), why: why.clone() });
-            return Ok(Plan::Nothing(Effects { changes: vec![change], ..Effects::skip(why) }));
+            let change = Change::Unbegun { id: self.id.clone(), why: why.clone() };
+            return Ok(Plan::Nothing(Effects { changes: vec![change.into()], ..Effects::skip(why) }));
         }
         if let Some(first) = checkout.unpaid.first() {
             let wait = Snooze {
@@ -216,8 +216,8 @@ impl Call for CreateCheckout {
         Ok(ours.map_or(Looked::Nothing, |session| Looked::Found(serde_json::to_value(session).unwrap_or_default())))
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Selling(Selling::Refused { id: self.id.clone(), why: why.to_owned() })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::Refused { id: self.id.clone(), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -230,8 +230,8 @@ impl Call for CreateCheckout {
                     let (user, email) = (&checkout.user_id, checkout.email.as_deref());
                     let gone = checkout.customer.gone + 1;
                     let wait = wait_for_customer(user, gone, checkout.requested_at, email, &checkout.subject());
-                    let change = Change::Selling(Selling::CustomerGone { customer: customer.clone() });
-                    Ok(Effects { changes: vec![change], ..wait })
+                    let change = Change::CustomerGone { customer: customer.clone() };
+                    Ok(Effects { changes: vec![change.into()], ..wait })
                 }
                 // The outcome says it to whoever asked, too: see `gave_up`.
                 _ => Ok(Effects {

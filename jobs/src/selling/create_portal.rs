@@ -11,13 +11,13 @@ use sqlx::PgConnection;
 use crate::{
     customers::create_customer,
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{CREATE_PORTAL, Kind},
     },
     selling::{
-        apply::Selling,
+        change::Change,
         create_checkout::{is_customer_gone, wait_for_customer},
     },
     terms::Terms,
@@ -104,8 +104,8 @@ impl Call for CreatePortal {
         Ok(Looked::Nothing)
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Selling(Selling::PortalRefused { id: self.id.clone(), why: why.to_owned() })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::PortalRefused { id: self.id.clone(), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, facts: &Facts, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -115,8 +115,8 @@ impl Call for CreatePortal {
                 let session: portal::Session = serde_json::from_value(object.clone()).map_err(|error| {
                     JobError::Retry { after: None, source: format!("the page does not read: {error}").into() }
                 })?;
-                let opened = Selling::PortalOpened { id: self.id.clone(), url: session.url };
-                Ok(Effects { changes: vec![Change::Selling(opened)], ..Effects::done() })
+                let opened = Change::PortalOpened { id: self.id.clone(), url: session.url };
+                Ok(Effects { changes: vec![opened.into()], ..Effects::done() })
             }
             Answer::Unknown(_) => Ok(Effects::done()),
             Answer::Refused { error, .. } => match &page.customer.customer {
@@ -124,8 +124,8 @@ impl Call for CreatePortal {
                     let gone = page.customer.gone + 1;
                     let subject = self.subject(&page.customer);
                     let wait = wait_for_customer(&page.user_id, gone, page.requested_at, None, &subject);
-                    let change = Change::Selling(Selling::CustomerGone { customer: customer.clone() });
-                    Ok(Effects { changes: vec![change], ..wait })
+                    let change = Change::CustomerGone { customer: customer.clone() };
+                    Ok(Effects { changes: vec![change.into()], ..wait })
                 }
                 _ => {
                     let outcome = Outcome::Dead(format!("Stripe refused a page of the portal: {error}"));

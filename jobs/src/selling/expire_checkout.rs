@@ -18,13 +18,12 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
         enqueue,
         job::{Effects, Job, JobError, NewJob, Outcome},
         kind::{EXPIRE_CHECKOUT, Kind},
     },
-    selling::{active_subscription, apply::Selling, check_checkout::CheckCheckout, order},
+    selling::{active_subscription, change::Change, check_checkout::CheckCheckout, order},
     terms::Terms,
 };
 
@@ -59,8 +58,8 @@ impl ExpireCheckout {
     fn stands(&self, session: &Session) -> Effects {
         match (session.status.as_deref(), &self.refused) {
             (Some("expired"), _) => {
-                let expired = Change::Selling(Selling::Expired { session: self.session.clone() });
-                Effects { changes: vec![expired], ..Effects::done() }
+                let expired = Change::Expired { session: self.session.clone() };
+                Effects { changes: vec![expired.into()], ..Effects::done() }
             }
             (Some("complete"), _) => {
                 let follow_ups = vec![CheckCheckout::of(&self.session, "not expired")];

@@ -18,12 +18,12 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob},
         kind::{EXPIRE_SUBSCRIPTION, Kind},
     },
-    selling::apply::Selling,
+    selling::change::Change,
     subscriptions::sync_subscription::SyncSubscription,
     terms::Terms,
 };
@@ -138,8 +138,8 @@ impl ExpireSubscription {
 
     /// The checkout begins no page.
     fn fails(&self, why: String) -> Effects {
-        let change = Change::Selling(Selling::Unbegun { id: self.checkout.clone(), why: why.clone() });
-        Effects { changes: vec![change], follow_ups: vec![self.synced()], ..Effects::skip(why) }
+        let change = Change::Unbegun { id: self.checkout.clone(), why: why.clone() };
+        Effects { changes: vec![change.into()], follow_ups: vec![self.synced()], ..Effects::skip(why) }
     }
 
     /// What follows from how it stands, before anything was done about it.
@@ -205,8 +205,8 @@ impl Call for ExpireSubscription {
         Ok(if object["status"] == over { Looked::Found(object) } else { Looked::Nothing })
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![Change::Selling(Selling::Unbegun { id: self.checkout.clone(), why: why.to_owned() })]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![Change::Unbegun { id: self.checkout.clone(), why: why.to_owned() }.into()]
     }
 
     fn resolve(&self, _: &Option<String>, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {

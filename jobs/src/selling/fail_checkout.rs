@@ -12,12 +12,11 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         job::{Effects, Job, JobError, Pure},
         kind::{FAIL_CHECKOUT, Kind},
     },
     inbox::event::{self, Event, OfEvent},
-    selling::{apply::Selling, check_checkout::CheckCheckout},
+    selling::{change::Change, check_checkout::CheckCheckout},
     subscriptions::sync_subscription::SyncSubscription,
     terms::Terms,
 };
@@ -43,7 +42,7 @@ impl Pure for FailCheckout {
             return Ok(Effects::skip(reason));
         }
         let session: Session = event.object()?;
-        let failed = Selling::Failed {
+        let failed = Change::Failed {
             session: session.id.clone(),
             checkout: session.metadata.get("checkout").cloned(),
             subscription: session.subscription.clone(),
@@ -54,6 +53,6 @@ impl Pure for FailCheckout {
             follow_ups.push(CheckCheckout::of(&session.id, &event.id));
             follow_ups.extend(session.subscription.iter().map(|id| SyncSubscription::after(id, &event.id)));
         }
-        Ok(Effects { changes: vec![Change::Selling(failed)], follow_ups, ..Effects::done() })
+        Ok(Effects { changes: vec![failed.into()], follow_ups, ..Effects::done() })
     }
 }

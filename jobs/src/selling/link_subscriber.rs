@@ -16,18 +16,19 @@ use sqlx::PgConnection;
 
 use crate::{
     customers::{
-        apply::Link,
+        self,
+        change::{Address, Link},
         identify_customer::{AskCustomer, locales},
         initial_credits,
     },
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, Job, JobError, Pure},
         kind::{Kind, LINK_SUBSCRIBER},
     },
     inbox::event::{self, Event, Metadata, OfEvent, user_of},
-    selling::apply::Selling,
-    subscriptions::{apply::Address, sync_subscription::SyncSubscription},
+    selling::change::Change,
+    subscriptions::sync_subscription::SyncSubscription,
     terms::Terms,
 };
 
@@ -102,14 +103,17 @@ impl Pure for LinkSubscriber {
             Some("subscription") => Some(object.id.clone()),
             _ => object.subscription.map(Customer::into_id),
         };
-        let mut changes = Vec::new();
+        let mut changes: Vec<AnyChange> = Vec::new();
         if object.what.as_deref() == Some("checkout.session") {
-            changes.push(Change::Selling(Selling::Complete {
-                session: object.id.clone(),
-                checkout: object.metadata.as_ref().and_then(|metadata| metadata.get("checkout").cloned()),
-                payment_status: object.payment_status.clone(),
-                subscription: subscription.clone(),
-            }));
+            changes.push(
+                Change::Complete {
+                    session: object.id.clone(),
+                    checkout: object.metadata.as_ref().and_then(|metadata| metadata.get("checkout").cloned()),
+                    payment_status: object.payment_status.clone(),
+                    subscription: subscription.clone(),
+                }
+                .into(),
+            );
         }
         if terms.stripe_on {
             follow_ups.extend(subscription.map(|id| SyncSubscription::after(&id, &event.id)));
@@ -122,7 +126,7 @@ impl Pure for LinkSubscriber {
         if is_customer {
             let locales = locales(object.preferred_locales);
             let address = Address { customer: id.clone(), email: object.email, locales, asked_at: None };
-            changes.push(Change::KeepAddress(address));
+            changes.push(customers::change::Change::KeepAddress(address).into());
             follow_ups.extend(AskCustomer::address(&id, &event.id, terms));
         }
         let Some(user_id) = user_of(object.metadata.as_ref(), object.client_reference_id.as_deref())? else {
@@ -132,7 +136,7 @@ impl Pure for LinkSubscriber {
         let new = facts.new.contains(&user_id);
         let welcome = new.then(|| initial_credits::welcome(&user_id, terms, Some(&event.id))).flatten();
         let link = Link { id, user_id, event_id: event.id.clone() };
-        changes.insert(0, Change::LinkCustomer(link));
+        changes.insert(0, customers::change::Change::LinkCustomer(link).into());
         Ok(Effects { postings: welcome.into_iter().collect(), changes, follow_ups, ..Effects::done() })
     }
 }

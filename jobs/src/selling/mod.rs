@@ -4,6 +4,7 @@
 
 pub mod active_subscription;
 pub(crate) mod apply;
+pub mod change;
 pub mod check_checkout;
 pub(crate) mod create_checkout;
 pub(crate) mod create_portal;
@@ -15,3 +16,12 @@ pub(crate) mod link_subscriber;
 pub mod order;
 pub mod packages;
 pub(crate) mod purchase;
+
+use crate::engine::domain::Domain;
+
+/// What the engine knows of this domain.
+pub const DOMAIN: Domain = Domain {
+    apply: Some(|context| Box::pin(apply::apply(context))),
+
+    ..Domain::of("selling", |change| change.of::<change::Change>().is_some())
+};

@@ -17,14 +17,11 @@ use sqlx::PgConnection;
 use crate::{
     base::{credits::Credits, money},
     customers::initial_credits,
-    engine::{
-        apply::Change,
-        job::{Effects, JobError},
-    },
+    engine::job::{Effects, JobError},
     inbox::event::user_of,
     ledger::Posting,
     reconciliation::finding::quoted,
-    selling::{apply::Selling, packages::Packages},
+    selling::{change::Change, packages::Packages},
     terms::Terms,
 };
 
@@ -104,17 +101,17 @@ impl Shop {
 
     /// The effects of a one-time session that is complete.
     pub(crate) fn grant(&self, session: &Session, terms: &Terms, event: Option<&str>) -> Result<Effects, JobError> {
-        let complete = Change::Selling(Selling::Complete {
+        let complete = Change::Complete {
             session: session.id.clone(),
             checkout: session.metadata.get("checkout").cloned(),
             payment_status: session.payment_status.clone(),
             subscription: None,
-        });
+        };
         match session.payment_status.as_deref() {
             Some("paid" | "no_payment_required") => {}
             Some("unpaid") => {
                 let why = "not paid yet: checkout.session.async_payment_succeeded will tell";
-                return Ok(Effects { changes: vec![complete], ..Effects::skip(why) });
+                return Ok(Effects { changes: vec![complete.into()], ..Effects::skip(why) });
             }
             other => return Err(JobError::Dead(format!("payment_status is {other:?}: neither paid nor unpaid"))),
         }
@@ -122,7 +119,7 @@ impl Shop {
             let why = format!("posting {posting} granted it by an operator's hand");
             let new = named_user(session).filter(|user| self.new.contains(user));
             let postings = new.and_then(|user| initial_credits::welcome(&user, terms, event)).into_iter().collect();
-            return Ok(Effects { postings, changes: vec![complete], ..Effects::skip(why) });
+            return Ok(Effects { postings, changes: vec![complete.into()], ..Effects::skip(why) });
         }
         let Some(user) = user_of(Some(&session.metadata), session.client_reference_id.as_deref())? else {
             return Ok(Effects::skip("not ours: the session names no user (metadata.user_id or client_reference_id)"));
@@ -144,7 +141,7 @@ impl Shop {
         if self.new.contains(&user) {
             postings.extend(initial_credits::welcome(&user, terms, event));
         }
-        Ok(Effects { postings, changes: vec![complete], ..Effects::done() })
+        Ok(Effects { postings, changes: vec![complete.into()], ..Effects::done() })
     }
 
     /// The credits of the packages of ours that a session sold, by their prices alone, whoever bought them.

@@ -1,124 +1,22 @@
 //! Subscriptions as Stripe has them, and what their grants stand on. Whoever changes either holds the subscription
 //! ([`plan::hold`](crate::subscriptions::service_month::hold)) since before it decided.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, changes};
 use crate::{
-    engine::{enqueue, job::Effects},
+    engine::{change::changes, domain::ApplyContext, enqueue},
     notifications::notify_team::NotifyTeam,
     selling::expire_checkout,
-    subscriptions::charged_share::Months,
+    subscriptions::{
+        change::{Change, Month, SubscriptionRow},
+        revenue_rows,
+    },
 };
 
-/// A subscription as Stripe answered it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubscriptionRow {
-    /// `sub_…`
-    pub id: String,
-    /// Whose.
-    pub user_id: String,
-    /// `cus_…`
-    pub customer_id: Option<String>,
-    /// Stripe's word.
-    pub status: String,
-    /// `price_…`
-    pub price: Option<String>,
-    /// The tier that it sells.
-    pub tier: Option<String>,
-    /// How many.
-    pub quantity: i64,
-    /// `month`, `year` …, and how many of them.
-    pub interval: Option<(String, i32)>,
-    /// What a month grants, in millionths.
-    pub plan_value: i64,
-    /// The paid period.
-    pub period: Option<(DateTime<Utc>, DateTime<Utc>)>,
-    /// What months are counted from.
-    pub anchor: Option<DateTime<Utc>>,
-    /// When its trial ends.
-    pub trial_end: Option<DateTime<Utc>>,
-    /// When it will be cancelled.
-    pub cancel_at: Option<DateTime<Utc>>,
-    /// Whether at the end of its period.
-    pub cancel_at_period_end: bool,
-    /// When it was over.
-    pub ended_at: Option<DateTime<Utc>>,
-    /// What becomes of invoices while the collection is paused.
-    pub paused: Option<String>,
-    /// `sub_sched_…`
-    pub schedule_id: Option<String>,
-    /// Until when it gives access.
-    pub access_until: Option<DateTime<Utc>>,
-    /// When that is surely over.
-    pub lapses_at: Option<DateTime<Utc>>,
-    /// When Stripe was asked.
-    pub asked_at: DateTime<Utc>,
-}
-
-/// A month of service that was refilled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Month {
-    /// `sub_…`
-    pub subscription_id: String,
-    /// When it begins.
-    pub start_at: DateTime<Utc>,
-    /// When the next may begin.
-    pub end_at: DateTime<Utc>,
-    /// Whose.
-    pub user_id: String,
-    /// What its refill granted, in millionths.
-    pub value: i64,
-    /// What its plan grants in a month that is paid in full: more than `value` where it was paid in part.
-    pub plan_value: i64,
-    /// How many months the period pays for that begins with it, where that does not follow from its length.
-    pub paid: Option<Months>,
-    /// What was left of refills at its start, with its own.
-    pub left_over: i64,
-    /// What plan changes granted in it.
-    pub extra: i64,
-    /// In how many postings.
-    pub changes: i32,
-    /// The posting that refilled it.
-    pub refill_key: String,
-    /// Whether it took the place of what was left of the month before, for which Stripe gave the money back.
-    pub replaces: bool,
-}
-
-/// A change of a plan's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanChange {
-    /// `sub_…`
-    pub subscription_id: String,
-    /// By the signed event's word.
-    pub at: DateTime<Utc>,
-    /// Before, in millionths a month.
-    pub old_value: i64,
-    /// After.
-    pub new_value: i64,
-    /// The event that told of it.
-    pub event_id: Option<String>,
-    /// Whether anything bills it: as long as that is not known, it grants nothing.
-    pub billed: bool,
-}
-
-/// The mail address of a customer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// `cus_…`
-    pub customer: String,
-    /// As Stripe has it; none where it has none.
-    pub email: Option<String>,
-    /// The languages that it prefers, the dearest first, with commas.
-    pub locales: Option<String>,
-    /// When Stripe was asked; an event's own word counts only until then.
-    pub asked_at: Option<DateTime<Utc>>,
-}
-
 /// Makes the changes of a batch that concern subscriptions.
-pub(crate) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<(), sqlx::Error> {
-    let all = changes(batch, Some);
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch) = (&mut *context.db, context.batch);
+    let all: Vec<(usize, &Change)> = changes(batch, Some);
     for (_, change) in all {
         match change {
             Change::SetSubscription(row) => set(db, row).await?,
@@ -159,22 +57,10 @@ pub(crate) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<()
                 .execute(&mut *db)
                 .await?;
             }
-            Change::KeepAddress(address) => {
-                sqlx::query!(
-                    "UPDATE bursar.customer SET email = $2, email_asked_at = $3, locales = $4
-                     WHERE id = $1 AND (email_asked_at IS NULL OR email_asked_at < $3)",
-                    address.customer,
-                    address.email.as_ref().map(|email| email.replace('\0', "\u{fffd}")),
-                    address.asked_at,
-                    address.locales,
-                )
-                .execute(&mut *db)
-                .await?;
-            }
-            _ => {}
+            Change::NoteWorth(_) | Change::PayChange(_) => {}
         }
     }
-    Ok(())
+    revenue_rows::apply(context).await
 }
 
 /// Sets what Stripe answered, and wakes what waits for the subscription to be paid again.

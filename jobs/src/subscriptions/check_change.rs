@@ -16,13 +16,12 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
         job::{Effects, Job, JobError, NewJob},
         kind::{CHECK_CHANGE, Kind},
     },
     subscriptions::{
-        apply::PlanChange,
+        change::{Change, PlanChange},
         service_month::{self, Standing},
         sync_subscription::SyncSubscription,
     },
@@ -143,7 +142,7 @@ impl Call for CheckChange {
     fn resolve(&self, (): &(), answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
         match answer {
             Answer::Fact(found, _) if found["billed"] == true => Ok(Effects {
-                changes: vec![Change::NotePlanChange(self.change())],
+                changes: vec![Change::NotePlanChange(self.change()).into()],
                 follow_ups: vec![SyncSubscription::billed(&self.change())],
                 ..Effects::done()
             }),

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{calendar, credits::Credits},
-    clawbacks::after_plan_change::PaidChange,
     inbox::event::Metadata,
     selling::link_subscriber::Customer,
-    subscriptions::charged_share::{self, Charge, Price},
+    subscriptions::{
+        change::PaidChange,
+        charged_share::{self, Charge, Price},
+    },
     terms::Terms,
 };
 

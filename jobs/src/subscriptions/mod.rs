@@ -4,6 +4,7 @@
 //! twin, a schedule, a repair.
 
 pub(crate) mod apply;
+pub mod change;
 pub mod charged_share;
 pub(crate) mod check_change;
 pub(crate) mod granted;
@@ -20,3 +21,12 @@ pub(crate) mod revenue_rows;
 pub(crate) mod service_month;
 pub mod subscription;
 pub mod sync_subscription;
+
+use crate::engine::domain::Domain;
+
+/// What the engine knows of this domain.
+pub const DOMAIN: Domain = Domain {
+    apply: Some(|context| Box::pin(apply::apply(context))),
+
+    ..Domain::of("subscriptions", |change| change.of::<change::Change>().is_some())
+};

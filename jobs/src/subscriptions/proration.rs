@@ -11,12 +11,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{
-    clawbacks::after_plan_change::PaidChange,
-    subscriptions::{
-        apply::Month,
-        service_month::{Standing, Step, walk},
-    },
+use crate::subscriptions::{
+    change::{Month, PaidChange},
+    service_month::{Standing, Step, walk},
 };
 
 /// Stripe makes a change and reckons its lines within seconds.
@@ -134,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::subscriptions::apply::PlanChange;
+    use crate::subscriptions::change::{Change, PlanChange};
 
     fn second(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(second, 0).unwrap()
@@ -170,7 +167,7 @@ mod tests {
         };
         let mut standing = Standing { months: vec![month], changes: changes.collect(), ..Standing::default() };
         for change in standing.settle().1 {
-            if let crate::engine::apply::Change::SetExtra(month) = change {
+            if let Change::SetExtra(month) = change {
                 standing.months = vec![month];
             }
         }

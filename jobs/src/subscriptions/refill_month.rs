@@ -21,13 +21,14 @@ use sqlx::PgConnection;
 use crate::{
     base::{calendar, clock, credits::Credits},
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
         kind::{Kind, REFILL_MONTH},
     },
     inbox::event::{self, Event, OfEvent},
     subscriptions::{
+        change::Change,
         refill::advice,
         service_month::{self, Standing},
         subscription::Subscription,
@@ -155,7 +156,7 @@ impl Call for RefillMonth {
         if self.month == 0 {
             let end_at = starts.get(1).copied().unwrap_or(self.end);
             let month = Change::EndMonth { subscription_id: self.subscription.clone(), start_at: start, end_at };
-            return Ok(Effects { changes: vec![month], ..effects });
+            return Ok(Effects { changes: vec![month.into()], ..effects });
         }
         if let Some(why) = self.is_over(&subscription, start, terms) {
             return Ok(Effects::skip(why));
@@ -226,7 +227,7 @@ impl Call for RefillMonth {
             posting.event_id = Some(self.event.clone());
             posting.reference = facts.invoice.clone().or_else(|| Some(self.subscription.clone()));
         }
-        effects.changes = changes;
+        effects.changes = changes.into_iter().map(AnyChange::from).collect();
         Ok(effects)
     }
 }

@@ -30,10 +30,10 @@ use sqlx::PgConnection;
 
 use crate::{
     base::{calendar, credits::Credits},
-    customers::{apply::Link, identify_customer::AskCustomer},
-    dunning::apply::Dunning,
+    customers::{self, change::Link, identify_customer::AskCustomer},
+    dunning,
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, Job, JobError, Outcome, Pure},
         kind::{Kind, REFILL_TIER},
     },
@@ -41,6 +41,7 @@ use crate::{
     ledger::Posting,
     reconciliation::finding::correction,
     subscriptions::{
+        change::Change,
         granted::{self, Granted},
         invoice::{Invoice, Line},
         read_invoice::ReadInvoice,
@@ -158,7 +159,7 @@ impl Pure for RefillTier {
         if invoice.has_more {
             let follow_ups = vec![ReadInvoice::of(&self.0, &invoice.id)];
             let why = format!("{} has more lines than its event carries: it is read whole first", invoice.id);
-            return Ok(Effects { changes: vec![chased_no_more(&invoice)], follow_ups, ..Effects::skip(why) });
+            return Ok(Effects { changes: vec![chased_no_more(&invoice).into()], follow_ups, ..Effects::skip(why) });
         }
         if let Some(price) = invoice.unknown_price(|price| terms.tier_of_price(price).is_some()) {
             let follow_ups = vec![ReadInvoice::price(&self.0, &invoice.id, price)];
@@ -166,16 +167,16 @@ impl Pure for RefillTier {
                 "what {price} costs in full is asked for first: a line of {} may charge a part of it",
                 invoice.id
             );
-            return Ok(Effects { changes: vec![chased_no_more(&invoice)], follow_ups, ..Effects::skip(why) });
+            return Ok(Effects { changes: vec![chased_no_more(&invoice).into()], follow_ups, ..Effects::skip(why) });
         }
         let mut effects = decide(facts, &invoice, terms)?;
-        effects.changes.push(chased_no_more(&invoice));
+        effects.changes.push(chased_no_more(&invoice).into());
         Ok(effects)
     }
 }
 
-fn chased_no_more(invoice: &Invoice) -> Change {
-    Change::Dunning(Dunning::Close { invoice: invoice.id.clone(), state: "paid", reason: "the invoice is paid".into() })
+fn chased_no_more(invoice: &Invoice) -> dunning::change::Change {
+    dunning::change::Change::Close { invoice: invoice.id.clone(), state: "paid", reason: "the invoice is paid".into() }
 }
 
 /// What a paid invoice, read whole, refills.
@@ -188,7 +189,7 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     if terms.stripe_on && (ours || !refills.is_empty()) {
         follow_ups.extend(invoice.subscriptions().iter().map(|id| SyncSubscription::after(id, &event.id)));
     }
-    let changes: Vec<Change> = invoice.paid_changes(terms).into_iter().map(Change::PayChange).collect();
+    let changes = invoice.paid_changes(terms).into_iter().map(|paid| Change::PayChange(paid).into()).collect();
     if refills.is_empty() {
         if let Some(price) = paid_without_tier(invoice, terms).filter(|_| ours) {
             return Err(JobError::Dead(format!(
@@ -251,7 +252,7 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
         };
         let (postings, changes) = service_month::refill(standing, &mut balance, &refill);
         effects.postings.extend(postings);
-        effects.changes.extend(changes);
+        effects.changes.extend(changes.into_iter().map(AnyChange::from));
     }
     for posting in &mut effects.postings {
         posting.event_id = Some(event.id.clone());
@@ -259,7 +260,7 @@ pub(crate) fn decide(facts: &Facts, invoice: &Invoice, terms: &Terms) -> Result<
     }
     if let (None, Some(customer)) = (&facts.linked, &invoice.customer) {
         let link = Link { id: customer.clone(), user_id: user, event_id: event.id.clone() };
-        effects.changes.push(Change::LinkCustomer(link));
+        effects.changes.push(customers::change::Change::LinkCustomer(link).into());
     }
     Ok(effects)
 }

@@ -3,11 +3,14 @@
 
 use sqlx::PgConnection;
 
-use crate::engine::apply::{Change, changes};
-use crate::{engine::job::Effects, subscriptions::recurring_revenue::Worth};
+use crate::{
+    engine::{change::changes, domain::ApplyContext},
+    subscriptions::{change::Change, recurring_revenue::Worth},
+};
 
 /// Notes what is another worth than before.
-pub(crate) async fn apply(db: &mut PgConnection, batch: &[Effects]) -> Result<(), sqlx::Error> {
+pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    let (db, batch) = (&mut *context.db, context.batch);
     let all = changes(batch, |change| match change {
         Change::NoteWorth(worth) => Some(worth),
         _ => None,

@@ -25,10 +25,9 @@ use sqlx::PgConnection;
 
 use crate::{
     base::{calendar, credits::Credits},
-    engine::apply::Change,
     ledger::{Account, CREDITS, Posting},
     subscriptions::{
-        apply::{Month, PlanChange},
+        change::{Change, Month, PlanChange},
         charged_share::Months,
     },
     terms::{Policy, Tier},

@@ -21,10 +21,13 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
-    customers::{apply::Link, identify_customer::AskCustomer},
+    customers::{
+        change::{Change as CustomerChange, Link},
+        identify_customer::AskCustomer,
+    },
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
         kind::{Kind, SYNC_SUBSCRIPTION},
     },
@@ -32,7 +35,7 @@ use crate::{
     notifications::send_email::{self, SendLetter},
     selling::link_subscriber::Customer,
     subscriptions::{
-        apply::{PlanChange, SubscriptionRow},
+        change::{Change, PlanChange, SubscriptionRow},
         check_change::CheckChange,
         invoice::Invoice,
         price_change,
@@ -192,23 +195,25 @@ impl Call for SyncSubscription {
         if let Some(Change::NotePlanChange(change)) = &noted {
             effects.follow_ups.extend(CheckChange::of(change, now.customer.as_deref(), &standing));
         }
-        effects.changes.extend(noted);
+        effects.changes.extend(noted.map(AnyChange::from));
         if let (None, Some(customer), Some(event)) = (&facts.linked, &now.customer, event) {
             let link = Link { id: customer.clone(), user_id: user.clone(), event_id: event.id.clone() };
-            effects.changes.push(Change::LinkCustomer(link));
+            effects.changes.push(CustomerChange::LinkCustomer(link).into());
         }
         // What the events told must lead to what Stripe has: else there is one that has not come yet, and it will ask again.
         if now.status == "active" && standing.last_value().is_none_or(|known| known == value) {
             let (postings, changes) = standing.settle();
             effects.postings.extend(postings);
-            effects.changes.extend(changes);
+            effects.changes.extend(changes.into_iter().map(AnyChange::from));
             for posting in &mut effects.postings {
                 posting.event_id = event.map(|event| event.id.clone());
             }
         }
-        effects.changes.push(Change::NoteWorth(Box::new(Worth::of(object, &now, &user, asked_at))));
+        effects.changes.push(Change::NoteWorth(Box::new(Worth::of(object, &now, &user, asked_at))).into());
         let paid_until = standing.months.last().map(|month| month.end_at);
-        effects.changes.push(Change::SetSubscription(Box::new(row(now, user, value, paid_until, asked_at, terms))));
+        effects
+            .changes
+            .push(Change::SetSubscription(Box::new(row(now, user, value, paid_until, asked_at, terms))).into());
         Ok(effects)
     }
 }

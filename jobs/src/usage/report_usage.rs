@@ -23,12 +23,13 @@ use sqlx::PgConnection;
 
 use crate::{
     engine::{
-        apply::Change,
         call::{Answer, Call, Looked, Plan},
+        change::AnyChange,
         job::{Effects, Job, JobError, NewJob, Outcome, Snooze},
         kind::{Kind, REPORT_USAGE},
     },
     terms::Terms,
+    usage::change::Change,
 };
 
 /// Stripe: meter events. Older use is not taken.
@@ -118,7 +119,7 @@ impl Call for ReportUsage {
         }
         if facts.value == 0 {
             let why = "less than a whole credit: it counts with what comes";
-            let changes = vec![self.moved("sent", Some(why.to_owned()))];
+            let changes: Vec<AnyChange> = vec![self.moved("sent", Some(why.to_owned())).into()];
             return Ok(Plan::Nothing(Effects { changes, ..Effects::skip(why) }));
         }
         let Some(customer) = &facts.customer else {
@@ -131,7 +132,7 @@ impl Call for ReportUsage {
             let outcome = Outcome::Dead(why.clone());
             return Ok(Plan::Nothing(Effects {
                 outcome,
-                changes: vec![self.moved("refused", Some(why))],
+                changes: vec![self.moved("refused", Some(why)).into()],
                 ..Effects::done()
             }));
         }
@@ -143,7 +144,7 @@ impl Call for ReportUsage {
                 facts.user_id,
                 facts.hour.format("%Y-%m-%d %H:%M UTC")
             );
-            let changes = vec![self.moved("unknown", Some(why.clone()))];
+            let changes: Vec<AnyChange> = vec![self.moved("unknown", Some(why.clone())).into()];
             return Ok(Plan::Nothing(Effects { outcome: Outcome::Dead(why), changes, ..Effects::done() }));
         }
         let request = meters::create(&NewMeterEvent {
@@ -169,8 +170,8 @@ impl Call for ReportUsage {
         )))
     }
 
-    fn gave_up(&self, why: &str) -> Vec<Change> {
-        vec![self.moved("unknown", Some(why.to_owned()))]
+    fn gave_up(&self, why: &str) -> Vec<AnyChange> {
+        vec![self.moved("unknown", Some(why.to_owned())).into()]
     }
 
     fn resolve(&self, facts: &Option<Facts>, answer: Answer<'_>, _: &Terms) -> Result<Effects, JobError> {
@@ -183,19 +184,19 @@ impl Call for ReportUsage {
                 if facts.as_ref().is_none_or(|facts| facts.identifier != event.identifier) {
                     return Err(JobError::Dead(format!("Stripe took {} instead", event.identifier)));
                 }
-                Ok(Effects { changes: vec![self.moved("sent", None)], ..Effects::done() })
+                Ok(Effects { changes: vec![self.moved("sent", None).into()], ..Effects::done() })
             }
             Answer::Unknown(why) => {
-                Ok(Effects { changes: vec![self.moved("unknown", Some(why.to_owned()))], ..Effects::done() })
+                Ok(Effects { changes: vec![self.moved("unknown", Some(why.to_owned())).into()], ..Effects::done() })
             }
             // It came before, under a key that is not known here.
             Answer::Refused { error, .. } if error.code.as_deref() == Some("duplicate_meter_event") => {
-                Ok(Effects { changes: vec![self.moved("sent", Some(error.to_string()))], ..Effects::done() })
+                Ok(Effects { changes: vec![self.moved("sent", Some(error.to_string())).into()], ..Effects::done() })
             }
             Answer::Refused { error, .. } => {
                 let why = format!("Stripe refused it: {error}");
                 let outcome = Outcome::Dead(why.clone());
-                Ok(Effects { outcome, changes: vec![self.moved("refused", Some(why))], ..Effects::done() })
+                Ok(Effects { outcome, changes: vec![self.moved("refused", Some(why)).into()], ..Effects::done() })
             }
             Answer::Fact(..) | Answer::Gone(_) => Err(JobError::Dead("a report asks no question".into())),
         }

@@ -11,11 +11,11 @@ use sqlx::PgConnection;
 use crate::{
     base::clock,
     engine::{
-        apply::Change,
         job::{Effects, Job, JobError, Pure},
         kind::{Kind, SUM_USAGE},
     },
     terms::Terms,
+    usage::change::Change,
 };
 
 /// Sums once.
@@ -39,6 +39,6 @@ impl Pure for SumUsage {
             return Ok(Effects::skip("Stripe is off: what was used is reported once it is on"));
         }
         let before = now.duration_trunc(TimeDelta::hours(1)).unwrap_or(*now);
-        Ok(Effects { changes: vec![Change::SumUsage { before }], ..Effects::done() })
+        Ok(Effects { changes: vec![Change::SumUsage { before }.into()], ..Effects::done() })
     }
 }

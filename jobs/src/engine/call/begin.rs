@@ -66,7 +66,7 @@ impl<J: Call> Run<'_, J> {
         // Where the bytes are refused nothing leaves, and nothing is true that was not.
         if begin != Begin::Changed {
             let marks = Effects { changes: marks, ..Effects::done() };
-            apply::apply(&mut tx, std::slice::from_ref(&marks)).await?;
+            apply::apply(self.context.domains, &mut tx, std::slice::from_ref(&marks)).await?;
         }
         let (what, look) = match begin {
             Begin::Send => ("send", false),

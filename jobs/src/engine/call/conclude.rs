@@ -166,7 +166,7 @@ impl<J: Call> Run<'_, J> {
     /// Says to operators that it is not known for now.
     async fn mark_unknown(&self, db: &mut PgConnection, facts: &J::Facts, why: &str) -> Result<(), sqlx::Error> {
         match self.job.resolve(facts, Answer::Unknown(why), &self.context.terms) {
-            Ok(effects) => apply::apply(db, std::slice::from_ref(&effects)).await.map(drop),
+            Ok(effects) => apply::apply(self.context.domains, db, std::slice::from_ref(&effects)).await.map(drop),
             Err(error) => {
                 tracing::error!(job = self.claimed.id, %error, "a call does not say what unknown means for it");
                 Ok(())

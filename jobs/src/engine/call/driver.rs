@@ -4,14 +4,18 @@ use std::{error::Error, fmt, time::Duration};
 
 use bursar_stripe::{Client, Method, Reply, Request, Seen, embedded};
 
-use super::{Answer, Call, Looked, begin::Decided, conclude::Came};
 use crate::{
     base::db,
     engine::{
-        apply::{self, Applied},
-        backoff,
+        apply, backoff,
         batch::{Disturbed, Report, is_code, is_disturbance},
-        call::intent::{self, Begun, Intent},
+        call::{
+            Answer, Call, Looked,
+            begin::Decided,
+            conclude::Came,
+            intent::{self, Begun, Intent},
+        },
+        change::Applied,
         context::Context,
         job::{Batch, Claimed, Effects, JobError, Outcome, Snooze},
         kind,
@@ -236,7 +240,7 @@ impl<J: Call> Run<'_, J> {
                 for posting in &mut effects.postings {
                     posting.job_id = Some(self.claimed.id.clone());
                 }
-                let applied = apply::apply(&mut tx, std::slice::from_ref(&effects)).await?;
+                let applied = apply::apply(self.context.domains, &mut tx, std::slice::from_ref(&effects)).await?;
                 match (applied.into_iter().next(), &effects.outcome) {
                     (Some(Applied::Conflict(what)), _) => {
                         tx.rollback().await?;
@@ -255,7 +259,7 @@ impl<J: Call> Run<'_, J> {
         if settlement.outcome == "dead" || last {
             let why = settlement.reason.clone().unwrap_or_default();
             let seen = Effects { changes: self.job.gave_up(&why), ..Effects::done() };
-            apply::apply(&mut tx, std::slice::from_ref(&seen)).await?;
+            apply::apply(self.context.domains, &mut tx, std::slice::from_ref(&seen)).await?;
         }
         let settled = settle(&mut *tx, self.batch, std::slice::from_ref(&settlement)).await?;
         if settled.is_empty() {

@@ -38,7 +38,7 @@ pub(crate) use driver::perform;
 
 use crate::{
     engine::{
-        apply::Change,
+        change::AnyChange,
         job::{Effects, Job, JobError},
     },
     terms::Terms,
@@ -74,7 +74,7 @@ pub trait Call: Job {
     }
 
     /// What is to be seen of it when the job gives up.
-    fn gave_up(&self, _why: &str) -> Vec<Change> {
+    fn gave_up(&self, _why: &str) -> Vec<AnyChange> {
         Vec::new()
     }
 
@@ -100,7 +100,7 @@ pub enum Plan {
         /// Since when it could have been sent, by anyone's word.
         since: DateTime<Utc>,
         /// What is true from the moment that it may have left; committed with the intent.
-        marks: Vec<Change>,
+        marks: Vec<AnyChange>,
     },
 }
 
