@@ -12,8 +12,9 @@ use crate::{
     },
     payouts::{
         change::{Change, Payout},
-        transfers,
+        release, transfers,
     },
+    receivers::change::ReceiverActivated,
 };
 
 /// Makes the changes of a batch that concern payouts.
@@ -78,6 +79,14 @@ async fn close_findings(db: &mut PgConnection, job_id: &str, transfer: &str) -> 
     .execute(db)
     .await
     .map(drop)
+}
+
+/// Lets go what is held for receivers whose accounts have become active.
+pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    for ReceiverActivated { user_id } in context.facts() {
+        release::release(&mut *context.db, &user_id).await?;
+    }
+    Ok(())
 }
 
 fn recorded(batch: &[Effects]) -> Vec<(usize, &Payout)> {

@@ -26,5 +26,6 @@ use crate::engine::domain::Domain;
 pub const DOMAIN: Domain = Domain {
     apply: Some(|context| Box::pin(apply::apply(context))),
     conflicts: Some(|db, batch| Box::pin(apply::conflicts(db, batch))),
+    react: Some(|context| Box::pin(apply::react(context))),
     ..Domain::of("payouts", |change| change.of::<change::Change>().is_some())
 };

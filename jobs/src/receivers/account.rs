@@ -1,17 +1,24 @@
-//! Receivers: how their accounts stand, and what is let go when one becomes active.
+//! Receivers' accounts: whose they are, and how they stand.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use crate::{
-    payouts::release,
-    receivers::{change::Standing, onboarding},
-};
+use crate::receivers::{change::Standing, onboarding};
 
-/// Sets a receiver's standing under its row. What comes back is a conflict.
-pub(super) async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Option<String>, sqlx::Error> {
+/// What became of an answer about an account.
+pub(super) enum Set {
+    /// It is kept.
+    Kept,
+    /// A later question was answered first.
+    Stale,
+    /// The account cannot be this receiver's, and why.
+    Conflict(String),
+}
+
+/// Sets a receiver's standing under its row.
+pub(super) async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Set, sqlx::Error> {
     if let Some(conflict) = attach(&mut *db, &standing.user_id, &standing.account_id).await? {
-        return Ok(Some(conflict));
+        return Ok(Set::Conflict(conflict));
     }
     let set = sqlx::query_scalar!(
         "UPDATE bursar.receiver SET active = $3, state = $4, asked_at = $5, payouts_enabled = $6, requirements = $7, changed_at = bursar.now()
@@ -27,11 +34,7 @@ pub(super) async fn set(db: &mut PgConnection, standing: &Standing) -> Result<Op
     )
     .fetch_optional(&mut *db)
     .await?;
-    // Else a later question was answered first.
-    if set.is_some() && standing.active {
-        release::release(db, &standing.user_id).await?;
-    }
-    Ok(None)
+    Ok(if set.is_some() { Set::Kept } else { Set::Stale })
 }
 
 /// Makes an account a receiver's, under the receiver's row, which stays locked. What comes back is a conflict.

@@ -1,31 +1,36 @@
 //! Receivers' accounts that were made or are gone, and the links to their onboarding.
 
-use sqlx::PgConnection;
-
 use crate::{
-    engine::{
-        change::{Verdict, changes},
-        domain::ApplyContext,
+    engine::{change::changes, domain::ApplyContext},
+    receivers::{
+        account::{self, Set},
+        change::{Change, ReceiverActivated},
+        onboarding,
     },
-    receivers::{account, change::Change, onboarding},
 };
 
 /// Makes them true.
 pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
-    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
-    let wanted: Vec<(usize, &Change)> = changes(batch, Some);
-    for (owner, change) in wanted {
-        one(&mut *db, change, &mut verdicts[owner]).await?;
+    let all: Vec<(usize, &Change)> = changes(context.batch, Some);
+    for (owner, change) in all {
+        one(context, owner, change).await?;
     }
     Ok(())
 }
 
-async fn one(db: &mut PgConnection, change: &Change, verdict: &mut Verdict) -> Result<(), sqlx::Error> {
+async fn one(context: &mut ApplyContext<'_>, owner: usize, change: &Change) -> Result<(), sqlx::Error> {
+    let (db, verdict) = (&mut *context.db, &mut context.verdicts[owner]);
     match change {
-        Change::SetReceiver(standing) => {
-            verdict.conflict = account::set(db, standing).await?;
-            verdict.new = verdict.conflict.is_none();
-        }
+        Change::SetReceiver(standing) => match account::set(db, standing).await? {
+            Set::Conflict(what) => verdict.conflict = Some(what),
+            Set::Stale => verdict.new = true,
+            Set::Kept => {
+                verdict.new = true;
+                if standing.active {
+                    context.record(ReceiverActivated { user_id: standing.user_id.clone() });
+                }
+            }
+        },
         Change::DeactivateReceiver { user_id } => {
             sqlx::query!(
                 "UPDATE bursar.receiver SET active = false, state = 'inactive', changed_at = bursar.now()

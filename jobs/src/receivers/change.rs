@@ -80,3 +80,10 @@ pub struct Standing {
     /// When Stripe was asked. An answer to an earlier question counts for nothing.
     pub asked_at: DateTime<Utc>,
 }
+
+/// A fact: an account of which nothing newer is known has become able to take transfers, or is so still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiverActivated {
+    /// The receiver. Its row is locked.
+    pub user_id: String,
+}
