@@ -11,7 +11,7 @@ use crate::{
         job::Effects,
     },
     payouts::{
-        change::{Change, Payout},
+        change::{Change, Payout, PayoutPaid},
         release, transfers,
     },
     receivers::change::ReceiverActivated,
@@ -26,28 +26,28 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
 
 /// Moves the payouts of a batch. Whoever moves one holds its row since before it decided.
 async fn move_all(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
-    let (db, batch) = (&mut *context.db, context.batch);
-    let moves = changes(batch, |change| match change {
+    let moves = changes(context.batch, |change| match change {
         Change::MovePayout(moved) => Some(moved),
         _ => None,
     });
     for (_, moved) in moves {
-        sqlx::query!(
+        let paid = sqlx::query_scalar!(
             "UPDATE bursar.payout SET state = $2, reason = $3, transfer_id = coalesce($4, transfer_id), held_by = NULL, changed_at = bursar.now()
              -- No arrow leads out of `reversed`.
-             WHERE job_id = $1 AND state <> 'reversed'",
+             WHERE job_id = $1 AND state <> 'reversed'
+             RETURNING CASE WHEN state = 'paid' THEN transfer_id END",
             moved.job_id,
             moved.state,
             moved.reason.as_ref().map(|reason| reason.replace('\0', "\u{fffd}")),
             moved.transfer_id,
         )
-        .execute(&mut *db)
+        .fetch_optional(&mut *context.db)
         .await?;
-        if let Some(transfer) = &moved.transfer_id {
-            close_findings(&mut *db, &moved.job_id, transfer).await?;
+        if let Some(transfer) = paid.flatten().filter(|_| moved.transfer_id.is_some()) {
+            context.record(PayoutPaid { job_id: moved.job_id.clone(), transfer });
         }
     }
-    let notes = changes(batch, |change| match change {
+    let notes = changes(context.batch, |change| match change {
         Change::NotePayout { job_id, why } => Some((job_id, why)),
         _ => None,
     });
@@ -58,27 +58,10 @@ async fn move_all(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
             job_id,
             why.replace('\0', "\u{fffd}"),
         )
-        .execute(&mut *db)
+        .execute(&mut *context.db)
         .await?;
     }
     Ok(())
-}
-
-/// What a comparison found of a payout is over once the payout has the Transfer: it is stuck no more, and that Transfer is known. Another
-/// Transfer for the same job stays a finding.
-async fn close_findings(db: &mut PgConnection, job_id: &str, transfer: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE bursar.finding f SET state = 'repaired', closed_by = $3, changed_at = bursar.now()
-         FROM bursar.payout p
-         WHERE p.job_id = $1 AND p.state = 'paid' AND p.transfer_id = $2 AND f.state = 'open'
-           AND (f.type = 'payout_stuck' AND f.object = $1 OR f.type = 'unknown_transfer' AND f.object = $2)",
-        job_id,
-        transfer,
-        format!("the payout is paid by {transfer}"),
-    )
-    .execute(db)
-    .await
-    .map(drop)
 }
 
 /// Lets go what is held for receivers whose accounts have become active.

@@ -150,3 +150,12 @@ pub struct ReversalMove {
     /// Why, in their words.
     pub why: Option<String>,
 }
+
+/// A fact: a payout has its Transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayoutPaid {
+    /// The marketplace's job.
+    pub job_id: String,
+    /// `tr_…`
+    pub transfer: String,
+}

@@ -16,6 +16,7 @@ pub(crate) mod apply;
 mod asked;
 mod begin;
 pub mod change;
+mod close;
 mod compare;
 mod entry;
 pub mod finding;
@@ -52,6 +53,7 @@ use crate::{
 /// What the engine knows of this domain.
 pub const DOMAIN: Domain = Domain {
     apply: Some(|context| Box::pin(apply::apply(context))),
+    react: Some(|context| Box::pin(close::react(context))),
 
     ..Domain::of("reconciliation", |change| change.of::<change::Change>().is_some())
 };
