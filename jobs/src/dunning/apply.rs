@@ -10,7 +10,7 @@ use crate::{
         dunning_step::DunningStep,
     },
     engine::{change::changes, domain::ApplyContext, enqueue},
-    subscriptions,
+    subscriptions::{self, change::InvoicePaid},
 };
 
 /// Makes the changes of a batch that concern dunning.
@@ -32,7 +32,7 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
     Ok(())
 }
 
-/// Ends what is chased for subscriptions that are over.
+/// Ends what is chased for subscriptions that are over, and for invoices that are paid.
 pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
     let over = changes(context.batch, |change| match change {
         subscriptions::change::Change::SetSubscription(row)
@@ -44,6 +44,9 @@ pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
     });
     for (_, subscription) in over {
         ended(&mut *context.db, subscription).await?;
+    }
+    for InvoicePaid { invoice } in context.facts() {
+        close(&mut *context.db, &invoice, "paid", "the invoice is paid").await?;
     }
     Ok(())
 }

@@ -8,19 +8,18 @@ use crate::{
     notifications::notify_team::NotifyTeam,
     selling::expire_checkout,
     subscriptions::{
-        change::{Change, Month, SubscriptionRow},
+        change::{Change, InvoicePaid, Month, SubscriptionRow},
         revenue_rows,
     },
 };
 
 /// Makes the changes of a batch that concern subscriptions.
 pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
-    let (db, batch) = (&mut *context.db, context.batch);
-    let all: Vec<(usize, &Change)> = changes(batch, Some);
+    let all: Vec<(usize, &Change)> = changes(context.batch, Some);
     for (_, change) in all {
         match change {
-            Change::SetSubscription(row) => set(db, row).await?,
-            Change::RefillMonth(month) => refill(db, month).await?,
+            Change::SetSubscription(row) => set(&mut *context.db, row).await?,
+            Change::RefillMonth(month) => refill(&mut *context.db, month).await?,
             Change::SetExtra(month) => {
                 sqlx::query!(
                     "UPDATE bursar.service_month SET extra = $3, changes = $4 WHERE subscription_id = $1 AND start_at = $2",
@@ -29,7 +28,7 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
                     month.extra,
                     month.changes,
                 )
-                .execute(&mut *db)
+                .execute(&mut *context.db)
                 .await?;
             }
             Change::EndMonth { subscription_id, start_at, end_at } => {
@@ -39,7 +38,7 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
                     start_at,
                     end_at,
                 )
-                .execute(&mut *db)
+                .execute(&mut *context.db)
                 .await?;
             }
             Change::NotePlanChange(change) => {
@@ -54,9 +53,10 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
                     change.event_id,
                     change.billed,
                 )
-                .execute(&mut *db)
+                .execute(&mut *context.db)
                 .await?;
             }
+            Change::InvoicePaid { invoice } => context.record(InvoicePaid { invoice: invoice.clone() }),
             Change::NoteWorth(_) | Change::PayChange(_) => {}
         }
     }

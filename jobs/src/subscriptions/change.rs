@@ -30,9 +30,21 @@ pub enum Change {
     NotePlanChange(PlanChange),
     /// An invoice paid for a change of a plan.
     PayChange(PaidChange),
+    /// Stripe says that an invoice is paid.
+    InvoicePaid {
+        /// `in_…`
+        invoice: String,
+    },
 }
 
 impl change::Change for Change {}
+
+/// A fact: Stripe says that an invoice is paid. Whoever says it again makes nothing new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoicePaid {
+    /// `in_…`
+    pub invoice: String,
+}
 
 /// A subscription as Stripe answered it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,7 +31,6 @@ use sqlx::PgConnection;
 use crate::{
     base::{calendar, credits::Credits},
     customers::{self, change::Link, identify_customer::AskCustomer},
-    dunning,
     engine::{
         change::AnyChange,
         job::{Effects, Job, JobError, Outcome, Pure},
@@ -159,7 +158,7 @@ impl Pure for RefillTier {
         if invoice.has_more {
             let follow_ups = vec![ReadInvoice::of(&self.0, &invoice.id)];
             let why = format!("{} has more lines than its event carries: it is read whole first", invoice.id);
-            return Ok(Effects { changes: vec![chased_no_more(&invoice).into()], follow_ups, ..Effects::skip(why) });
+            return Ok(Effects { changes: vec![is_paid(&invoice).into()], follow_ups, ..Effects::skip(why) });
         }
         if let Some(price) = invoice.unknown_price(|price| terms.tier_of_price(price).is_some()) {
             let follow_ups = vec![ReadInvoice::price(&self.0, &invoice.id, price)];
@@ -167,16 +166,16 @@ impl Pure for RefillTier {
                 "what {price} costs in full is asked for first: a line of {} may charge a part of it",
                 invoice.id
             );
-            return Ok(Effects { changes: vec![chased_no_more(&invoice).into()], follow_ups, ..Effects::skip(why) });
+            return Ok(Effects { changes: vec![is_paid(&invoice).into()], follow_ups, ..Effects::skip(why) });
         }
         let mut effects = decide(facts, &invoice, terms)?;
-        effects.changes.push(chased_no_more(&invoice).into());
+        effects.changes.push(is_paid(&invoice).into());
         Ok(effects)
     }
 }
 
-fn chased_no_more(invoice: &Invoice) -> dunning::change::Change {
-    dunning::change::Change::Close { invoice: invoice.id.clone(), state: "paid", reason: "the invoice is paid".into() }
+fn is_paid(invoice: &Invoice) -> Change {
+    Change::InvoicePaid { invoice: invoice.id.clone() }
 }
 
 /// What a paid invoice, read whole, refills.
