@@ -9,6 +9,7 @@ use crate::{
     engine::{
         change::{RACED, changes},
         domain::ApplyContext,
+        enqueue,
         job::Effects,
     },
     ledger::Account,
@@ -75,17 +76,15 @@ async fn link_customers(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Erro
            ), made AS (
                INSERT INTO bursar.customer (id, user_id, event_id) SELECT id, user_id, event_id FROM wanted
                ON CONFLICT (id) DO NOTHING RETURNING id, user_id
-           ), woken AS (
-               UPDATE apalis.jobs SET run_at = bursar.now()
-               WHERE status = 'Pending' AND waits_for IN (SELECT 'customer:' || id FROM wanted UNION ALL SELECT 'customer_of:' || user_id FROM wanted)
            )
            SELECT id AS "id!", user_id AS "user_id!", true AS "new!" FROM made
            UNION ALL
            SELECT c.id, c.user_id, false FROM bursar.customer c JOIN wanted w ON w.id = c.id"#,
         sqlx::types::Json(links) as _,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *db)
     .await?;
+    enqueue::wake(db, &facts).await?;
     for (owner, link) in wanted {
         match known.iter().find(|row| row.id == link.id) {
             Some(row) if row.user_id != link.user_id => {

@@ -10,7 +10,10 @@ use crate::{
         dunning_step::DunningStep,
     },
     engine::{change::changes, domain::ApplyContext, enqueue},
-    subscriptions::{self, change::InvoicePaid},
+    subscriptions::{
+        self,
+        change::{InvoicePaid, SubscriptionChanged},
+    },
 };
 
 /// Makes the changes of a batch that concern dunning.
@@ -32,18 +35,14 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
     Ok(())
 }
 
-/// Ends what is chased for subscriptions that are over, and for invoices that are paid.
+/// Ends what is chased for subscriptions that are over, keeps what was promised for those that are overdue, and ends what is chased for invoices that are paid.
 pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
-    let over = changes(context.batch, |change| match change {
-        subscriptions::change::Change::SetSubscription(row)
-            if matches!(row.status.as_str(), "canceled" | "incomplete_expired") =>
-        {
-            Some(&row.id)
+    for changed in context.facts::<SubscriptionChanged>() {
+        if changed.is_over() {
+            ended(&mut *context.db, &changed.id).await?;
+        } else if changed.status == "past_due" {
+            keep_promise(&mut *context.db, &changed.id).await?;
         }
-        _ => None,
-    });
-    for (_, subscription) in over {
-        ended(&mut *context.db, subscription).await?;
     }
     for InvoicePaid { invoice } in context.facts() {
         close(&mut *context.db, &invoice, "paid", "the invoice is paid").await?;
@@ -68,13 +67,7 @@ async fn make(db: &mut PgConnection, change: &Change) -> Result<(), sqlx::Error>
             .execute(&mut *db)
             .await?;
             // What waits to know that a try is over.
-            sqlx::query!(
-                "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = 'dunning:' || $1::text",
-                invoice
-            )
-            .execute(db)
-            .await?;
-            Ok(())
+            enqueue::wake(db, &[format!("dunning:{invoice}")]).await
         }
         Change::Stuck { invoice, step, why } => {
             sqlx::query!(
@@ -119,16 +112,17 @@ async fn make(db: &mut PgConnection, change: &Change) -> Result<(), sqlx::Error>
 }
 
 /// What a letter named as the last day of access is kept: while its case is open, the subscription gives access as long.
-pub(crate) async fn keep_promise(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE bursar.subscription s SET access_until = greatest(s.access_until, c.until), lapses_at = greatest(s.lapses_at, c.until)
-         FROM (SELECT max(promised_until) AS until FROM bursar.dunning_case WHERE subscription_id = $1 AND state = 'open') c
-         WHERE s.id = $1 AND s.status = 'past_due' AND c.until IS NOT NULL",
+async fn keep_promise(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
+    let until = sqlx::query_scalar!(
+        "SELECT max(promised_until) FROM bursar.dunning_case WHERE subscription_id = $1 AND state = 'open'",
         subscription
     )
-    .execute(db)
+    .fetch_one(&mut *db)
     .await?;
-    Ok(())
+    match until {
+        Some(until) => subscriptions::apply::extend_access(db, subscription, until).await,
+        None => Ok(()),
+    }
 }
 
 /// Opens a case; false: there is one.

@@ -1,7 +1,7 @@
 //! Putting jobs into the queue, in the caller's transaction. The one caller of `bursar.enqueue`.
 
 use serde::Serialize;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::engine::{job::NewJob, trace_context};
 
@@ -54,4 +54,15 @@ pub(crate) async fn enqueue_all(db: impl PgExecutor<'_>, jobs: &[Wanted<'_>]) ->
             _ => Enqueued::Already,
         })
         .collect())
+}
+
+/// Wakes the jobs that wait for these facts.
+pub(crate) async fn wake(db: &mut PgConnection, facts: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = ANY ($1)",
+        facts
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }

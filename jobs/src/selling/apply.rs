@@ -3,8 +3,9 @@
 use sqlx::PgConnection;
 
 use crate::{
-    engine::{change::changes, domain::ApplyContext},
+    engine::{change::changes, domain::ApplyContext, enqueue},
     selling::{change::Change, expire_checkout},
+    subscriptions::change::SubscriptionChanged,
 };
 
 /// Makes them true. What is over stays over, in whatever order the news come.
@@ -13,6 +14,19 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
     let wanted: Vec<(usize, &Change)> = changes(batch, Some);
     for (_, change) in wanted {
         one(&mut *db, change).await?;
+    }
+    Ok(())
+}
+
+/// Does what follows from changed subscriptions: a user's open checkouts end where another is not wanted, and what waits is woken.
+pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    for changed in context.facts::<SubscriptionChanged>() {
+        if changed.is_over() {
+            fail_checkout(&mut *context.db, &changed.id).await?;
+        }
+        expire_checkout::expire_others(&mut *context.db, &changed.user_id).await?;
+        // While the user's checkouts are held: one that is about to wait for this has begun to wait by now, or sees what was set.
+        enqueue::wake(&mut *context.db, &[format!("subscription:{}", changed.id)]).await?;
     }
     Ok(())
 }
@@ -121,6 +135,19 @@ async fn one(db: &mut PgConnection, change: &Change) -> Result<(), sqlx::Error> 
             .await?;
         }
     }
+    Ok(())
+}
+
+/// A subscription is over whose first payment was still to come: so is the checkout that began it.
+async fn fail_checkout(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE bursar.checkout SET state = 'failed', reason = 'the first payment of its subscription never came', changed_at = bursar.now()
+         WHERE subscription_id = $1 AND state = 'complete' AND payment_status = 'unpaid'
+           AND NOT EXISTS (SELECT FROM bursar.service_month m WHERE m.subscription_id = $1)",
+        subscription
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

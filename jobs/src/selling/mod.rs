@@ -22,6 +22,7 @@ use crate::engine::domain::Domain;
 /// What the engine knows of this domain.
 pub const DOMAIN: Domain = Domain {
     apply: Some(|context| Box::pin(apply::apply(context))),
+    react: Some(|context| Box::pin(apply::react(context))),
 
     ..Domain::of("selling", |change| change.of::<change::Change>().is_some())
 };

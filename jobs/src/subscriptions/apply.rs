@@ -1,14 +1,14 @@
 //! Subscriptions as Stripe has them, and what their grants stand on. Whoever changes either holds the subscription
 //! ([`plan::hold`](crate::subscriptions::service_month::hold)) since before it decided.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
     engine::{change::changes, domain::ApplyContext, enqueue},
     notifications::notify_team::NotifyTeam,
-    selling::expire_checkout,
     subscriptions::{
-        change::{Change, InvoicePaid, Month, SubscriptionRow},
+        change::{Change, InvoicePaid, Month, SubscriptionChanged, SubscriptionRow},
         revenue_rows,
     },
 };
@@ -18,7 +18,7 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
     let all: Vec<(usize, &Change)> = changes(context.batch, Some);
     for (_, change) in all {
         match change {
-            Change::SetSubscription(row) => set(&mut *context.db, row).await?,
+            Change::SetSubscription(row) => set(context, row).await?,
             Change::RefillMonth(month) => refill(&mut *context.db, month).await?,
             Change::SetExtra(month) => {
                 sqlx::query!(
@@ -63,11 +63,11 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
     revenue_rows::apply(context).await
 }
 
-/// Sets what Stripe answered, and wakes what waits for the subscription to be paid again.
-async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::Error> {
+/// Keeps what Stripe answered, unless a later question was answered before.
+async fn set(context: &mut ApplyContext<'_>, row: &SubscriptionRow) -> Result<(), sqlx::Error> {
     let (start, end) = row.period.unzip();
     let (interval, count) = row.interval.clone().unzip();
-    sqlx::query!(
+    let kept = sqlx::query!(
         "INSERT INTO bursar.subscription AS s (id, user_id, customer_id, status, price, tier, quantity, interval, interval_count, plan_value,
              period_start, period_end, anchor, trial_end, cancel_at, cancel_at_period_end, ended_at, paused, schedule_id, access_until,
              lapses_at, asked_at)
@@ -103,36 +103,30 @@ async fn set(db: &mut PgConnection, row: &SubscriptionRow) -> Result<(), sqlx::E
         row.lapses_at,
         row.asked_at,
     )
-    .execute(&mut *db)
+    .execute(&mut *context.db)
     .await?;
-    if row.status == "past_due" {
-        crate::dunning::apply::keep_promise(&mut *db, &row.id).await?;
+    if kept.rows_affected() > 0 {
+        let (id, user_id, status) = (row.id.clone(), row.user_id.clone(), row.status.clone());
+        context.record(SubscriptionChanged { id, user_id, status });
     }
-    if matches!(row.status.as_str(), "canceled" | "incomplete_expired") {
-        fail_checkout(db, &row.id).await?;
-    }
-    expire_checkout::expire_others(db, &row.user_id).await?;
-    // While the user's checkouts are held: one that is about to wait for this has begun to wait by now, or sees what was set.
-    sqlx::query!(
-        "UPDATE apalis.jobs SET run_at = bursar.now() WHERE status = 'Pending' AND waits_for = 'subscription:' || $1::text",
-        row.id
-    )
-    .execute(&mut *db)
-    .await?;
-    tell_of_a_second(db, &row.user_id).await
+    tell_of_a_second(&mut *context.db, &row.user_id).await
 }
 
-/// A subscription is over whose first payment was still to come: so is the checkout that began it.
-async fn fail_checkout(db: &mut PgConnection, subscription: &str) -> Result<(), sqlx::Error> {
+/// Gives access by a subscription whose payment is overdue at least until then.
+pub(crate) async fn extend_access(
+    db: &mut PgConnection,
+    subscription: &str,
+    until: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE bursar.checkout SET state = 'failed', reason = 'the first payment of its subscription never came', changed_at = bursar.now()
-         WHERE subscription_id = $1 AND state = 'complete' AND payment_status = 'unpaid'
-           AND NOT EXISTS (SELECT FROM bursar.service_month m WHERE m.subscription_id = $1)",
-        subscription
+        "UPDATE bursar.subscription SET access_until = greatest(access_until, $2), lapses_at = greatest(lapses_at, $2)
+         WHERE id = $1 AND status = 'past_due'",
+        subscription,
+        until
     )
     .execute(db)
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
 }
 
 /// A user pays twice where two checkouts that were open at a time were both gone through: the team hears of it, once for the two.

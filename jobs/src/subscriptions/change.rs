@@ -39,6 +39,24 @@ pub enum Change {
 
 impl change::Change for Change {}
 
+/// A fact: a newer answer about a subscription is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionChanged {
+    /// `sub_…`
+    pub id: String,
+    /// Whose.
+    pub user_id: String,
+    /// Stripe's word.
+    pub status: String,
+}
+
+impl SubscriptionChanged {
+    /// Whether it is over for good.
+    pub fn is_over(&self) -> bool {
+        matches!(self.status.as_str(), "canceled" | "incomplete_expired")
+    }
+}
+
 /// A fact: Stripe says that an invoice is paid. Whoever says it again makes nothing new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvoicePaid {
