@@ -21,6 +21,7 @@ mod dev_postgres;
 mod dev_run;
 mod doctor;
 mod dunning;
+mod facts;
 mod fences;
 mod jobs;
 mod kills;

@@ -1,53 +1,32 @@
-//! Which invoice paid for which plan change. Whoever notes one holds the subscription ([`service_month::hold`]), and so does
+//! Which charges paid for changes of a plan. Whoever notes such a payment holds the subscription ([`service_month::hold`]), and so does
 //! whoever grants for a change, or takes back: each sees what those before it did.
 
 use sqlx::PgConnection;
 
 use crate::{
     clawbacks::claw_back::ClawBack,
-    engine::{change::changes, domain::ApplyContext, job::NewJob},
+    engine::{domain::ApplyContext, job::NewJob},
     subscriptions::{
-        change::{Change, PaidChange},
+        change::{ChangePaid, ExtraSet},
         service_month,
     },
 };
 
-/// Notes what was paid, and says which charges must be looked at again: one that came back before it was known what it paid for, and
-/// those whose grants have just become more or less.
-pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
-    let (db, batch, verdicts) = (&mut *context.db, context.batch, &mut context.verdicts);
-    let mut again = Vec::new();
-    let all: Vec<(usize, &Change)> = changes(batch, Some);
-    for (owner, change) in all {
-        if let Change::PayChange(paid) = change {
-            if note(db, paid).await? {
-                verdicts[owner].new = true;
-                let occasion = format!("{}:{}", paid.invoice, service_month::seconds(paid.at));
-                again.extend(of_subscription(db, &paid.subscription_id, Some(&paid.invoice), &occasion).await?);
-            }
-        } else if let Change::SetExtra(month) = change {
-            let occasion =
-                format!("{}:{}:{}", month.subscription_id, service_month::seconds(month.start_at), month.changes);
-            again.extend(of_subscription(db, &month.subscription_id, None, &occasion).await?);
-        }
+/// Looks again at charges that came back: one that came back before it was known what it paid for, and those whose grants have just become
+/// more or less.
+pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
+    for paid in context.facts::<ChangePaid>() {
+        let occasion = format!("{}:{}", paid.invoice, service_month::seconds(paid.at));
+        let again = of_subscription(&mut *context.db, &paid.subscription_id, Some(&paid.invoice), &occasion).await?;
+        context.follow_ups.extend(again);
     }
-    context.follow_ups.extend(again);
+    for extra in context.facts::<ExtraSet>() {
+        let occasion =
+            format!("{}:{}:{}", extra.subscription_id, service_month::seconds(extra.start_at), extra.changes);
+        let again = of_subscription(&mut *context.db, &extra.subscription_id, None, &occasion).await?;
+        context.follow_ups.extend(again);
+    }
     Ok(())
-}
-
-async fn note(db: &mut PgConnection, paid: &PaidChange) -> Result<bool, sqlx::Error> {
-    let noted = sqlx::query!(
-        "INSERT INTO bursar.plan_change_paid (subscription_id, at, invoice, amount, value) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT DO NOTHING",
-        paid.subscription_id,
-        paid.at,
-        paid.invoice,
-        paid.amount,
-        paid.value
-    )
-    .execute(db)
-    .await?;
-    Ok(noted.rows_affected() > 0)
 }
 
 /// The charges of which something came back and that paid for changes of a subscription, by any invoice or by one.

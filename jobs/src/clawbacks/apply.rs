@@ -87,7 +87,7 @@ async fn record(db: &mut PgConnection, told: &Told, asked_at: DateTime<Utc>) -> 
 /// Looks again at charges that came back already.
 pub(crate) async fn react(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
     after_grants(context).await?;
-    after_plan_change::apply(context).await
+    after_plan_change::react(context).await
 }
 
 /// Holds what the grants of a batch are for until the end of the transaction, and says which jobs must look at those whose charge has

@@ -1,6 +1,9 @@
 //! What jobs want changed, other than postings: the enums of the domains, carried without their types.
 
-use std::{any::Any, fmt::Debug};
+use std::{
+    any::Any,
+    fmt::{self, Debug},
+};
 
 use crate::engine::job::Effects;
 
@@ -8,7 +11,6 @@ use crate::engine::job::Effects;
 pub trait Change: Any + Debug + Clone + PartialEq + Send + Sync {}
 
 /// A change of some domain.
-#[derive(Debug)]
 pub struct AnyChange(Box<dyn Carried>);
 
 trait Carried: Any + Debug + Send + Sync {
@@ -37,6 +39,12 @@ impl AnyChange {
 impl<C: Change> From<C> for AnyChange {
     fn from(change: C) -> Self {
         Self(Box::new(change))
+    }
+}
+
+impl Debug for AnyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     engine::{change::changes, domain::ApplyContext, enqueue},
     notifications::notify_team::NotifyTeam,
     subscriptions::{
-        change::{Change, InvoicePaid, Month, SubscriptionChanged, SubscriptionRow},
+        change::{Change, ChangePaid, ExtraSet, InvoicePaid, Month, PaidChange, SubscriptionChanged, SubscriptionRow},
         revenue_rows,
     },
 };
@@ -16,21 +16,11 @@ use crate::{
 /// Makes the changes of a batch that concern subscriptions.
 pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Error> {
     let all: Vec<(usize, &Change)> = changes(context.batch, Some);
-    for (_, change) in all {
+    for (owner, change) in all {
         match change {
             Change::SetSubscription(row) => set(context, row).await?,
             Change::RefillMonth(month) => refill(&mut *context.db, month).await?,
-            Change::SetExtra(month) => {
-                sqlx::query!(
-                    "UPDATE bursar.service_month SET extra = $3, changes = $4 WHERE subscription_id = $1 AND start_at = $2",
-                    month.subscription_id,
-                    month.start_at,
-                    month.extra,
-                    month.changes,
-                )
-                .execute(&mut *context.db)
-                .await?;
-            }
+            Change::SetExtra(month) => set_extra(context, month).await?,
             Change::EndMonth { subscription_id, start_at, end_at } => {
                 sqlx::query!(
                     "UPDATE bursar.service_month SET end_at = $3 WHERE subscription_id = $1 AND start_at = $2 AND $3 > start_at",
@@ -57,7 +47,8 @@ pub(crate) async fn apply(context: &mut ApplyContext<'_>) -> Result<(), sqlx::Er
                 .await?;
             }
             Change::InvoicePaid { invoice } => context.record(InvoicePaid { invoice: invoice.clone() }),
-            Change::NoteWorth(_) | Change::PayChange(_) => {}
+            Change::PayChange(paid) => pay_change(context, owner, paid).await?,
+            Change::NoteWorth(_) => {}
         }
     }
     revenue_rows::apply(context).await
@@ -172,5 +163,44 @@ async fn refill(db: &mut PgConnection, month: &Month) -> Result<(), sqlx::Error>
     )
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// Sets what plan changes granted in a month.
+async fn set_extra(context: &mut ApplyContext<'_>, month: &Month) -> Result<(), sqlx::Error> {
+    let set = sqlx::query!(
+        "UPDATE bursar.service_month SET extra = $3, changes = $4 WHERE subscription_id = $1 AND start_at = $2",
+        month.subscription_id,
+        month.start_at,
+        month.extra,
+        month.changes,
+    )
+    .execute(&mut *context.db)
+    .await?;
+    if set.rows_affected() > 0 {
+        let (subscription_id, start_at, changes) = (month.subscription_id.clone(), month.start_at, month.changes);
+        context.record(ExtraSet { subscription_id, start_at, changes });
+    }
+    Ok(())
+}
+
+/// Notes which invoice paid for a change of a plan.
+async fn pay_change(context: &mut ApplyContext<'_>, owner: usize, paid: &PaidChange) -> Result<(), sqlx::Error> {
+    let noted = sqlx::query!(
+        "INSERT INTO bursar.plan_change_paid (subscription_id, at, invoice, amount, value) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING",
+        paid.subscription_id,
+        paid.at,
+        paid.invoice,
+        paid.amount,
+        paid.value
+    )
+    .execute(&mut *context.db)
+    .await?;
+    if noted.rows_affected() > 0 {
+        context.verdicts[owner].new = true;
+        let (subscription_id, invoice) = (paid.subscription_id.clone(), paid.invoice.clone());
+        context.record(ChangePaid { subscription_id, at: paid.at, invoice });
+    }
     Ok(())
 }

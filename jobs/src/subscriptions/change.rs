@@ -57,6 +57,28 @@ impl SubscriptionChanged {
     }
 }
 
+/// A fact: it is known now which invoice paid for a change of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangePaid {
+    /// `sub_…`
+    pub subscription_id: String,
+    /// What the change counts from.
+    pub at: DateTime<Utc>,
+    /// `in_…`
+    pub invoice: String,
+}
+
+/// A fact: plan changes granted more, or less, in a month than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtraSet {
+    /// `sub_…`
+    pub subscription_id: String,
+    /// When the month begins.
+    pub start_at: DateTime<Utc>,
+    /// In how many postings.
+    pub changes: i32,
+}
+
 /// A fact: Stripe says that an invoice is paid. Whoever says it again makes nothing new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvoicePaid {
