@@ -9,3 +9,4 @@ pub mod credits;
 pub mod db;
 pub mod json_object;
 pub mod money;
+pub(crate) mod text;

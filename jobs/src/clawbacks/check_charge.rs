@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use bursar_stripe::Reference;
+
 use crate::{
     clawbacks::{change::Change, claw_back::ClawBack},
     engine::{
@@ -27,7 +29,6 @@ use crate::{
         kind::{CHECK_CHARGE, Kind},
     },
     inbox::event::{self, Event, OfEvent},
-    selling::link_subscriber::Customer as Reference,
     terms::Terms,
 };
 

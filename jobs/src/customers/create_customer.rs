@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
+    base::text::escaped,
     customers::change::{Change, Link},
     engine::{
         call::{Answer, Call, Looked, Plan},
@@ -71,11 +72,6 @@ impl CreateCustomer {
 fn numbered(user: &str, gone: i64) -> String {
     let user = escaped(user);
     if gone == 0 { user } else { format!("{user}:{gone}") }
-}
-
-/// A part of a key that is put together with colons.
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('%', "%25").replace(':', "%3A")
 }
 
 /// Whether this can be a mail address. Stripe looks closer; what it would refuse must not keep a customer from being made.

@@ -11,8 +11,10 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::{
-    base::credits::Credits, engine::kind, inbox::envelope::Source, ledger::CREDITS,
-    reconciliation::finding::amount_said,
+    base::credits::Credits,
+    engine::kind,
+    inbox::envelope::Source,
+    ledger::{CREDITS, adjustment::amount_said},
 };
 
 /// Which events. Everything that is said must hold.

@@ -10,8 +10,8 @@ use sqlx::PgConnection;
 use super::Operator;
 use crate::{
     base::credits::Credits,
-    ledger::CREDITS,
-    reconciliation::{self, Begun, finding::amount_said},
+    ledger::{CREDITS, adjustment::amount_said},
+    reconciliation::{self, Begun},
 };
 
 /// A comparison, under the names that programs rely on.

@@ -3,6 +3,7 @@
 //! A posting debits one account and credits another, so the books balance by construction. It carries a key that is unique for
 //! ever; the same key with other content is a conflict. A mistake is undone by a reversal, never by a change.
 
+pub mod adjustment;
 pub mod history;
 
 use std::{collections::HashMap, fmt};

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
-    customers::create_customer::escaped,
+    base::text::escaped,
     engine::{
         call::{Answer, Call, Looked, Plan},
         change::AnyChange,

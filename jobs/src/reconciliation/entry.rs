@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bursar_stripe::{charges::Told, checkout::Session, credit_notes::CreditNote, transfers::Transfer};
+use bursar_stripe::{Reference, charges::Told, checkout::Session, credit_notes::CreditNote, transfers::Transfer};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    selling::link_subscriber::Customer as Reference,
     subscriptions::{
         charged_share::Price,
         invoice::Invoice,

@@ -10,11 +10,12 @@ use super::{
     Run,
     compare::Judged,
     entry::{Changed, Due, PaidInvoice},
-    finding::{Finding, Type, command, correction, key_of},
+    finding::{Finding, Type},
 };
 use crate::{
     base::credits::Credits,
     engine::job::{JobError, Outcome},
+    ledger::adjustment::{command, correction, key_of},
     selling::purchase::Shop,
     subscriptions::granted::{self, Granted},
     terms::Terms,

@@ -6,8 +6,10 @@ use sqlx::PgConnection;
 use super::{
     Run,
     compare::Judged,
-    finding::{Finding, Type, quoted},
+    finding::{Finding, Type},
 };
+
+use crate::ledger::adjustment::quoted;
 
 /// Rows of our own that are looked at in one job.
 const PAGE: i64 = 200;

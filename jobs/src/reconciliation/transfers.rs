@@ -9,9 +9,9 @@ use sqlx::PgConnection;
 
 use super::{
     entry::Reversal,
-    finding::{Finding, Type, quoted},
+    finding::{Finding, Type},
 };
-use crate::engine::kind;
+use crate::{engine::kind, ledger::adjustment::quoted};
 
 /// What a Transfer of ours is made with.
 const GROUP: &str = "payout:";

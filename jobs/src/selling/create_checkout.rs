@@ -21,7 +21,8 @@ use serde_json::Value;
 use sqlx::{PgConnection, types::Json};
 
 use crate::{
-    customers::create_customer::{self, CreateCustomer, escaped},
+    base::text::escaped,
+    customers::create_customer::{self, CreateCustomer},
     engine::{
         call::{Answer, Call, Looked, Plan, intent},
         change::AnyChange,

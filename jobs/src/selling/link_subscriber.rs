@@ -14,6 +14,8 @@ use std::{collections::HashSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use bursar_stripe::Reference;
+
 use crate::{
     customers::{
         self,
@@ -46,10 +48,10 @@ struct Object {
     id: String,
     #[serde(rename = "object")]
     what: Option<String>,
-    customer: Option<Customer>,
+    customer: Option<Reference>,
     client_reference_id: Option<String>,
     metadata: Option<Metadata>,
-    subscription: Option<Customer>,
+    subscription: Option<Reference>,
     payment_status: Option<String>,
     email: Option<String>,
     preferred_locales: Option<Vec<String>>,
@@ -60,22 +62,6 @@ struct Object {
 pub struct Facts {
     event: Event,
     new: Arc<HashSet<String>>,
-}
-
-/// An id, or the object itself where it was expanded.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Customer {
-    Id(String),
-    Expanded { id: String },
-}
-
-impl Customer {
-    pub(crate) fn into_id(self) -> String {
-        match self {
-            Self::Id(id) | Self::Expanded { id } => id,
-        }
-    }
 }
 
 impl Pure for LinkSubscriber {
@@ -101,7 +87,7 @@ impl Pure for LinkSubscriber {
         let mut follow_ups = Vec::new();
         let subscription = match object.what.as_deref() {
             Some("subscription") => Some(object.id.clone()),
-            _ => object.subscription.map(Customer::into_id),
+            _ => object.subscription.map(Reference::into_id),
         };
         let mut changes: Vec<AnyChange> = Vec::new();
         if object.what.as_deref() == Some("checkout.session") {
@@ -119,7 +105,7 @@ impl Pure for LinkSubscriber {
             follow_ups.extend(subscription.map(|id| SyncSubscription::after(&id, &event.id)));
         }
         let is_customer = object.what.as_deref() == Some("customer");
-        let customer = if is_customer { Some(object.id) } else { object.customer.map(Customer::into_id) };
+        let customer = if is_customer { Some(object.id) } else { object.customer.map(Reference::into_id) };
         let Some(id) = customer else {
             return Ok(Effects { changes, follow_ups, ..Effects::skip("it names no customer") });
         };

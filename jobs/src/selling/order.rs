@@ -16,7 +16,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::{
-    base::credits::Credits,
+    base::{credits::Credits, text::escaped},
     customers::{
         create_customer::{self, CreateCustomer},
         initial_credits,
@@ -200,7 +200,7 @@ async fn forget_pages(db: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// another one.
 pub async fn grant_unpaid(db: &mut PgConnection, order: &Order, terms: &Terms) -> Result<Option<String>, sqlx::Error> {
     let key = order.key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-    let session = format!("dummy:{}:{}", create_customer::escaped(&order.user_id), create_customer::escaped(&key));
+    let session = format!("dummy:{}:{}", escaped(&order.user_id), escaped(&key));
     let mut posting = ledger::Posting::grant("purchase", format!("purchase:{session}"), &order.user_id, order.credits);
     posting.reference = Some(session.clone());
     posting.why = Some(format!("{}, without a payment: the provider is a dummy", order.item));

@@ -19,8 +19,7 @@ use crate::{
     customers::initial_credits,
     engine::job::{Effects, JobError},
     inbox::event::user_of,
-    ledger::Posting,
-    reconciliation::finding::quoted,
+    ledger::{Posting, adjustment::quoted},
     selling::{change::Change, packages::Packages},
     terms::Terms,
 };

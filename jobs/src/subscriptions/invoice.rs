@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use bursar_stripe::Reference;
+
 use crate::{
     base::{calendar, credits::Credits},
     inbox::event::Metadata,
-    selling::link_subscriber::Customer,
     subscriptions::{
         change::PaidChange,
         charged_share::{self, Charge, Price},
@@ -188,7 +189,7 @@ impl<'de> Deserialize<'de> for Invoice {
 #[derive(Deserialize)]
 struct Wire {
     id: String,
-    customer: Option<Customer>,
+    customer: Option<Reference>,
     status: Option<String>,
     billing_reason: Option<String>,
     period_end: Option<i64>,
@@ -199,7 +200,7 @@ struct Wire {
     parent: Option<Parent>,
     /// Before.
     paid: Option<bool>,
-    subscription: Option<Customer>,
+    subscription: Option<Reference>,
     subscription_details: Option<SubscriptionDetails>,
 }
 
@@ -218,7 +219,7 @@ struct Parent {
 
 #[derive(Deserialize)]
 struct SubscriptionDetails {
-    subscription: Option<Customer>,
+    subscription: Option<Reference>,
     metadata: Option<Metadata>,
 }
 
@@ -240,7 +241,7 @@ struct WireLine {
     price: Option<WirePrice>,
     plan: Option<WirePrice>,
     proration: Option<bool>,
-    subscription: Option<Customer>,
+    subscription: Option<Reference>,
 }
 
 #[derive(Deserialize)]
@@ -298,14 +299,14 @@ struct LineParent {
 struct ItemDetails {
     #[serde(default)]
     proration: bool,
-    subscription: Option<Customer>,
+    subscription: Option<Reference>,
 }
 
 impl From<Wire> for Invoice {
     fn from(wire: Wire) -> Self {
         let details = wire.parent.and_then(|p| p.subscription_details).or(wire.subscription_details);
         let (of_details, snapshot) = details.map_or((None, None), |d| (d.subscription, d.metadata));
-        let subscription = wire.subscription.or(of_details).map(Customer::into_id);
+        let subscription = wire.subscription.or(of_details).map(Reference::into_id);
         let named = [snapshot, wire.metadata].into_iter().filter_map(user_of).collect();
         let begins = match (wire.billing_reason.as_deref(), wire.period_end) {
             (Some("subscription_create"), _) => Begins::All,
@@ -315,7 +316,7 @@ impl From<Wire> for Invoice {
         let lines = wire.lines.data.into_iter();
         Self {
             id: wire.id,
-            customer: wire.customer.map(Customer::into_id),
+            customer: wire.customer.map(Reference::into_id),
             paid: wire.status.as_deref().map_or(wire.paid == Some(true), |status| status == "paid"),
             named,
             lines: lines.map(|line| Line::from_wire(line, subscription.as_deref(), begins)).collect(),
@@ -336,7 +337,7 @@ impl Line {
         };
         let item = parent.and_then(|p| p.subscription_item_details.or(p.invoice_item_details));
         let (of_item, proration) = item.map_or((None, None), |i| (i.subscription, Some(i.proration)));
-        let subscription = of_item.or(wire.subscription).map(Customer::into_id);
+        let subscription = of_item.or(wire.subscription).map(Reference::into_id);
         let is_proration = proration.or(wire.proration).unwrap_or(false);
         let start = wire.period.as_ref().map(|period| period.start);
         let is_begin = match begins {

@@ -37,8 +37,7 @@ use crate::{
         kind::{Kind, REFILL_TIER},
     },
     inbox::event::{self, Event, OfEvent, check_user},
-    ledger::Posting,
-    reconciliation::finding::correction,
+    ledger::{Posting, adjustment::correction},
     subscriptions::{
         change::Change,
         granted::{self, Granted},

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgExecutor;
 
+use bursar_stripe::Reference;
+
 use crate::{
     base::credits::Credits,
     engine::job::JobError,
     inbox::event::Metadata,
-    selling::link_subscriber::Customer,
     terms::{Terms, Tier},
 };
 
@@ -71,7 +72,7 @@ const SHOWN: usize = 10;
 #[derive(Deserialize)]
 struct Wire {
     id: String,
-    customer: Option<Customer>,
+    customer: Option<Reference>,
     status: Option<String>,
     metadata: Option<Metadata>,
     items: Option<WireItems>,
@@ -84,7 +85,7 @@ struct Wire {
     cancel_at_period_end: Option<bool>,
     ended_at: Option<i64>,
     pause_collection: Option<Pause>,
-    schedule: Option<Customer>,
+    schedule: Option<Reference>,
 }
 
 #[derive(Deserialize)]
@@ -170,7 +171,7 @@ impl Subscription {
         let items = items.data.into_iter().map(Item::from);
         Ok(Self {
             id: wire.id,
-            customer: wire.customer.map(Customer::into_id),
+            customer: wire.customer.map(Reference::into_id),
             status: wire.status.unwrap_or_default(),
             metadata: wire.metadata.unwrap_or_default(),
             items: items.map(|item| Item { period: item.period.or(period), ..item }).collect(),
@@ -180,7 +181,7 @@ impl Subscription {
             cancel_at_period_end: wire.cancel_at_period_end.unwrap_or_default(),
             ended_at: moment(wire.ended_at),
             paused: wire.pause_collection.map(|pause| pause.behavior.unwrap_or_else(|| "paused".into())),
-            schedule: wire.schedule.map(Customer::into_id),
+            schedule: wire.schedule.map(Reference::into_id),
         })
     }
 

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use bursar_stripe::{Client, Reply, Seen, customers, embedded, subscriptions};
+use bursar_stripe::{Client, Reference, Reply, Seen, customers, embedded, subscriptions};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,7 +33,6 @@ use crate::{
     },
     inbox::event::{self, Event, OfEvent, check_user},
     notifications::send_email::{self, SendLetter},
-    selling::link_subscriber::Customer,
     subscriptions::{
         change::{Change, PlanChange, SubscriptionRow},
         check_change::CheckChange,
@@ -100,18 +99,18 @@ struct Object {
     id: Option<String>,
     #[serde(rename = "object")]
     what: Option<String>,
-    customer: Option<Customer>,
-    subscription: Option<Customer>,
+    customer: Option<Reference>,
+    subscription: Option<Reference>,
 }
 
 /// The subscription and the customer of an event.
 fn of_object(event: &Event) -> (Option<String>, Option<String>) {
     let Ok(object) = event.object::<Object>() else { return (None, None) };
-    let customer = object.customer.map(Customer::into_id);
+    let customer = object.customer.map(Reference::into_id);
     let subscription = match object.what.as_deref() {
         Some("subscription") => object.id,
         Some("invoice") => event.object::<Invoice>().ok().and_then(|invoice| invoice.subscriptions().pop()),
-        _ => object.subscription.map(Customer::into_id),
+        _ => object.subscription.map(Reference::into_id),
     };
     (subscription, customer)
 }

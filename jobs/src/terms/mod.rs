@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub mod dunning;
+
 use crate::{
     base::{credits::Credits, money},
-    dunning::Dunning,
+    terms::dunning::Dunning,
 };
 
 /// Everything a job must know of this deployment's trade.

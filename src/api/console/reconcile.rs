@@ -9,7 +9,7 @@ use bursar_jobs::{
         runs::{self, Comparison, Finding, Judged, Kind},
     },
     ledger::CREDITS,
-    reconciliation::{self, Phase, finding::amount_said},
+    reconciliation::{self, Phase},
 };
 use chrono::{DateTime, Utc};
 use hyper::{Request, StatusCode, body::Incoming};
@@ -25,6 +25,7 @@ use super::{
     reading,
 };
 use crate::{api::Api, http::reply::Reply};
+use bursar_jobs::ledger::adjustment::amount_said;
 
 /// Runs on a page.
 const PAGE: usize = 50;
