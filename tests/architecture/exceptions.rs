@@ -1,18 +1,7 @@
 //! What still breaks a rule. These lists only become shorter: a line that is needed no more fails the test.
 
 /// Rule 1: modules that name a module beside or below them.
-pub const LAYERS: &[&str] = &[
-    "clawbacks -> selling",
-    "customers -> inbox",
-    "engine -> inbox",
-    "inbox -> notifications",
-    "receivers -> customers",
-    "receivers -> inbox",
-    "selling -> reconciliation",
-    "subscriptions -> reconciliation",
-    "subscriptions -> selling",
-    "terms -> dunning",
-];
+pub const LAYERS: &[&str] = &["engine -> inbox", "inbox -> notifications"];
 /// Rule 2: words of domains that the engine says.
 pub const ENGINE: &[&str] = &[
     "charge",
