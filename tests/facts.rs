@@ -28,6 +28,11 @@ fn hour(n: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::hours(n)
 }
 
+/// What there is nothing of.
+fn nothing<T: Default>() -> T {
+    T::default()
+}
+
 /// Makes effects true in a transaction of their own.
 async fn make(pool: &PgPool, effects: Effects) -> Applied {
     let mut tx = pool.begin().await.unwrap();
@@ -67,7 +72,7 @@ async fn a_stale_answer_about_an_account_releases_nothing_and_a_newer_one_does()
             active: true,
             state: "active".into(),
             payouts_enabled: true,
-            requirements: Default::default(),
+            requirements: nothing(),
             asked_at,
         })
     };

@@ -1,12 +1,12 @@
 //! Claw back: what a charge's refunds and disputes take of the grants that it paid for, as last told by Stripe.
 //!
 //! Rules
-//! - How much is said in [`clawback`]: absolute from the original grant, never twice, never more than was granted.
+//! - How much is said in [`amounts`]: absolute from the original grant, never twice, never more than was granted.
 //! - Each taking is a reversal of its grant under `clawback:{grant's key}:{refund or dispute}`, each giving back a reversal of that under
 //!   `restore:…`; a second one for the same refund or dispute ends in `:2`. A balance may go negative; later grants fill it.
 //! - A grant that comes after its refund runs this job again: grants and clawbacks of one session or invoice wait for each other.
 //! - What plan changes granted is the invoice's that their proration lines were paid by: each in proportion, as refills are. A later
-//!   downgrade of the same month gives back of the same grant, and never both: see [`plan_paid`](crate::subscriptions::proration).
+//!   downgrade of the same month gives back of the same grant, and never both: see [`proration`](crate::subscriptions::proration).
 //! - The team is told of a refund that took credits, and of each stage of a dispute, with the day until which it can be answered.
 //! - The user gets a letter for each refund that succeeded, once; the team one for each dispute that is opened, once.
 //! - A credit note takes of its invoice's grants as a refund does; its user gets no letter of ours.

@@ -1,7 +1,7 @@
 //! What a charge paid for of the credits that plan changes granted, for [`claw_back`](crate::clawbacks::claw_back).
 //!
 //! The postings of a month's plan changes are counted from all its changes together, and an invoice's share of them is not one posting
-//! (see [`plan_paid`]): what goes back of it reverses those postings, the oldest first, none by more than it granted.
+//! (see [`proration`]): what goes back of it reverses those postings, the oldest first, none by more than it granted.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -12,6 +12,12 @@ use crate::engine::{
 /// Statements that run.
 pub type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'a>>;
 
+/// Looks for what stands with other content: the number of each such job, and what stands.
+pub type Conflicts = for<'a> fn(&'a mut PgConnection, &'a [Effects]) -> Running<'a, Vec<(usize, String)>>;
+
+/// Goes through a batch once.
+pub type Pass = for<'a> fn(&'a mut ApplyContext<'_>) -> Running<'a, ()>;
+
 /// A domain, by what the engine calls of it.
 ///
 /// All domains make their own changes first, in the order of the list, each in the order of the jobs. Then they react, in the same order.
@@ -22,11 +28,11 @@ pub struct Domain {
     /// Whether a change is of its enum.
     pub takes: fn(&AnyChange) -> bool,
     /// Those jobs whose changes stand with other content already, and what. Reads only; none: its changes cannot.
-    pub conflicts: Option<for<'a> fn(&'a mut PgConnection, &'a [Effects]) -> Running<'a, Vec<(usize, String)>>>,
+    pub conflicts: Option<Conflicts>,
     /// Makes its changes. None: it has none.
-    pub apply: Option<for<'a> fn(&'a mut ApplyContext<'_>) -> Running<'a, ()>>,
+    pub apply: Option<Pass>,
     /// Does what follows from facts and postings. It writes its own tables, enqueues, and gives no verdict.
-    pub react: Option<for<'a> fn(&'a mut ApplyContext<'_>) -> Running<'a, ()>>,
+    pub react: Option<Pass>,
 }
 
 impl Domain {

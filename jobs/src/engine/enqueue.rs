@@ -24,7 +24,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// One that the nth enqueues of those that are applied together, where that is known: see [`traced`].
+    /// One that the nth enqueues of those that are applied together, where that is known: see [`trace_context`].
     pub fn of(nth: Option<usize>, job: &'a NewJob) -> Self {
         Self { job, traceparent: trace_context::context(job, nth) }
     }

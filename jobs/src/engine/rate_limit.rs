@@ -5,7 +5,7 @@
 //!   second, and something is left for the dashboard and the application, whose requests count too. There is no burst.
 //! - The database hands them out (`bursar.take_turns`), by its own clock. A process that is busy takes up to a tenth of a second's worth at
 //!   a time; a turn that is not used within a tenth of a second is lost.
-//! - Lanes: see [`Lane`] and [`kinds::lane_of`](crate::engine::kind::lane_of). A lane's rank is how far ahead it may book.
+//! - Lanes: see [`Lane`] and [`kind::lane_of`](crate::engine::kind::lane_of). A lane's rank is how far ahead it may book.
 //! - A 429 stops all processes for as long as Stripe says, and a second where it does not.
 //! - Without the database a process sends a tenth of the rate by itself: a limiter fails no job.
 

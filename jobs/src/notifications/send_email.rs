@@ -2,7 +2,7 @@
 //!
 //! Rules
 //! - One letter for each key, for ever. Before it leaves it is on record, bytes and all, under a Message-ID made from the key; every attempt
-//!   sends those bytes for as long as a copy may be on its way. See [`letter`] for the states.
+//!   sends those bytes for as long as a copy may be on its way. See [`recipient`] for the states.
 //! - SMTP has no idempotency: where the server's answer to the letter is lost, for the worker or the connection ended between the two, it is sent again,
 //!   and arrives twice, under one Message-ID. There is no other way to a second copy: where the database is away, what the server answered is kept
 //!   in hand until it is recorded, for as long as the attempt may run.

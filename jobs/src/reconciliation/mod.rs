@@ -6,7 +6,7 @@
 //!   settled, nothing is counted twice, and no more than a page is ever held in memory.
 //! - What was paid in the month counts, not what was made in it: see [`Phase::margin`].
 //! - Nothing of the rules is written again here: an invoice is worth what [`refill_tier`](crate::subscriptions::refill_tier) says, a session what
-//!   [`sale`](crate::selling::purchase) says, what is to be taken back is what [`clawback`](crate::clawbacks::amounts) says.
+//!   [`purchase`](crate::selling::purchase) says, what is to be taken back is what [`amounts`](crate::clawbacks::amounts) says.
 //! - A run changes nothing but its own rows. Repairs go through the doors that events go through, with the keys of every effect: see
 //!   [`repair`]. What needs judgement is listed with the command that would settle it, and never guessed.
 //!

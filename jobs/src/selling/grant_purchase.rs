@@ -3,7 +3,7 @@
 //! Rules
 //! - `checkout.session.completed` with `payment_status` unpaid is not money; `…async_payment_succeeded` is (Stripe: checkout,
 //!   delayed payment methods). Both carry the session, and the session is the key: one purchase, one grant.
-//! - What it grants is said at the head of [`sale`](crate::selling::purchase), for its event and for [`check_checkout`](crate::selling::check_checkout) alike.
+//! - What it grants is said at the head of [`purchase`](crate::selling::purchase), for its event and for [`check_checkout`](crate::selling::check_checkout) alike.
 //! - A session that names no user is not ours. A buyer who was never seen before gets the initial credits.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Subscriptions as Stripe has them, and what their grants stand on. Whoever changes either holds the subscription
-//! ([`plan::hold`](crate::subscriptions::service_month::hold)) since before it decided.
+//! ([`service_month::hold`](crate::subscriptions::service_month::hold)) since before it decided.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;

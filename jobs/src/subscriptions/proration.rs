@@ -3,7 +3,7 @@
 //! Rules
 //! - An upgrade is the invoice's whose proration lines begin when the plan changed: within a minute of it, or, where the lines were
 //!   reckoned from another moment (Stripe: `proration_date`), earlier in that month and leading to the same plan.
-//! - An upgrade granted what it is worth (see [`plan`](crate::subscriptions::service_month)) less what a later downgrade gave back of it; the newest upgrade gives
+//! - An upgrade granted what it is worth (see [`service_month`](crate::subscriptions::service_month)) less what a later downgrade gave back of it; the newest upgrade gives
 //!   back first. So what a refund takes and what a downgrade takes never come to more than was granted.
 //! - All together is never more than the month's plan changes were granted.
 

@@ -5,7 +5,7 @@
 //!   cancelled at the end of its period counts until then.
 //! - A year is 365 days, 52 weeks, 12 months; so months and years stay whole, and a month's worth is rounded once, when it is said.
 //! - A price that is charged by use is worth nothing that recurs. A price without one plain amount (by steps, at the buyer's choice, or a
-//!   fraction of a minor unit) leaves the subscription without a worth: that is said, and not guessed. See [`price`](crate::subscriptions::price_change).
+//!   fraction of a minor unit) leaves the subscription without a worth: that is said, and not guessed. See [`price_change`](crate::subscriptions::price_change).
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;

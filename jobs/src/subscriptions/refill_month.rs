@@ -7,7 +7,7 @@
 //! - After a downtime all that is due is refilled, one after the other.
 //! - Its grant is for the invoice that paid for the period, so that a refund takes its share of every month, of those to come too.
 //! - It ends with the paid period, with the subscription, or where another period took this one's place.
-//! - Where the period was paid in part, it grants what that leaves for the month: see [`charge`](crate::subscriptions::charged_share).
+//! - Where the period was paid in part, it grants what that leaves for the month: see [`charged_share`](crate::subscriptions::charged_share).
 //! - A price that sells no tier (a setting that went missing, say) leaves the month to an operator: dead, with the price.
 //! - While the subscription is unpaid, paused or incomplete it waits.
 

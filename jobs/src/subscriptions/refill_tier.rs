@@ -7,14 +7,14 @@
 //!   the tier's `trial_credits`, once per subscription. Amounts on lines are before discounts, so a coupon of 100 % refills.
 //! - Proration lines adjust a period that was paid for; they are a plan change, not a refill: which invoice paid for it is noted, so that
 //!   what comes back of the invoice finds what the change granted. A quantity multiplies.
-//! - A line that charges a part of the full price grants that part, whether Stripe calls it a proration or not: see [`charge`](crate::subscriptions::charged_share).
+//! - A line that charges a part of the full price grants that part, whether Stripe calls it a proration or not: see [`charged_share`](crate::subscriptions::charged_share).
 //!   On a subscription's first invoice, and for the time after a cycle's end, a proration is no change of plan. Where the full price is
 //!   not known, Stripe is asked (`read_invoice`).
 //! - A line that is not for a subscription's item, such as a set-up fee, sells no tier; nor does a quantity of 0.
 //! - A line for longer than a month pays for its first month here; the others follow by schedule (`refill_month`).
 //! - A price by the day or by the week grants by its days; 28 days and more are a month. A tier that says it is `free` refills at price 0.
 //! - A price that is charged by use grants nothing: lines before 2025-03-31.basil say so themselves, since then `[meters.SKILL] prices` does.
-//! - What an earlier refill left over is dealt with by the tier's policy: see [`plan`].
+//! - What an earlier refill left over is dealt with by the tier's policy: see [`service_month`].
 //! - An invoice with more lines than its event carries is read whole first (`read_invoice`).
 //! - A user who paid for a subscription's price, on an invoice none of whose prices sells a tier, is an operator's matter: dead, with the
 //!   price. Beside a tier it is an add-on. Without a user it is not ours.

@@ -1,5 +1,5 @@
 //! What subscriptions are worth, each time that it changed. Whoever notes it holds the subscription
-//! ([`plan::hold`](crate::subscriptions::service_month::hold)) since before it asked what was known.
+//! ([`service_month::hold`](crate::subscriptions::service_month::hold)) since before it asked what was known.
 
 use sqlx::PgConnection;
 

@@ -15,7 +15,7 @@
 //!   takes nothing back. The plan it leads to counts from the next month on.
 //! - A month that begins within another one takes its place. Where Stripe gave the money for the other's rest back (a switch between the
 //!   month and the year, with proration), that rest of its value and of its changes goes back as well: a loop nets zero here too.
-//! - A month that was paid in part (see [`charge`](crate::subscriptions::charged_share)) counts a change in the same part: its value is that part of the plan's.
+//! - A month that was paid in part (see [`charged_share`](crate::subscriptions::charged_share)) counts a change in the same part: its value is that part of the plan's.
 //! - A change belongs to the month that it falls in; one at the very start of a month is in that month's refill already.
 
 use std::collections::{BTreeMap, HashMap};

@@ -5,7 +5,7 @@
 //! - Events come late, twice and out of order: what is kept is what Stripe answers, and an answer to an earlier question that comes
 //!   later counts for nothing.
 //! - When a plan changed, and from what to what, is what the signed events told; together they must lead to what Stripe has now, else
-//!   the event that is missing is waited for. How it is counted: see [`plan`].
+//!   the event that is missing is waited for. How it is counted: see [`service_month`].
 //! - A change grants only what is billed: `check_change` asks Stripe, and has this job look again.
 //! - A change grants nothing while the subscription is not active: an upgrade that is not paid yet waits for its payment.
 //! - A subscription is a user's by its `metadata.user_id` or by its customer's link; one that sells no tier and names nobody is not ours.
